@@ -291,5 +291,6 @@ func (e *Engine) Close() {
 type scratch struct {
 	in      [2048]byte // room for the longest packet and what sealing adds
 	alt     [2048]byte // where a packet is opened while two keys are tried
+	header  rtp.Header
 	control rtp.Control
 }

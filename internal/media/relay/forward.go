@@ -59,8 +59,9 @@ func (p *Endpoint) receive(s *scratch, n int, from netip.AddrPort, at time.Durat
 		p.receiveControl(s, b, from, at, control)
 		return
 	}
-	h, err := rtp.ParseHeader(b)
-	if err != nil || control {
+	var err error
+	h := &s.header // not a local, which a tap would force onto the heap
+	if *h, err = rtp.ParseHeader(b); err != nil || control {
 		in.rejected++
 		in.mu.Unlock()
 		return
@@ -74,7 +75,7 @@ func (p *Endpoint) receive(s *scratch, n int, from netip.AddrPort, at time.Durat
 	if fresh {
 		p.proven(from, at, 0)
 	}
-	in.measure.Packet(&h, at)
+	in.measure.Packet(h, at)
 	if !in.dir.receives() {
 		in.mu.Unlock()
 		return
@@ -82,7 +83,7 @@ func (p *Endpoint) receive(s *scratch, n int, from netip.AddrPort, at time.Durat
 	var digit rune
 	var pressed bool
 	if in.onDigit != nil && h.PayloadType == in.events {
-		digit, pressed = in.press(&h, clear)
+		digit, pressed = in.press(h, clear)
 	}
 	onDigit, tap := in.onDigit, in.tap
 	if m := in.mapped; m != nil {
@@ -95,11 +96,11 @@ func (p *Endpoint) receive(s *scratch, n int, from netip.AddrPort, at time.Durat
 	}
 	if tap != nil {
 		if payload, err := h.Payload(clear); err == nil {
-			tap(&h, payload, at)
+			tap(h, payload, at)
 		}
 	}
 	if q := p.peer.Load(); q != nil {
-		q.relay(p, &h, clear)
+		q.relay(p, h, clear)
 	}
 }
 
@@ -135,7 +136,8 @@ func (p *Endpoint) proven(from netip.AddrPort, at time.Duration, i int) {
 	p.heard.Store(int64(at))
 	p.in.quiet = false
 	if p.in.proven[i].learn(from) && usable(from) {
-		p.dest[i].Store(&from)
+		to := from // only a move costs memory
+		p.dest[i].Store(&to)
 	}
 }
 
