@@ -69,14 +69,15 @@ func (r repos) Activation(ctx context.Context, lookup string) (Activation, error
 	return a, nil
 }
 
-// UseActivation marks the device's code used, if it is live at now; of several callers exactly one succeeds and the others get
+// UseActivation marks the device's code used, if it is unused and has not expired at now. The caller has spent an attempt on it
+// first (SpendAttempt). Of several callers exactly one succeeds and the others get
 // KindConflict.
 func (r repos) UseActivation(ctx context.Context, lookup string, device ringfence.DeviceID, now time.Time) error {
 	const op = "store.activation.use"
-	n, err := r.exec(ctx, op, `UPDATE activations SET used_at=$3 WHERE lookup=$1 AND device_id=$2 AND used_at=0 AND attempts_left>0 AND expires>$3`,
+	n, err := r.exec(ctx, op, `UPDATE activations SET used_at=$3 WHERE lookup=$1 AND device_id=$2 AND used_at=0 AND expires>$3`,
 		lookup, string(device), micros(now))
 	if err == nil && n == 0 {
-		return fault(op, ringfence.KindConflict, "the activation code was used, has expired or was tried too often", "ask for a new code", nil)
+		return fault(op, ringfence.KindConflict, "the activation code was used or has expired", "ask for a new code", nil)
 	}
 	return err
 }
@@ -87,10 +88,11 @@ func (r repos) ReleaseActivation(ctx context.Context, lookup string, device ring
 		lookup, string(device), micros(usedAt))
 }
 
-// SpendAttempt takes one attempt from a code that has attempts left, whatever else its state.
-func (r repos) SpendAttempt(ctx context.Context, lookup string) error {
-	_, err := r.exec(ctx, "store.activation.spend", `UPDATE activations SET attempts_left=attempts_left-1 WHERE lookup=$1 AND attempts_left>0`, lookup)
-	return err
+// SpendAttempt takes one attempt from a code and reports whether there was one left. Spend it before looking at what was tried,
+// so that guesses made at the same time are all counted.
+func (r repos) SpendAttempt(ctx context.Context, lookup string) (bool, error) {
+	n, err := r.exec(ctx, "store.activation.spend", `UPDATE activations SET attempts_left=attempts_left-1 WHERE lookup=$1 AND attempts_left>0`, lookup)
+	return n > 0, err
 }
 
 // PurgeActivations removes codes that expired before a time and returns how many. Keep them for a while: who comes late is told why.

@@ -208,15 +208,16 @@ func checkActivation(t *testing.T, s *Store) {
 	wantKind(t, s.UseActivation(ctx(), "1234", "d1", at(1)), ringfence.KindConflict)
 	noErr(t, s.ReleaseActivation(ctx(), "1234", "d1", at(1)))
 	wantKind(t, s.ReleaseActivation(ctx(), "1234", "d1", at(1)), ringfence.KindNotFound)
-	for range 3 {
-		noErr(t, s.SpendAttempt(ctx(), "1234"))
+	for _, want := range []bool{true, true, false} {
+		ok, err := s.SpendAttempt(ctx(), "1234")
+		noErr(t, err)
+		same(t, ok, want)
 	}
 	got, err = s.Activation(ctx(), "1234")
 	noErr(t, err)
 	if got.AttemptsLeft != 0 || got.Live(at(1)) {
 		t.Fatalf("still live: %+v", got)
 	}
-	wantKind(t, s.UseActivation(ctx(), "1234", "d1", at(1)), ringfence.KindConflict)
 	noErr(t, s.CreateActivation(ctx(), activation("1234", "d2"), at(1))) // a dead lookup is taken over
 	noErr(t, s.CreateActivation(ctx(), activation("9999", "d2"), at(1))) // and withdrawn by a newer code
 	_, err = s.Activation(ctx(), "1234")
