@@ -6,8 +6,8 @@ import (
 	"ringfence"
 )
 
-// FuzzParse reads anything as a configuration: it is refused with a fault that a person can act on, or it is valid.
-func FuzzParse(f *testing.F) {
+// FuzzFlows reads anything as a configuration: it is refused with a fault that a person can act on, or it is valid.
+func FuzzFlows(f *testing.F) {
 	f.Add([]byte(""))
 	f.Add([]byte("domain: voice.example.org\nsip:\n  tls: \"[::]:5061\"\nmedia:\n  first: 20000\n  last: 20100\n"))
 	f.Add([]byte("domain: example.org\nunknown: 1\n"))
