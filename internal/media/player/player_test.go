@@ -163,7 +163,7 @@ func TestRecorderPlacesByTimestamp(t *testing.T) {
 		for i := range h2 {
 			r.Hear(&h2[i], p2[i], 0)
 		}
-		if length, silence, full := r.Progress(); length != 2*time.Second || silence < 990*time.Millisecond || silence > 1010*time.Millisecond || full {
+		if length, silence, full := r.Progress(); length != 2*time.Second || silence < 940*time.Millisecond || silence > 1010*time.Millisecond || full {
 			t.Fatalf("%s: %v %v %v", name, length, silence, full)
 		}
 		far := h2[len(h2)-1]
