@@ -233,7 +233,7 @@ func (e *Engine) release(p *Endpoint) {
 	e.ports.give(p.port, now)
 }
 
-// watch looks four times a second for legs that have gone silent.
+// watch looks four times a second for legs that have gone silent or are owed a report.
 func (e *Engine) watch() {
 	t := time.NewTicker(250 * time.Millisecond)
 	defer t.Stop()
@@ -255,6 +255,7 @@ func (e *Engine) watch() {
 		now := e.cfg.Now()
 		for _, p := range legs {
 			p.checkSilence(now)
+			p.report(now)
 		}
 		clear(legs)
 	}

@@ -174,6 +174,9 @@ func TestRekeyLosesNothingInFlight(t *testing.T) {
 	virtual(t, somePorts(), func(t *testing.T, e *Engine, listen func() net.PacketConn) {
 		a, b := virtualPair(t, e, listen, rtp.AEAD_AES_128_GCM, rtp.AEAD_AES_256_GCM)
 		a.say(b, "before")
+		if h := b.say(a, "before"); h.SSRC != b.ssrc {
+			t.Fatal("the SSRC did not pass through")
+		}
 		inFlight := [][]byte{a.sealed("late 1"), a.sealed("late 2")}
 		a.rekey(newKeys(t, rtp.AES_CM_128_HMAC_SHA1_80), newKeys(t, rtp.AES_CM_128_HMAC_SHA1_80))
 		for _, pkt := range inFlight {
@@ -181,7 +184,9 @@ func TestRekeyLosesNothingInFlight(t *testing.T) {
 			b.hear()
 		}
 		a.say(b, "after")
-		b.say(a, "after")
+		if h := b.say(a, "after"); h.SSRC == b.ssrc {
+			t.Fatal("under our new keys the stream kept its SSRC")
+		}
 		pass(graceful + time.Second)
 		old := newKeys(t, rtp.AEAD_AES_128_GCM)
 		a.seal, _ = rtp.NewSealer(old)
@@ -258,7 +263,7 @@ func (p *phone) report(blocks ...rtp.Block) {
 
 func (p *phone) hearReport() rtp.Control {
 	p.t.Helper()
-	_ = p.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = p.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	n, _, err := p.conn.ReadFrom(p.buf[:])
 	if err != nil {
 		p.t.Fatal(err)
@@ -403,6 +408,51 @@ func TestPlayIsPacedAndReplacesTheRelay(t *testing.T) {
 		b.silent()
 		if err := b.leg.Play(Format{}, nil, nil); ringfence.KindOf(err) != ringfence.KindInvalid {
 			t.Fatal(err)
+		}
+	})
+}
+
+// A leg that talks with this node itself gets reports from it: about what it sends, and about what is played to it.
+func TestReportsToALegThatEndsHere(t *testing.T) {
+	virtual(t, somePorts(), func(t *testing.T, e *Engine, listen func() net.PacketConn) {
+		a := newPhone(t, e, "a-leg", rtp.AEAD_AES_256_GCM, listen)
+		for range 9 {
+			a.send(a.sealed("hello"))
+		}
+		a.seq++ // one is lost
+		a.send(a.sealed("hello"))
+		c := a.hearReport()
+		if c.IsSender || c.Count != 1 || c.Blocks[0].SSRC != a.ssrc || c.Blocks[0].Lost != 1 {
+			t.Fatalf("%+v", c)
+		}
+		if err := a.leg.Play(Format{PayloadType: 0, Samples: 160}, &counting{1000, 1000}, nil); err != nil {
+			t.Fatal(err)
+		}
+		var last rtp.Header
+		packets := uint32(0)
+		for {
+			_ = a.conn.SetReadDeadline(time.Now().Add(time.Second))
+			n, _, err := a.conn.ReadFrom(a.buf[:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !rtp.IsRTCP(a.buf[:n]) {
+				packets++
+				last, _ = rtp.ParseHeader(a.buf[:n])
+				continue
+			}
+			b, err := a.open.RTCP(nil, a.buf[:n])
+			if err != nil {
+				t.Fatal(err)
+			}
+			var c rtp.Control
+			if err := rtp.ParseRTCP(b, &c); err != nil {
+				t.Fatal(err)
+			}
+			if !c.IsSender || c.SSRC != last.SSRC || c.Sender.Packets != packets || c.Sender.Octets != 160*packets || c.Sender.Timestamp != last.Timestamp {
+				t.Fatalf("%+v after %d packets, the last %+v", c, packets, last)
+			}
+			return
 		}
 	})
 }
