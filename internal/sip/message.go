@@ -1,0 +1,197 @@
+package sip
+
+import (
+	"bytes"
+	"iter"
+)
+
+type span struct{ start, end uint16 }
+
+type field struct {
+	id    HeaderID
+	name  span
+	value span
+}
+
+// Message is a parsed request or response: one buffer and offsets into it. Slices that its accessors return point into
+// that buffer, so they live as long as it does. Reuse a Message with [Message.Parse] or [Message.Reset]; it is not safe
+// for concurrent use while it is being parsed.
+type Message struct {
+	raw        []byte
+	fields     []field
+	body       span
+	uri        span
+	methodText span
+	reason     span
+	status     uint16
+	method     Method
+	request    bool
+	first      [numHeaders]uint8 // 1 + index in fields of the first field with this id
+}
+
+// Reset empties m and keeps its memory.
+func (m *Message) Reset() {
+	fields := m.fields[:0]
+	*m = Message{fields: fields}
+}
+
+// Clone returns a copy with a buffer of its own.
+func (m *Message) Clone() *Message {
+	c := *m
+	c.raw = bytes.Clone(m.raw)
+	c.fields = append([]field(nil), m.fields...)
+	return &c
+}
+
+func (m *Message) text(s span) []byte { return m.raw[s.start:s.end:s.end] }
+
+// Bytes returns the whole message as it was received, without anything after its body.
+func (m *Message) Bytes() []byte { return m.raw }
+
+// IsRequest reports whether m is a request; otherwise it is a response.
+func (m *Message) IsRequest() bool { return m.request }
+
+// Method returns the request's method. For a response, use [Message.CSeq].
+func (m *Message) Method() Method { return m.method }
+
+// MethodText returns the request's method as received.
+func (m *Message) MethodText() []byte { return m.text(m.methodText) }
+
+// RequestURI returns the Request-URI as received; parse it with [ParseURI].
+func (m *Message) RequestURI() []byte { return m.text(m.uri) }
+
+// Status returns the response's status code, 100 to 699, or 0 for a request.
+func (m *Message) Status() int { return int(m.status) }
+
+// Reason returns the response's reason phrase.
+func (m *Message) Reason() []byte { return m.text(m.reason) }
+
+// Body returns the message body; it may be empty.
+func (m *Message) Body() []byte { return m.text(m.body) }
+
+// Get returns the value of the first field with this id, without surrounding white space, or nil if there is none.
+func (m *Message) Get(id HeaderID) []byte {
+	if i := m.first[id]; i > 0 {
+		return m.text(m.fields[i-1].value)
+	}
+	return nil
+}
+
+// Has reports whether a field with this id is present.
+func (m *Message) Has(id HeaderID) bool { return m.first[id] > 0 }
+
+// All yields the values of all fields with this id in order, one a field; use [Values] to split comma-separated lists.
+func (m *Message) All(id HeaderID) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if m.first[id] == 0 {
+			return
+		}
+		for i := int(m.first[id]) - 1; i < len(m.fields); i++ {
+			if m.fields[i].id == id && !yield(m.text(m.fields[i].value)) {
+				return
+			}
+		}
+	}
+}
+
+// Fields yields every field in order: its id, name and value.
+func (m *Message) Fields() iter.Seq2[HeaderID, [2][]byte] {
+	return func(yield func(HeaderID, [2][]byte) bool) {
+		for _, f := range m.fields {
+			if !yield(f.id, [2][]byte{m.text(f.name), m.text(f.value)}) {
+				return
+			}
+		}
+	}
+}
+
+// GetName returns the value of the first field with this name in any case, or nil. Known names are found by id.
+func (m *Message) GetName(name string) []byte {
+	if id := LookupHeader([]byte(name)); id != HeaderOther {
+		return m.Get(id)
+	}
+	for _, f := range m.fields {
+		if f.id == HeaderOther && EqualFold(m.text(f.name), name) {
+			return m.text(f.value)
+		}
+	}
+	return nil
+}
+
+// CallID returns the Call-ID.
+func (m *Message) CallID() []byte { return m.Get(HeaderCallID) }
+
+// CSeq returns the sequence number and method of CSeq. ok is false if the field is missing or malformed
+// (RFC 3261 section 20.16; the number is below 2^31).
+func (m *Message) CSeq() (seq uint32, method Method, ok bool) {
+	v := m.Get(HeaderCSeq)
+	i := bytes.IndexAny(v, " \t")
+	if i < 0 {
+		return 0, 0, false
+	}
+	n, ok := parseUint(v[:i], 1<<31-1)
+	name := trim(v[i:])
+	if !ok || !isToken(name) {
+		return 0, 0, false
+	}
+	return uint32(n), LookupMethod(name), true
+}
+
+// From returns the parsed From field.
+func (m *Message) From() (NameAddr, error) { return ParseNameAddr(m.Get(HeaderFrom)) }
+
+// To returns the parsed To field.
+func (m *Message) To() (NameAddr, error) { return ParseNameAddr(m.Get(HeaderTo)) }
+
+// FromTag returns the tag of From, or nil.
+func (m *Message) FromTag() []byte { return tagOf(m.Get(HeaderFrom)) }
+
+// ToTag returns the tag of To, or nil.
+func (m *Message) ToTag() []byte { return tagOf(m.Get(HeaderTo)) }
+
+func tagOf(v []byte) []byte {
+	a, err := ParseNameAddr(v)
+	if err != nil {
+		return nil
+	}
+	tag, _ := a.Params.Get("tag")
+	return tag
+}
+
+// Contact returns the first Contact. For the "*" form use Get(HeaderContact).
+func (m *Message) Contact() (NameAddr, error) {
+	for v := range Values(m.Get(HeaderContact)) {
+		return ParseNameAddr(v)
+	}
+	return NameAddr{}, bad(0, "Missing Contact")
+}
+
+// TopVia returns the first Via.
+func (m *Message) TopVia() (Via, error) {
+	for v := range Values(m.Get(HeaderVia)) {
+		return ParseVia(v)
+	}
+	return Via{}, bad(0, "Missing Via")
+}
+
+// Uint returns the value of a numeric field such as Expires or Max-Forwards, ignoring parameters after ";" or a comment.
+// ok is false if it is missing, malformed or above limit.
+func (m *Message) Uint(id HeaderID, limit uint64) (n uint64, ok bool) {
+	v := m.Get(id)
+	if i := bytes.IndexAny(v, ";( \t"); i >= 0 {
+		v = v[:i]
+	}
+	return parseUint(v, limit)
+}
+
+// HasOption reports whether an option tag is listed in Supported, Require, Proxy-Require, Unsupported or Allow-like lists.
+func (m *Message) HasOption(id HeaderID, tag string) bool {
+	for line := range m.All(id) {
+		for v := range Values(line) {
+			if EqualFold(v, tag) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,232 @@
+package sip
+
+import (
+	"strconv"
+)
+
+// Writer builds a message by appending to one buffer, which may be reused with [Writer.Reset].
+type Writer struct{ b []byte }
+
+// Reset empties w and makes it append to buf[:0].
+func (w *Writer) Reset(buf []byte) { w.b = buf[:0] }
+
+// Bytes returns what was written.
+func (w *Writer) Bytes() []byte { return w.b }
+
+// RequestLine writes the start line of a request.
+func (w *Writer) RequestLine(method Method, uri string) {
+	w.Raw(method.String())
+	w.b = append(w.b, ' ')
+	w.Raw(uri)
+	w.Raw(" SIP/2.0\r\n")
+}
+
+// StatusLine writes the start line of a response. An empty phrase is replaced by the usual one.
+func (w *Writer) StatusLine(status int, phrase string) {
+	if phrase == "" {
+		phrase = Phrase(status)
+	}
+	w.Raw("SIP/2.0 ")
+	w.b = strconv.AppendInt(w.b, int64(status), 10)
+	w.b = append(w.b, ' ')
+	w.Raw(phrase)
+	w.Raw("\r\n")
+}
+
+// Raw appends text as it is.
+func (w *Writer) Raw(s string) { w.b = append(w.b, s...) }
+
+// Header writes one field. The caller must not pass line breaks; they are dropped, so that a value can never add a field.
+func (w *Writer) Header(id HeaderID, value string) { w.Named(id.String(), value) }
+
+// Named writes one field by name.
+func (w *Writer) Named(name, value string) {
+	w.Raw(name)
+	w.Raw(": ")
+	start := len(w.b)
+	w.b = append(w.b, value...)
+	w.clean(start)
+	w.Raw("\r\n")
+}
+
+// Value writes one field from bytes, such as a value taken from another message.
+func (w *Writer) Value(id HeaderID, value []byte) {
+	w.Raw(id.String())
+	w.Raw(": ")
+	start := len(w.b)
+	w.b = append(w.b, value...)
+	w.clean(start)
+	w.Raw("\r\n")
+}
+
+// Uint writes a numeric field.
+func (w *Writer) Uint(id HeaderID, n uint64) {
+	w.Raw(id.String())
+	w.Raw(": ")
+	w.b = strconv.AppendUint(w.b, n, 10)
+	w.Raw("\r\n")
+}
+
+// CSeq writes the CSeq field.
+func (w *Writer) CSeq(seq uint32, method Method) {
+	w.Raw("CSeq: ")
+	w.b = strconv.AppendUint(w.b, uint64(seq), 10)
+	w.b = append(w.b, ' ')
+	w.Raw(method.String())
+	w.Raw("\r\n")
+}
+
+func (w *Writer) clean(from int) {
+	for i := from; i < len(w.b); i++ {
+		if c := w.b[i]; c == '\r' || c == '\n' || c == 0 {
+			w.b[i] = ' '
+		}
+	}
+}
+
+// Copy writes every field of m with this id.
+func (w *Writer) Copy(m *Message, id HeaderID) {
+	for v := range m.All(id) {
+		w.Value(id, v)
+	}
+}
+
+// Body ends the header with Content-Type (unless body is empty), Content-Length and the body.
+func (w *Writer) Body(contentType string, body []byte) {
+	if len(body) > 0 {
+		w.Header(HeaderContentType, contentType)
+	}
+	w.Uint(HeaderContentLength, uint64(len(body)))
+	w.Raw("\r\n")
+	w.b = append(w.b, body...)
+}
+
+// Response writes the status line and the fields every response copies from its request: Via, From, To with toTag added
+// if it has none, Call-ID and CSeq (RFC 3261 section 8.2.6.2). The caller adds more fields and ends with [Writer.Body].
+func (w *Writer) Response(req *Message, status int, phrase string, toTag string) {
+	w.StatusLine(status, phrase)
+	w.Copy(req, HeaderVia)
+	w.Value(HeaderFrom, req.Get(HeaderFrom))
+	w.Raw("To: ")
+	w.b = append(w.b, req.Get(HeaderTo)...)
+	if toTag != "" && len(req.ToTag()) == 0 {
+		w.Raw(";tag=")
+		w.Raw(toTag)
+	}
+	w.Raw("\r\n")
+	w.Value(HeaderCallID, req.Get(HeaderCallID))
+	w.Value(HeaderCSeq, req.Get(HeaderCSeq))
+}
+
+// Phrase returns the usual reason phrase of a status code (RFC 3261 section 21 and extensions).
+func Phrase(status int) string {
+	switch status {
+	case 100:
+		return "Trying"
+	case 180:
+		return "Ringing"
+	case 181:
+		return "Call Is Being Forwarded"
+	case 182:
+		return "Queued"
+	case 183:
+		return "Session Progress"
+	case 200:
+		return "OK"
+	case 202:
+		return "Accepted"
+	case 204:
+		return "No Notification"
+	case 300:
+		return "Multiple Choices"
+	case 301:
+		return "Moved Permanently"
+	case 302:
+		return "Moved Temporarily"
+	case 305:
+		return "Use Proxy"
+	case 380:
+		return "Alternative Service"
+	case 400:
+		return "Bad Request"
+	case 401:
+		return "Unauthorized"
+	case 403:
+		return "Forbidden"
+	case 404:
+		return "Not Found"
+	case 405:
+		return "Method Not Allowed"
+	case 406:
+		return "Not Acceptable"
+	case 407:
+		return "Proxy Authentication Required"
+	case 408:
+		return "Request Timeout"
+	case 410:
+		return "Gone"
+	case 412:
+		return "Conditional Request Failed"
+	case 413:
+		return "Request Entity Too Large"
+	case 414:
+		return "Request-URI Too Long"
+	case 415:
+		return "Unsupported Media Type"
+	case 416:
+		return "Unsupported URI Scheme"
+	case 420:
+		return "Bad Extension"
+	case 421:
+		return "Extension Required"
+	case 422:
+		return "Session Interval Too Small"
+	case 423:
+		return "Interval Too Brief"
+	case 430:
+		return "Flow Failed"
+	case 439:
+		return "First Hop Lacks Outbound Support"
+	case 480:
+		return "Temporarily Unavailable"
+	case 481:
+		return "Call/Transaction Does Not Exist"
+	case 482:
+		return "Loop Detected"
+	case 483:
+		return "Too Many Hops"
+	case 484:
+		return "Address Incomplete"
+	case 486:
+		return "Busy Here"
+	case 487:
+		return "Request Terminated"
+	case 488:
+		return "Not Acceptable Here"
+	case 489:
+		return "Bad Event"
+	case 491:
+		return "Request Pending"
+	case 500:
+		return "Server Internal Error"
+	case 501:
+		return "Not Implemented"
+	case 503:
+		return "Service Unavailable"
+	case 504:
+		return "Server Time-out"
+	case 505:
+		return "Version Not Supported"
+	case 513:
+		return "Message Too Large"
+	case 600:
+		return "Busy Everywhere"
+	case 603:
+		return "Decline"
+	case 604:
+		return "Does Not Exist Anywhere"
+	case 606:
+		return "Not Acceptable"
+	}
+	return "Unknown"
+}
