@@ -30,6 +30,8 @@ type RemoteParams struct {
 	RTCP netip.AddrPort // where it wants RTCP if not Mux; invalid: the port above Addr's
 	Mux  bool           // RTP and RTCP share the port (RFC 5761)
 	Keys rtp.Keys       // the keys it seals with, from its a=crypto
+
+	Clock uint32 // RTP clock of its audio in Hz, from its rtpmap; 0: 8000
 }
 
 // DigitFunc is told of a key press. It runs on the engine's goroutine and must not block.
@@ -185,6 +187,10 @@ func (p *Endpoint) SetRemote(r RemoteParams) error {
 		r.RTCP = netip.AddrPortFrom(r.Addr.Addr(), r.Addr.Port()+1)
 	}
 	p.mux.Store(r.Mux)
+	if r.Clock == 0 {
+		r.Clock = 8000
+	}
+	in.measure.SetClock(r.Clock)
 	for i, a := range [2]netip.AddrPort{r.Addr, r.RTCP} {
 		if in.signal[i] == a {
 			continue
