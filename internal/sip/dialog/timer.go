@@ -1,0 +1,144 @@
+package dialog
+
+import (
+	"strconv"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/transaction"
+)
+
+// minSE is the shortest session interval accepted (RFC 4028 section 4).
+const minSE = 90 * time.Second
+
+// sessionTimer keeps a session alive, or ends it when the peer is gone (RFC 4028).
+type sessionTimer struct {
+	interval time.Duration // agreed; 0 means none
+	min      time.Duration // raised by a 422
+	ours     bool          // we refresh
+	timer    transaction.Timer
+}
+
+func (t *sessionTimer) wanted(s *Session) time.Duration {
+	return max(s.layer.cfg.SessionExpires, t.min)
+}
+
+// offer asks for a session timer in an INVITE or re-INVITE.
+func (t *sessionTimer) offer(s *Session, w *sip.Writer) {
+	value := strconv.Itoa(int(t.wanted(s) / time.Second))
+	if t.interval > 0 {
+		value = strconv.Itoa(int(t.interval/time.Second)) + ";refresher=" + map[bool]string{true: "uac", false: "uas"}[t.ours]
+	}
+	w.Header(sip.HeaderSessionExpires, value)
+	w.Uint(sip.HeaderMinSE, uint64(max(t.min, minSE)/time.Second))
+}
+
+// raise takes the interval a 422 asks for; it reports whether trying again makes sense.
+func (t *sessionTimer) raise(m *sip.Message) bool {
+	n, ok := m.Uint(sip.HeaderMinSE, 86400)
+	d := time.Duration(n) * time.Second
+	if !ok || d <= t.min {
+		return false
+	}
+	t.min = d
+	return true
+}
+
+// acceptable answers 422 if the peer asks for an interval below the minimum.
+func (t *sessionTimer) acceptable(tx *transaction.Server) bool {
+	if n, ok := tx.Request.Uint(sip.HeaderSessionExpires, 1<<31); ok && time.Duration(n)*time.Second < minSE &&
+		tx.Request.HasOption(sip.HeaderSupported, "timer") {
+		tx.Reply(422, "", func(w *sip.Writer) { w.Uint(sip.HeaderMinSE, uint64(minSE/time.Second)) })
+		return false
+	}
+	return true
+}
+
+// answer writes Session-Expires into a 2xx to req and starts the timer accordingly.
+func (t *sessionTimer) answer(s *Session, req *sip.Message, w *sip.Writer) {
+	supported := req.HasOption(sip.HeaderSupported, "timer")
+	interval := t.wanted(s)
+	if n, ok := req.Uint(sip.HeaderSessionExpires, 1<<31); ok {
+		interval = min(interval, max(time.Duration(n)*time.Second, minSE))
+	}
+	refresher := refresherOf(req)
+	if !supported {
+		refresher = "uas"
+	} else if refresher == "" {
+		refresher = "uac"
+	}
+	t.start(s, interval, refresher == "uas")
+	w.Header(sip.HeaderSessionExpires, strconv.Itoa(int(interval/time.Second))+";refresher="+refresher)
+	if supported {
+		w.Header(sip.HeaderRequire, "timer")
+	}
+}
+
+// settle reads what a 2xx to our request agreed to. Without Session-Expires the peer knows no timers and we refresh alone.
+func (t *sessionTimer) settle(s *Session, m *sip.Message, sent bool) {
+	n, ok := m.Uint(sip.HeaderSessionExpires, 1<<31)
+	interval := time.Duration(n) * time.Second
+	if !ok {
+		interval = t.wanted(s)
+	}
+	t.start(s, max(interval, minSE), !ok || refresherOf(m) != "uas" == sent)
+}
+
+func refresherOf(m *sip.Message) string {
+	v := m.Get(sip.HeaderSessionExpires)
+	for i, c := range v {
+		if c == ';' {
+			r, _ := sip.Params(v[i:]).Get("refresher")
+			return string(r)
+		}
+	}
+	return ""
+}
+
+func (t *sessionTimer) start(s *Session, interval time.Duration, ours bool) {
+	t.interval, t.ours = interval, ours
+	if ours {
+		s.Shard.After(&t.timer, interval/2, func() { t.refresh(s) })
+		return
+	}
+	// RFC 4028 section 10: give up a little before the session expires.
+	s.Shard.After(&t.timer, interval-min(32*time.Second, interval/3), func() { t.expire(s) })
+}
+
+func (t *sessionTimer) expire(s *Session) {
+	if s.state != Confirmed {
+		return
+	}
+	s.bye(Reason(102, "session timer expired"))
+	s.finish(End{Err: &ringfence.Fault{Op: "dialog.timer", Kind: ringfence.KindTimeout, Text: "the peer did not refresh the session"}})
+}
+
+// refresh renews the session by UPDATE, or by a re-INVITE with the same description if the peer has no UPDATE.
+func (t *sessionTimer) refresh(s *Session) {
+	if s.state != Confirmed {
+		return
+	}
+	if !s.peerUpdate {
+		s.Modify(s.localSDP, func(_ []byte, err error) {
+			if err != nil && ringfence.KindOf(err) == ringfence.KindConflict {
+				s.Shard.After(&t.timer, 5*time.Second, func() { t.refresh(s) })
+			}
+		})
+		return
+	}
+	s.Send(sip.UPDATE, func(w *sip.Writer) {
+		w.Header(sip.HeaderSupported, "timer")
+		t.offer(s, w)
+	}, "", nil, func(a transaction.Answer) {
+		switch status := a.Status(); {
+		case status < 200 || s.state != Confirmed:
+		case status < 300:
+			t.settle(s, a.Message, true)
+		case a.Message == nil:
+			t.expire(s)
+		default:
+			s.Shard.After(&t.timer, 10*time.Second, func() { t.refresh(s) })
+		}
+	})
+}

@@ -1,0 +1,156 @@
+package dialog
+
+import (
+	"bytes"
+
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/transaction"
+	"ringfence/internal/sip/transport"
+)
+
+// Invitation says whom to invite and how.
+type Invitation struct {
+	Conn    *transport.Conn
+	URI     string   // Request-URI
+	Routes  []string // Route values, e.g. the Path of a registration
+	From    string   // name-addr without tag
+	To      string   // name-addr without tag
+	Contact string   // our Contact value
+	SDP     []byte   // the offer
+	Extra   func(*sip.Writer)
+}
+
+// Invite sends an INVITE and returns the session, whose user hears what becomes of it.
+func (l *Layer) Invite(shard *transaction.Shard, in Invitation, user User) *Session {
+	s := &Session{Shard: shard, Conn: in.Conn, CallID: shard.Layer().NewCallID(shard), LocalTag: newTag(),
+		Local: in.From, Remote: in.To, Target: in.URI, Routes: in.Routes, Contact: in.Contact, UAC: true,
+		layer: l, user: user, localSeq: 1, localSDP: bytes.Clone(in.SDP)}
+	l.add(s)
+	s.invite(in.Extra)
+	return s
+}
+
+func (s *Session) invite(extra func(*sip.Writer)) {
+	seq := s.localSeq
+	s.ackSeq = seq
+	s.client = s.Shard.Request(s.conn(), sip.INVITE, func(w *sip.Writer, via string) {
+		s.head(w, via, sip.INVITE, seq)
+		w.Header(sip.HeaderContact, s.Contact)
+		w.Header(sip.HeaderAllow, allow)
+		w.Header(sip.HeaderSupported, "100rel, timer, replaces")
+		s.refresh.offer(s, w)
+		if extra != nil {
+			extra(w)
+		}
+		w.Body("application/sdp", s.localSDP)
+	}, func(a transaction.Answer) { s.invited(a, extra) })
+}
+
+// invited hears the answers to our initial INVITE.
+func (s *Session) invited(a transaction.Answer, extra func(*sip.Writer)) {
+	status := a.Status()
+	switch {
+	case a.Message == nil:
+		s.client = nil
+		s.finish(End{Status: status, Err: a.Err})
+	case status == 100:
+	case status < 200:
+		if s.state == Early {
+			s.provisional(a.Message)
+		}
+	case status < 300:
+		s.accepted(a.Message)
+	case status == 422 && s.refresh.raise(a.Message):
+		s.localSeq++
+		s.invite(extra)
+	default:
+		s.client = nil
+		e := End{Status: status, Phrase: string(a.Reason()), Reason: string(a.Get(sip.HeaderReason)), Remote: true, Message: a.Message}
+		if status < 400 {
+			for line := range a.All(sip.HeaderContact) {
+				for v := range sip.Values(line) {
+					e.Contacts = append(e.Contacts, string(v))
+				}
+			}
+		}
+		s.finish(e)
+	}
+}
+
+func (s *Session) provisional(m *sip.Message) {
+	if tag := m.ToTag(); len(tag) > 0 {
+		s.RemoteTag = string(tag)
+		s.learn(m)
+		s.Routes = pick(routes(m, true), s.Routes)
+		if m.HasOption(sip.HeaderRequire, "100rel") && !s.prack(m) {
+			return // a repetition
+		}
+	}
+	s.user.Progress(s, m)
+}
+
+func pick(a, b []string) []string {
+	if len(a) > 0 {
+		return a
+	}
+	return b
+}
+
+func (s *Session) accepted(m *sip.Message) {
+	tag := string(m.ToTag())
+	switch {
+	case s.state == Confirmed && tag == s.RemoteTag:
+		s.Shard.Send(s.conn(), s.ack) // our ACK was lost
+		return
+	case s.state != Early:
+		s.dropFork(m)
+		return
+	}
+	s.client = nil
+	s.RemoteTag = tag
+	s.learn(m)
+	s.Routes = pick(routes(m, true), s.Routes)
+	s.state = Confirmed
+	s.sendAck(s.ackSeq, nil)
+	s.refresh.settle(s, m, true)
+	if s.endSent { // it was answered while we were cancelling
+		s.endSent = false
+		s.bye("")
+		s.finish(End{Status: 487, Phrase: "Request Terminated"})
+		return
+	}
+	s.user.Answered(s, m)
+}
+
+// sendAck acknowledges a 2xx; an ACK is a request without a transaction (RFC 3261 section 13.2.2.4).
+func (s *Session) sendAck(seq uint32, sdp []byte) {
+	var w sip.Writer
+	via := "SIP/2.0/" + s.Conn.Network + " " + s.Conn.Local.String() + ";branch=" + sip.MagicCookie + newTag() + ";rport"
+	s.head(&w, via, sip.ACK, seq)
+	w.Body("application/sdp", sdp)
+	s.ack = w.Bytes()
+	s.Shard.Send(s.conn(), s.ack)
+}
+
+// dropFork ends a second dialog that a forking proxy made of our INVITE.
+func (s *Session) dropFork(m *sip.Message) {
+	f := &Session{Shard: s.Shard, Conn: s.Conn, CallID: s.CallID, LocalTag: s.LocalTag, RemoteTag: string(m.ToTag()), Local: s.Local,
+		Remote: s.Remote, Target: s.Target, Contact: s.Contact, layer: s.layer, localSeq: s.ackSeq, state: Confirmed}
+	f.learn(m)
+	f.Routes = routes(m, true)
+	f.sendAck(s.ackSeq, nil)
+	f.bye("")
+}
+
+// Cancel gives up an INVITE that was not answered yet. The user hears Ended when the peer confirms, or it timed out.
+func (s *Session) Cancel(reason string) {
+	if s.state != Early || s.client == nil || s.endSent {
+		return
+	}
+	s.endSent = true
+	s.client.Cancel(func(w *sip.Writer) {
+		if reason != "" {
+			w.Header(sip.HeaderReason, reason)
+		}
+	})
+}

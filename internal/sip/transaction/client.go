@@ -1,0 +1,312 @@
+package transaction
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/transport"
+)
+
+type clientState uint8
+
+const (
+	clientCalling clientState = iota // or Trying
+	clientProceeding
+	clientAccepted // RFC 6026
+	clientCompleted
+	clientDone
+)
+
+// Answer is what becomes of a request: a response, or the reason there is none.
+type Answer struct {
+	*sip.Message       // nil if Err is set; lives until the callback returns
+	Err          error // a ringfence.Fault: KindTimeout or KindUnavailable
+}
+
+// Status returns the response's status, or the one that stands for Err: 408 for a timeout, 503 otherwise
+// (RFC 3261 section 8.1.3.1).
+func (a Answer) Status() int {
+	switch {
+	case a.Message != nil:
+		return a.Message.Status()
+	case ringfence.KindOf(a.Err) == ringfence.KindTimeout:
+		return 408
+	}
+	return 503
+}
+
+// Client is one client transaction (RFC 3261 section 17.1). It is used on its shard only.
+type Client struct {
+	Shard  *Shard
+	Conn   *transport.Conn
+	Method sip.Method
+
+	id       uint64 // the random part of the branch
+	state    clientState
+	heard    func(Answer)
+	request  []byte // kept for retransmission, ACK and CANCEL
+	timer    Timer  // A, E, then D or K
+	giveUp   Timer  // B or F
+	interval time.Duration
+	cancel   func(*sip.Writer) // wanted before a provisional response came
+	wantStop bool
+}
+
+// Request sends a request on conn as a new client transaction of the shard. build writes the request from its start line to
+// its end, and puts via first among the fields. heard gets every response and, if there is none, the reason; nothing is
+// heard after a final answer except further 2xx responses to an INVITE (forked elsewhere, or retransmitted).
+func (s *Shard) Request(conn *transport.Conn, method sip.Method, build func(w *sip.Writer, via string), heard func(Answer)) *Client {
+	c := &Client{Shard: s, Conn: conn, Method: method, id: rand.Uint64() | 1<<63, heard: heard}
+	var w sip.Writer
+	w.Reset(s.takeScratch())
+	build(&w, c.via())
+	if method == sip.INVITE || !conn.Reliable() {
+		c.request = bytes.Clone(w.Bytes())
+	}
+	s.start(c, w.Bytes())
+	s.scratch = w.Bytes()
+	return c
+}
+
+func (c *Client) branch() string { return sip.MagicCookie + strconv.FormatUint(c.id, 16) }
+
+// via is the value of our Via: the local address of the connection, and rport (RFC 3581).
+func (c *Client) via() string {
+	return "SIP/2.0/" + c.Conn.Network + " " + c.Conn.Local.String() + ";branch=" + c.branch() + ";rport"
+}
+
+func (s *Shard) start(c *Client, request []byte) {
+	s.clients[c.key()] = c
+	timers := s.layer.timers
+	s.After(&c.giveUp, timers.linger(), c.timeout) // Timer B or F
+	if !c.Conn.Reliable() {
+		c.interval = timers.T1
+		s.After(&c.timer, c.interval, c.retransmit) // Timer A or E
+	}
+	if c.Conn.State() == "Closed" {
+		s.Post(func() { c.fail(errClosed(c.Conn.Cause())) })
+		return
+	}
+	s.Send(c.Conn, request)
+}
+
+// key tells a CANCEL, which shares its branch with the INVITE, apart.
+func (c *Client) key() uint64 {
+	if c.Method == sip.CANCEL {
+		return c.id &^ (1 << 63)
+	}
+	return c.id
+}
+
+func errClosed(cause error) error {
+	return &ringfence.Fault{Op: "transaction", Kind: ringfence.KindUnavailable, Text: "the connection ended before an answer came", Err: cause}
+}
+
+func (s *Shard) response(conn *transport.Conn, m *sip.Message) {
+	via, err := m.TopVia()
+	if err != nil {
+		return
+	}
+	_, method, ok := m.CSeq()
+	hex, found := bytes.CutPrefix(via.Branch(), []byte(sip.MagicCookie))
+	id, err := strconv.ParseUint(string(hex), 16, 64)
+	if !ok || !found || err != nil {
+		s.layer.stats.stray.Add(1)
+		return
+	}
+	if method == sip.CANCEL {
+		id &^= 1 << 63
+	}
+	c := s.clients[id]
+	if c == nil || c.Method != method || c.Conn != conn && conn.Reliable() {
+		s.layer.stats.stray.Add(1)
+		return
+	}
+	c.response(m)
+}
+
+func (c *Client) response(m *sip.Message) {
+	status := m.Status()
+	invite := c.Method == sip.INVITE
+	switch {
+	case c.state >= clientCompleted:
+		if invite && status >= 300 {
+			c.ack(m)
+		}
+		return
+	case c.state == clientAccepted:
+		if status >= 200 && status < 300 {
+			c.heard(Answer{Message: m})
+		}
+		return
+	case status < 200:
+		c.provisional()
+		c.heard(Answer{Message: m})
+		return
+	}
+	c.giveUp.Stop()
+	c.timer.Stop()
+	timers := c.Shard.layer.timers
+	switch {
+	case invite && status < 300:
+		c.state = clientAccepted
+		c.Shard.After(&c.timer, timers.linger(), c.end) // Timer M
+	case invite:
+		c.state = clientCompleted
+		c.ack(m)
+		c.linger(64 * timers.T1) // Timer D
+	default:
+		c.state = clientCompleted
+		c.linger(timers.T4) // Timer K
+	}
+	c.heard(Answer{Message: m})
+}
+
+func (c *Client) linger(d time.Duration) {
+	if c.Conn.Reliable() {
+		c.end()
+		return
+	}
+	c.Shard.After(&c.timer, d, c.end)
+}
+
+func (c *Client) provisional() {
+	if c.Method == sip.INVITE {
+		c.timer.Stop()
+		c.giveUp.Stop() // how long it may ring is the user's to decide
+	}
+	first := c.state == clientCalling
+	c.state = clientProceeding
+	if first && c.wantStop {
+		c.sendCancel()
+	}
+}
+
+// Cancel asks for the INVITE to be cancelled (RFC 3261 section 9.1): at once if a provisional response came, else as soon as
+// one comes. The final response, usually 487, is heard as always. extra adds fields such as Reason (RFC 3326).
+func (c *Client) Cancel(extra func(*sip.Writer)) {
+	if c.Method != sip.INVITE || c.wantStop || c.state >= clientAccepted {
+		return
+	}
+	c.wantStop, c.cancel = true, extra
+	if c.state == clientProceeding {
+		c.sendCancel()
+	}
+}
+
+func (c *Client) sendCancel() {
+	s := c.Shard
+	var req sip.Message
+	if err := req.Parse(bytes.Clone(c.request), sip.Limits{}); err != nil {
+		return
+	}
+	x := &Client{Shard: s, Conn: c.Conn, Method: sip.CANCEL, id: c.id, heard: func(Answer) {}}
+	var w sip.Writer
+	w.RequestLine(sip.CANCEL, string(req.RequestURI()))
+	c.copyIdentity(&w, &req, req.Get(sip.HeaderTo))
+	seq, _, _ := req.CSeq()
+	w.CSeq(seq, sip.CANCEL)
+	if c.cancel != nil {
+		c.cancel(&w)
+	}
+	w.Body("", nil)
+	if !c.Conn.Reliable() {
+		x.request = bytes.Clone(w.Bytes())
+	}
+	s.start(x, w.Bytes())
+	// RFC 3261 section 9.1: an INVITE that was cancelled and never answered is over after 64*T1.
+	s.After(&c.giveUp, s.layer.timers.linger(), c.timeout)
+}
+
+// copyIdentity writes the fields that CANCEL and the ACK to a non-2xx take from their INVITE.
+func (c *Client) copyIdentity(w *sip.Writer, req *sip.Message, to []byte) {
+	w.Header(sip.HeaderVia, c.via())
+	w.Uint(sip.HeaderMaxForwards, 70)
+	w.Copy(req, sip.HeaderRoute)
+	w.Value(sip.HeaderFrom, req.Get(sip.HeaderFrom))
+	w.Value(sip.HeaderTo, to)
+	w.Value(sip.HeaderCallID, req.CallID())
+}
+
+// ack answers a non-2xx final response (RFC 3261 section 17.1.1.3).
+func (c *Client) ack(resp *sip.Message) {
+	var req sip.Message
+	if err := req.Parse(bytes.Clone(c.request), sip.Limits{}); err != nil {
+		return
+	}
+	var w sip.Writer
+	w.RequestLine(sip.ACK, string(req.RequestURI()))
+	c.copyIdentity(&w, &req, resp.Get(sip.HeaderTo))
+	seq, _, _ := req.CSeq()
+	w.CSeq(seq, sip.ACK)
+	w.Body("", nil)
+	c.Shard.Send(c.Conn, w.Bytes())
+}
+
+func (c *Client) retransmit() {
+	c.Shard.layer.stats.retransmissions.Add(1)
+	c.Shard.Send(c.Conn, c.request)
+	c.interval *= 2
+	if c.Method != sip.INVITE {
+		c.interval = min(c.interval, c.Shard.layer.timers.T2)
+		if c.state == clientProceeding {
+			c.interval = c.Shard.layer.timers.T2
+		}
+	}
+	c.Shard.After(&c.timer, c.interval, c.retransmit)
+}
+
+func (c *Client) timeout() {
+	c.Shard.layer.stats.timeouts.Add(1)
+	c.fail(&ringfence.Fault{Op: "transaction", Kind: ringfence.KindTimeout, Text: "no answer came in time"})
+}
+
+// fail ends the transaction without an answer.
+func (c *Client) fail(err error) {
+	if c.state >= clientAccepted {
+		return
+	}
+	c.end()
+	c.heard(Answer{Err: err})
+}
+
+func (c *Client) end() {
+	c.timer.Stop()
+	c.giveUp.Stop()
+	c.state = clientDone
+	c.request = nil
+	if c.Shard.clients[c.key()] == c {
+		delete(c.Shard.clients, c.key())
+	}
+}
+
+func (s *Shard) connClosed(conn *transport.Conn, cause error) {
+	var failed []*Client
+	for _, c := range s.clients {
+		if c.Conn == conn {
+			failed = append(failed, c)
+		}
+	}
+	for _, c := range failed {
+		c.fail(errClosed(cause))
+		if c.state != clientDone {
+			c.end()
+		}
+	}
+	for _, tx := range s.servers {
+		if tx.Conn == conn && conn.Reliable() && tx.state != serverProceeding && tx.state != serverTrying {
+			tx.end()
+		}
+	}
+}
+
+// IsClosed reports whether err says that a connection ended before an answer came.
+func IsClosed(err error) bool {
+	var f *ringfence.Fault
+	return errors.As(err, &f) && f.Kind == ringfence.KindUnavailable
+}

@@ -1,0 +1,293 @@
+package transaction
+
+import (
+	"bytes"
+	"hash/maphash"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/transport"
+)
+
+type serverState uint8
+
+const (
+	serverTrying serverState = iota
+	serverProceeding
+	serverAccepted  // RFC 6026: a 2xx was sent, the user retransmits it
+	serverCompleted // a final non-2xx (or any final response of a non-INVITE) was sent
+	serverDone
+)
+
+// Server is one server transaction (RFC 3261 section 17.2). It is used on its shard only.
+type Server struct {
+	Shard   *Shard
+	Conn    *transport.Conn
+	Request *sip.Message // see Keep
+	Method  sip.Method
+	Data    any // for the user
+
+	key      uint64
+	branch   []byte
+	state    serverState
+	kept     bool
+	stored   bool
+	toTag    string
+	last     []byte // last response, for retransmission
+	timer    Timer  // G on unreliable transports, then I, J or L
+	giveUp   Timer  // H
+	interval time.Duration
+}
+
+// serverKey hashes what RFC 3261 section 17.2.3 matches by; ACK finds its INVITE.
+func (l *Layer) serverKey(m *sip.Message, via *sip.Via, method sip.Method) uint64 {
+	if method == sip.ACK {
+		method = sip.INVITE
+	}
+	var h maphash.Hash
+	h.SetSeed(l.seed)
+	_, _ = h.Write(via.Branch())
+	_, _ = h.Write(via.Host)
+	_ = h.WriteByte(byte(via.Port >> 8))
+	_ = h.WriteByte(byte(via.Port))
+	_ = h.WriteByte(byte(method))
+	if !bytes.HasPrefix(via.Branch(), []byte(sip.MagicCookie)) {
+		// A client of RFC 2543: match by what it keeps the same (section 17.2.3, last part).
+		seq, _, _ := m.CSeq()
+		_, _ = h.Write(m.RequestURI())
+		_, _ = h.Write(m.FromTag())
+		_, _ = h.Write(m.CallID())
+		_, _ = h.WriteString(strconv.FormatUint(uint64(seq), 10))
+	}
+	return h.Sum64()
+}
+
+func (s *Shard) request(c *transport.Conn, m *sip.Message) {
+	via, err := m.TopVia()
+	if err == nil {
+		err = m.Validate()
+	}
+	if err != nil {
+		s.refuseHere(c, m, err)
+		return
+	}
+	method := m.Method()
+	key := s.layer.serverKey(m, &via, method)
+	if tx := s.servers[key]; tx != nil && bytes.Equal(tx.branch, via.Branch()) {
+		tx.again(m)
+		return
+	}
+	switch method {
+	case sip.CANCEL:
+		s.cancel(c, m, &via)
+		return
+	case sip.INVITE:
+		if s.layer.Active() >= s.layer.cfg.MaxTransactions {
+			s.layer.stats.overload.Add(1)
+			s.overload(c, m)
+			return
+		}
+	}
+	tx := &Server{Shard: s, Conn: c, Request: m, Method: method, key: key}
+	if method == sip.INVITE {
+		tx.store(via.Branch())
+		tx.Keep()
+	}
+	s.layer.cfg.User.Request(tx)
+	if !tx.stored && tx.state < serverCompleted && method != sip.ACK {
+		tx.store(via.Branch()) // it will be answered later
+		tx.Keep()
+	}
+}
+
+func (s *Shard) refuseHere(c *transport.Conn, m *sip.Message, err error) {
+	pe, ok := err.(*sip.ParseError)
+	if !ok || m.Method() == sip.ACK || !m.Has(sip.HeaderVia) || !m.Has(sip.HeaderFrom) || !m.Has(sip.HeaderTo) || !m.Has(sip.HeaderCSeq) {
+		return
+	}
+	s.stateless(c, m, pe.Status, pe.Reason, 0)
+}
+
+func (s *Shard) overload(c *transport.Conn, m *sip.Message) {
+	s.stateless(c, m, 503, "", 5+rand.IntN(10))
+}
+
+func (s *Shard) stateless(c *transport.Conn, m *sip.Message, status int, phrase string, retryAfter int) {
+	var w sip.Writer
+	w.Reset(s.takeScratch())
+	w.Response(m, status, phrase, "stateless")
+	if retryAfter > 0 {
+		w.Uint(sip.HeaderRetryAfter, uint64(retryAfter))
+	}
+	s.layer.sign(&w)
+	w.Body("", nil)
+	s.Send(c, w.Bytes())
+	s.scratch = w.Bytes()
+}
+
+// store keeps tx for retransmissions, ACK and CANCEL.
+func (tx *Server) store(branch []byte) {
+	tx.branch = bytes.Clone(branch)
+	tx.Shard.servers[tx.key] = tx
+	tx.stored = true
+	tx.Shard.layer.active.Add(1)
+}
+
+// Keep makes tx.Request outlive the call of User.Request.
+func (tx *Server) Keep() {
+	if !tx.kept {
+		tx.Request = tx.Request.Clone()
+		tx.kept = true
+	}
+}
+
+// again handles a retransmission or the ACK to a final response.
+func (tx *Server) again(m *sip.Message) {
+	if m.Method() == sip.ACK {
+		if tx.state == serverCompleted {
+			tx.giveUp.Stop()
+			tx.timer.Stop()
+			if tx.Conn.Reliable() {
+				tx.end()
+				return
+			}
+			tx.Shard.After(&tx.timer, tx.Shard.layer.timers.T4, tx.end) // Timer I
+		}
+		return
+	}
+	tx.Shard.layer.stats.retransmissions.Add(1)
+	if tx.last != nil && tx.state != serverAccepted {
+		tx.Shard.Send(tx.Conn, tx.last)
+	}
+}
+
+func (s *Shard) cancel(c *transport.Conn, m *sip.Message, via *sip.Via) {
+	invite := s.servers[s.layer.serverKey(m, via, sip.INVITE)]
+	if invite == nil || !bytes.Equal(invite.branch, via.Branch()) || invite.Conn != c && c.Reliable() {
+		s.stateless(c, m, 481, "", 0)
+		return
+	}
+	var w sip.Writer
+	w.Response(m, 200, "", invite.ToTag())
+	s.layer.sign(&w)
+	w.Body("", nil)
+	s.Send(c, w.Bytes())
+	if invite.state <= serverProceeding {
+		s.layer.cfg.User.Cancelled(invite, m)
+	}
+}
+
+// ToTag returns the tag that responses of tx carry in To, making it up on first use.
+func (tx *Server) ToTag() string {
+	if tx.toTag == "" {
+		if t := tx.Request.ToTag(); len(t) > 0 {
+			tx.toTag = string(t)
+		} else {
+			tx.toTag = strconv.FormatUint(rand.Uint64()|1<<63, 16)
+		}
+	}
+	return tx.toTag
+}
+
+// SetToTag sets the tag before the first response, for a user that names its dialogs.
+func (tx *Server) SetToTag(tag string) { tx.toTag = tag }
+
+// Finished reports whether a final response was sent.
+func (tx *Server) Finished() bool { return tx.state >= serverAccepted }
+
+// Respond starts a response: write further fields to w, end with w.Body, and pass it to [Server.Send].
+func (tx *Server) Respond(status int, phrase string) *sip.Writer {
+	w := &sip.Writer{}
+	w.Reset(tx.Shard.takeScratch())
+	tag := ""
+	if status > 100 {
+		tag = tx.ToTag()
+	}
+	w.Response(tx.Request, status, phrase, tag)
+	tx.Shard.layer.sign(w)
+	return w
+}
+
+// Reply sends a response without a body; extra, if not nil, adds fields.
+func (tx *Server) Reply(status int, phrase string, extra func(*sip.Writer)) {
+	w := tx.Respond(status, phrase)
+	if extra != nil {
+		extra(w)
+	}
+	w.Body("", nil)
+	tx.Send(status, w)
+}
+
+// Send sends the finished response in w, which came from Respond. A second final response is dropped.
+func (tx *Server) Send(status int, w *sip.Writer) {
+	defer func() { tx.Shard.scratch = w.Bytes() }()
+	if tx.Method == sip.ACK || tx.state >= serverAccepted {
+		return
+	}
+	tx.Shard.Send(tx.Conn, w.Bytes())
+	if status < 200 {
+		tx.state = serverProceeding
+		tx.remember(w.Bytes())
+		return
+	}
+	timers := tx.Shard.layer.timers
+	reliable := tx.Conn.Reliable()
+	switch {
+	case tx.Method == sip.INVITE && status < 300:
+		tx.state = serverAccepted
+		if reliable {
+			tx.end()
+			return
+		}
+		tx.Shard.After(&tx.timer, timers.linger(), tx.end) // Timer L
+	case tx.Method == sip.INVITE:
+		tx.state = serverCompleted
+		tx.remember(w.Bytes())
+		tx.Shard.After(&tx.giveUp, timers.linger(), tx.end) // Timer H
+		if !reliable {
+			tx.interval = timers.T1
+			tx.Shard.After(&tx.timer, tx.interval, tx.retransmit) // Timer G
+		}
+	case reliable:
+		tx.state = serverCompleted
+		tx.end()
+	default:
+		tx.state = serverCompleted
+		if !tx.stored {
+			via, _ := tx.Request.TopVia()
+			tx.store(via.Branch())
+			tx.Keep()
+		}
+		tx.remember(w.Bytes())
+		tx.Shard.After(&tx.timer, timers.linger(), tx.end) // Timer J
+	}
+}
+
+// remember keeps a response for retransmission; on a reliable transport only an INVITE's can be asked for again.
+func (tx *Server) remember(b []byte) {
+	if !tx.Conn.Reliable() || tx.Method == sip.INVITE {
+		tx.last = append(tx.last[:0], b...)
+	}
+}
+
+func (tx *Server) retransmit() {
+	tx.Shard.Send(tx.Conn, tx.last)
+	tx.interval = min(2*tx.interval, tx.Shard.layer.timers.T2)
+	tx.Shard.After(&tx.timer, tx.interval, tx.retransmit)
+}
+
+func (tx *Server) end() {
+	tx.timer.Stop()
+	tx.giveUp.Stop()
+	if tx.stored {
+		tx.stored = false
+		if tx.Shard.servers[tx.key] == tx {
+			delete(tx.Shard.servers, tx.key)
+		}
+		tx.Shard.layer.active.Add(-1)
+	}
+	tx.state = serverDone
+	tx.last = nil
+}

@@ -1,0 +1,122 @@
+package transaction
+
+import (
+	"math/bits"
+	"time"
+)
+
+const (
+	wheelTick  = 10 * time.Millisecond
+	wheelSlots = 512 // one turn is 5.12 s; longer timers go round more than once
+)
+
+// Timer is one deadline on a shard's wheel. The zero value is a stopped timer. It may be embedded, and used again.
+type Timer struct {
+	fire       func()
+	due        int64 // tick
+	prev, next *Timer
+	wheel      *wheel
+}
+
+// Stop takes the timer off the wheel. It must be called on the timer's shard.
+func (t *Timer) Stop() {
+	if t.wheel != nil {
+		t.wheel.remove(t)
+	}
+}
+
+// Active reports whether the timer is running.
+func (t *Timer) Active() bool { return t.wheel != nil }
+
+// wheel is a hashed timer wheel (one level with rounds). It has no goroutine: its shard asks it when to wake.
+type wheel struct {
+	epoch time.Time
+	now   int64 // last tick that was run
+	count int
+	used  [wheelSlots / 64]uint64
+	slots [wheelSlots]Timer // list heads
+}
+
+func newWheel(now time.Time) *wheel {
+	w := &wheel{epoch: now}
+	for i := range w.slots {
+		w.slots[i].prev, w.slots[i].next = &w.slots[i], &w.slots[i]
+	}
+	return w
+}
+
+func (w *wheel) tickAt(t time.Time) int64 { return int64(t.Sub(w.epoch) / wheelTick) }
+
+// add starts t to fire at now+d, rounded up to the next tick.
+func (w *wheel) add(t *Timer, now time.Time, d time.Duration, fire func()) {
+	if t.wheel != nil {
+		w.remove(t)
+	}
+	t.fire = fire
+	t.due = max(int64((now.Sub(w.epoch)+d+wheelTick-1)/wheelTick), w.now+1)
+	t.wheel = w
+	slot := int(t.due % wheelSlots)
+	head := &w.slots[slot]
+	t.prev, t.next = head.prev, head
+	head.prev.next, head.prev = t, t
+	w.used[slot/64] |= 1 << (slot % 64)
+	w.count++
+}
+
+func (w *wheel) remove(t *Timer) {
+	t.prev.next, t.next.prev = t.next, t.prev
+	slot := int(t.due % wheelSlots)
+	if head := &w.slots[slot]; head.next == head {
+		w.used[slot/64] &^= 1 << (slot % 64)
+	}
+	t.prev, t.next, t.wheel, t.fire = nil, nil, nil, nil
+	w.count--
+}
+
+// advance runs every timer that is due at now.
+func (w *wheel) advance(now time.Time) {
+	target := w.tickAt(now)
+	if target-w.now > wheelSlots {
+		// The clock jumped further than a turn: one turn visits every slot, and due timers fire by their deadline.
+		w.now = target - wheelSlots
+	}
+	for w.now < target {
+		w.now++
+		slot := int(w.now % wheelSlots)
+		if w.used[slot/64]&(1<<(slot%64)) == 0 {
+			continue
+		}
+		head := &w.slots[slot]
+		for t := head.next; t != head; {
+			if t.due > w.now {
+				t = t.next
+				continue
+			}
+			fire := t.fire
+			w.remove(t)
+			fire()
+			t = head.next // fire may have changed the list
+		}
+	}
+}
+
+// wake returns how long after now the next occupied slot comes round; ok is false if the wheel is empty.
+func (w *wheel) wake(now time.Time) (d time.Duration, ok bool) {
+	if w.count == 0 {
+		return 0, false
+	}
+	start := int((w.now + 1) % wheelSlots)
+	for i := 0; i <= len(w.used); i++ {
+		word := (start/64 + i) % len(w.used)
+		used := w.used[word]
+		if i == 0 {
+			used &= ^uint64(0) << (start % 64)
+		}
+		if used != 0 {
+			slot := word*64 + bits.TrailingZeros64(used)
+			ticks := int64((slot-start+wheelSlots)%wheelSlots) + 1
+			return max(w.epoch.Add(time.Duration(w.now+ticks)*wheelTick).Sub(now), 0), true
+		}
+	}
+	return 0, false
+}
