@@ -124,8 +124,9 @@ func (call *Call) answer(l *Leg) {
 	call.drop(l)
 	if call.caller.session.State() == dialog.Confirmed { // transferred, or parked and ringing back
 		if err := call.connect(call.caller, l); err != nil {
-			l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
+			call.callee = nil
 			call.refuse(err)
+			l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 			return
 		}
 		if call.Answered.IsZero() {
@@ -139,8 +140,9 @@ func (call *Call) answer(l *Leg) {
 		err = call.join(call.caller, l)
 	}
 	if err != nil {
-		l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
+		call.callee = nil
 		call.refuse(err)
+		l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 		return
 	}
 	call.Answered = time.Now()

@@ -155,8 +155,9 @@ func (l *Leg) Answered(s *dialog.Session, m *sip.Message) {
 		if err := l.accept(m.Body()); err != nil {
 			l.refusal = text(err)
 			call.ctl.refused.Add(1)
-			s.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
+			call.ctl.cfg.Log.Warn("an answer was refused", "leg", l.ID, "device", l.Device, "cause", text(err), "hint", ringfence.HintOf(err))
 			call.worst = dialog.End{Status: 488, Reason: dialog.Reason(58, text(err))}
+			s.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 			return
 		}
 	}
