@@ -194,12 +194,12 @@ func (pl *player) next(buf []byte) bool {
 	pl.frames++
 	pl.seq++
 	pl.stamp += pl.format.Samples
-	pl.leg.emit(pl, buf[:12+n])
+	pl.leg.emit(pl, buf[:12+n], pl.began+time.Duration(pl.frames)*frameTime)
 	return true
 }
 
 // emit seals and sends a frame of the player that is playing.
-func (p *Endpoint) emit(pl *player, b []byte) {
+func (p *Endpoint) emit(pl *player, b []byte, at time.Duration) {
 	out := &p.out
 	out.mu.Lock()
 	defer out.mu.Unlock()
@@ -213,8 +213,10 @@ func (p *Endpoint) emit(pl *player, b []byte) {
 			binary.BigEndian.PutUint32(b[8:], pl.ssrc)
 		}
 	}
+	stamp, octets := binary.BigEndian.Uint32(b[4:]), len(b)-12
 	sealed, err := out.sealer.RTP(b[:0], b)
 	if err == nil && out.socks[0].send(sealed, *to) == nil {
 		out.packets++
+		out.played.count(pl.ssrc, stamp, at, octets)
 	}
 }
