@@ -375,7 +375,7 @@ func (p *Phone) ping() {
 	p.pinged = time.Now()
 	p.home.Send(conn, []byte("\r\n\r\n"))
 	p.home.After(&p.keep, pongTimeout, func() {
-		if conn.LastRead().Before(p.pinged.Truncate(time.Second)) {
+		if conn.LastRead().Before(p.pinged.Truncate(time.Millisecond)) {
 			conn.Close(&ringfence.Fault{Op: "phone.keepalive", Kind: ringfence.KindTimeout,
 				Text: fmt.Sprintf("the server answered no keep-alive for %v", pongTimeout)})
 			return
