@@ -254,3 +254,14 @@ func (h *half) kill(err error) {
 	h.writeBy.stop()
 	h.wake.Broadcast()
 }
+
+// TryWrite takes as many bytes of p as there is room for, without waiting.
+func (s *stream) TryWrite(p []byte) (int, error) {
+	s.out.mu.Lock()
+	room := s.out.limit - s.out.size
+	s.out.mu.Unlock()
+	if room <= 0 {
+		return 0, nil
+	}
+	return s.out.write(p[:min(len(p), room)])
+}

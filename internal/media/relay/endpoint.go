@@ -332,10 +332,10 @@ func (p *Endpoint) Peer() netip.AddrPort {
 // before they are used again. Closing twice is harmless.
 func (p *Endpoint) Close() ringfence.MediaProof {
 	m := p.Stats()
-	p.Stop()
 	if p.shutSockets() {
 		p.engine.release(p)
 	}
+	p.Stop() // after the mark, so that nothing new can begin
 	return m
 }
 

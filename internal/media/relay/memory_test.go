@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -454,6 +456,40 @@ func TestReportsToALegThatEndsHere(t *testing.T) {
 				t.Fatalf("%+v after %d packets, the last %+v", c, packets, last)
 			}
 			return
+		}
+	})
+}
+
+// Playing, replacing, stopping and closing at once must call every done exactly once and leave no player behind.
+func TestPlayersEndOnce(t *testing.T) {
+	virtual(t, somePorts(), func(t *testing.T, e *Engine, listen func() net.PacketConn) {
+		var wg sync.WaitGroup
+		var begun, ended atomic.Int64
+		for i := range 40 {
+			p := newPhone(t, e, ringfence.LegID(fmt.Sprint(i)), rtp.AEAD_AES_128_GCM, listen)
+			for range 4 {
+				wg.Go(func() {
+					for range 5 {
+						if p.leg.Play(Format{Samples: 160}, &counting{1 << 30, 1 << 30}, func() { ended.Add(1) }) == nil {
+							begun.Add(1)
+						}
+						p.leg.Stop()
+						pass(time.Millisecond)
+					}
+				})
+			}
+			wg.Go(func() { pass(2 * time.Millisecond); p.leg.Close() })
+		}
+		wg.Wait()
+		pass(time.Second)
+		synctest.Wait()
+		if begun.Load() == 0 || begun.Load() != ended.Load() {
+			t.Fatalf("%d begun, %d ended", begun.Load(), ended.Load())
+		}
+		e.players.mu.Lock()
+		defer e.players.mu.Unlock()
+		if len(e.players.active) != 0 || e.players.running {
+			t.Fatalf("%d players left", len(e.players.active))
 		}
 	})
 }

@@ -158,6 +158,13 @@ func (e *Engine) tick() {
 
 // serve sends what is due: normally one frame, a few more after a pause of the machine; what is long overdue is skipped.
 func (e *Engine) serve(pl *player, now time.Duration, buf []byte) {
+	pl.leg.out.mu.Lock()
+	current := pl.leg.out.playing == pl
+	pl.leg.out.mu.Unlock()
+	if !current { // stopped, replaced or closed before it was enlisted
+		e.retire(pl)
+		return
+	}
 	const burst = 5
 	due := int((now - pl.began) / frameTime)
 	if due-pl.frames > burst {
