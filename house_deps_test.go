@@ -30,11 +30,7 @@ type dependency struct{ module, version, licence, why string }
 // linked asks the go command which modules the binary takes code from, and reads their licences.
 func linked(t *testing.T) map[string]dependency {
 	t.Helper()
-	binary := "./cmd/ringfence"
-	if _, err := os.Stat(binary); err != nil {
-		binary = "./internal/node"
-	}
-	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}\t{{.Version}}\t{{.Dir}}{{end}}{{end}}", binary)
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}\t{{.Version}}\t{{.Dir}}{{end}}{{end}}", "./cmd/ringfence")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -78,6 +78,7 @@ func outsiders() map[string][]string {
 		"github.com/jackc/pgx/v5":       {"state/store"},
 		"modernc.org/sqlite":            {"state/store"},
 		"github.com/nats-io":            {"state/bus"},
+		"github.com/coder/websocket":    {"sip/transport"},
 		"github.com/goccy/go-yaml":      {"node/config", "node/admin", "cmd/ringfence"},
 		"golang.org/x/crypto":           {"state/store", "trust/ca", "trust/enroll"},
 		"golang.org/x/sys":              {"media/relay", "node"},

@@ -42,7 +42,7 @@ staticcheck() {
 	(cd tools && go build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck) && bin/staticcheck ./...
 }
 
-builds() { CGO_ENABLED=0 go build -trimpath -o bin/ringfence ./cmd/ringfence; }
+builds() { make --no-print-directory build; }
 
 # The demonstration is what a user sees first, so it is held to what it promises: sealed legs, sound heard, 30 seconds.
 demo() {
