@@ -2,14 +2,15 @@ package sip
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 )
 
-// Limits bound what a message may be before work is done on it. The zero value is [DefaultLimits].
+// Limits bound what a message may be before work is done on it. A field that is 0 has the value of [DefaultLimits].
 type Limits struct {
 	Message int // bytes of the whole message, at most 65,535
-	Headers int // header fields
+	Headers int // header fields, at most 255
 	Header  int // bytes of one header field, name and folded lines included
 	Body    int // bytes of the body
 }
@@ -18,11 +19,16 @@ type Limits struct {
 func DefaultLimits() Limits { return Limits{Message: 65535, Headers: 128, Header: 8192, Body: 32768} }
 
 func (l Limits) orDefault() Limits {
+	d := DefaultLimits()
 	if l == (Limits{}) {
-		return DefaultLimits()
+		return d
 	}
-	l.Message = min(l.Message, 65535)
-	return l
+	return Limits{
+		Message: min(cmp.Or(l.Message, d.Message), 65535),
+		Headers: min(cmp.Or(l.Headers, d.Headers), 255), // Message.first counts in bytes
+		Header:  cmp.Or(l.Header, d.Header),
+		Body:    cmp.Or(l.Body, d.Body),
+	}
 }
 
 // ParseError says why a message was not accepted and what a server should answer.

@@ -217,7 +217,7 @@ func (u *URI) Equal(o *URI) bool {
 		!sameHost(u, o) || u.Port != o.Port {
 		return false
 	}
-	return sameParams(u.Params, o.Params) && sameParams(o.Params, u.Params) && sameHeaders(u.Headers, o.Headers)
+	return sameParams(u.Params, o.Params) && sameParams(o.Params, u.Params) && sameHeaders(u.Headers, o.Headers) && sameHeaders(o.Headers, u.Headers)
 }
 
 // sameHost compares names without case and addresses by value, so that two spellings of an IPv6 address are equal.
@@ -249,14 +249,14 @@ func sameParams(a, b Params) bool {
 	return true
 }
 
+// sameHeaders reports whether every header of a is also in b.
 func sameHeaders(a, b []byte) bool {
-	if len(a) != len(b) {
-		return false
+	if bytes.Equal(a, b) {
+		return true
 	}
-	parts := bytes.Split(b, []byte("&"))
-	for _, h := range bytes.Split(a, []byte("&")) {
+	for h := range bytes.SplitSeq(a, []byte("&")) {
 		found := false
-		for _, o := range parts {
+		for o := range bytes.SplitSeq(b, []byte("&")) {
 			if bytes.EqualFold(Unescape(h), Unescape(o)) {
 				found = true
 				break
