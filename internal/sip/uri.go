@@ -205,8 +205,12 @@ func (u *URI) Addr() (netip.Addr, bool) {
 	return a, err == nil
 }
 
-// Equal compares two URIs by RFC 3261 section 19.1.4.
+// Equal compares two URIs by RFC 3261 section 19.1.4. The same text is always equal, even with repeated parameters, which
+// the grammar does not allow and which otherwise make two URIs different.
 func (u *URI) Equal(o *URI) bool {
+	if bytes.Equal(u.raw, o.raw) {
+		return true
+	}
 	if !EqualFold(u.Scheme, o.Scheme) {
 		return false
 	}
