@@ -1,8 +1,6 @@
 package registrar
 
 import (
-	"context"
-
 	"ringfence"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
@@ -14,11 +12,6 @@ type Identity struct {
 	Device ringfence.DeviceID
 	User   ringfence.UserID
 	Auth   ringfence.Auth
-}
-
-// Secrets finds digest secrets; *store.Store is one.
-type Secrets interface {
-	DigestSecrets(ctx context.Context, username, realm string) ([]store.DigestSecret, error)
 }
 
 // Identify says who sent a request. If it cannot, it has answered the request (401 or 403) and ok is false.

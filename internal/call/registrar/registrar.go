@@ -45,7 +45,7 @@ func (c *Contact) Live() bool { return c.Conn != nil && c.Conn.State() == "Estab
 type Registrar struct {
 	cfg    Config
 	commit *committer
-	auth   authenticator
+	auth   *authenticator
 
 	mu     sync.Mutex
 	byUser map[ringfence.UserID][]*Contact
@@ -76,10 +76,13 @@ func Open(ctx context.Context, cfg Config) (*Registrar, error) {
 	if cfg.MaxPerUser == 0 {
 		cfg.MaxPerUser = 20
 	}
-	r := &Registrar{cfg: cfg, commit: newCommitter(cfg.Ledger), byUser: map[ringfence.UserID][]*Contact{}, byConn: map[uint64][]*Contact{}, known: map[uint64]Identity{}}
-	r.auth.init()
+	auth, err := newAuthenticator()
+	if err != nil {
+		return nil, err
+	}
+	r := &Registrar{cfg: cfg, auth: auth, commit: newCommitter(cfg.Ledger), byUser: map[ringfence.UserID][]*Contact{}, byConn: map[uint64][]*Contact{}, known: map[uint64]Identity{}}
 	now := time.Now()
-	err := cfg.Ledger.AllBindings(ctx, now, func(b store.Binding) error {
+	err = cfg.Ledger.AllBindings(ctx, now, func(b store.Binding) error {
 		if d := cfg.Roster.Device(b.Device); d != nil && d.State == store.DeviceActive {
 			r.byUser[d.User] = append(r.byUser[d.User], &Contact{Binding: b})
 		}

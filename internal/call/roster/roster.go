@@ -2,6 +2,7 @@ package roster
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 
 	"ringfence"
@@ -18,6 +19,7 @@ type snapshot struct {
 	users   map[ringfence.UserID]*store.User
 	devices map[ringfence.DeviceID]*store.Device
 	numbers map[ringfence.Number]ringfence.UserID
+	md5     bool
 }
 
 // Roster answers who is who. Its methods may be called from any goroutine; what they return must not be changed.
@@ -61,6 +63,7 @@ func (r *Roster) Reload(ctx context.Context) error {
 		}
 		for i := range devices {
 			s.devices[devices[i].ID] = &devices[i]
+			s.md5 = s.md5 || slices.Contains(devices[i].Profile.Auth, ringfence.AuthDigestMD5)
 			after = devices[i].ID
 		}
 		if len(devices) < page {
@@ -82,6 +85,9 @@ func (r *Roster) Owner(n ringfence.Number) (ringfence.UserID, bool) {
 	id, ok := r.now.Load().numbers[n]
 	return id, ok
 }
+
+// AnyMD5 reports whether the profile of any device allows digest with MD5.
+func (r *Roster) AnyMD5() bool { return r.now.Load().md5 }
 
 // Counts returns how many users and devices there are.
 func (r *Roster) Counts() (users, devices int) {

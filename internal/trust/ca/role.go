@@ -157,3 +157,9 @@ func newSerial() (*big.Int, error) {
 func authorityName(org, kind string, tag []byte) pkix.Name {
 	return pkix.Name{Organization: []string{org}, CommonName: "Ringfence " + kind + " " + hex.EncodeToString(tag)}
 }
+
+// RoleOf returns the role that a certificate claims, or "" if it claims none. Only [Authority.Verify] tells whether it is true.
+func RoleOf(c *x509.Certificate) Role {
+	r, _ := roleOf(c)
+	return r
+}

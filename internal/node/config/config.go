@@ -1,0 +1,144 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"regexp"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"ringfence"
+	"ringfence/internal/call/dialplan"
+)
+
+// Config is the whole configuration of a node. [Default] works without a file.
+type Config struct {
+	Domain string `yaml:"domain"` // the domain of every address-of-record
+	Name   string `yaml:"name"`   // the organisation, as certificates name it
+	Node   string `yaml:"node"`   // this node's name
+
+	SIP     SIP           `yaml:"sip"`
+	Media   Media         `yaml:"media"`
+	API     API           `yaml:"api"`
+	Store   Store         `yaml:"store"`
+	Calls   Calls         `yaml:"calls"`
+	Plan    dialplan.Plan `yaml:"dialplan"`
+	Log     Log           `yaml:"log"`
+	NodeDNS []string      `yaml:"node-names"` // further names of this node, for its certificate
+}
+
+// SIP says where signalling listens.
+type SIP struct {
+	TLS     netip.AddrPort `yaml:"tls"`     // SIP over TLS, e.g. [::]:5061
+	Expires time.Duration  `yaml:"expires"` // longest registration
+}
+
+// Media says which ports media uses.
+type Media struct {
+	Addr  netip.Addr `yaml:"addr"`
+	First uint16     `yaml:"first"`
+	Last  uint16     `yaml:"last"`
+	DSCP  uint8      `yaml:"dscp"`
+	// Advertise is the address phones reach our media at, if it is not the one they reach our signalling at.
+	Advertise netip.Addr `yaml:"advertise,omitempty"`
+}
+
+// API says where enrolment and the administration listen.
+type API struct {
+	HTTPS netip.AddrPort `yaml:"https"`
+}
+
+// Store says where facts are kept.
+type Store struct {
+	DSN string `yaml:"dsn"` // empty: SQLite in the data directory
+}
+
+// Calls bounds calls.
+type Calls struct {
+	Max  int           `yaml:"max"`
+	Ring time.Duration `yaml:"ring"` // how long a call rings without an answer
+}
+
+// Log says how to log.
+type Log struct {
+	Format string `yaml:"format"` // "text" or "json"
+	Level  string `yaml:"level"`  // "debug", "info", "warn" or "error"
+}
+
+// Default returns a configuration that works on any host.
+func Default() Config {
+	return Config{
+		Domain: "ringfence.internal", Name: "Ringfence", Node: "node-1",
+		SIP:   SIP{TLS: netip.MustParseAddrPort("[::]:5061"), Expires: time.Hour},
+		Media: Media{Addr: netip.IPv6Unspecified(), First: 16384, Last: 32767, DSCP: 46},
+		API:   API{HTTPS: netip.MustParseAddrPort("[::]:8443")},
+		Calls: Calls{Max: 10_000, Ring: 2 * time.Minute},
+		Plan:  dialplan.Default(), Log: Log{Format: "text", Level: "info"},
+	}
+}
+
+// Load reads a file over the defaults; unknown keys are errors with line and column.
+func Load(path string) (Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, &ringfence.Fault{Op: "config.load", Kind: ringfence.KindNotFound, Text: "the configuration cannot be read", Err: err}
+	}
+	return Parse(b, path)
+}
+
+// Parse is Load for text; name is used in errors.
+func Parse(b []byte, name string) (Config, error) {
+	c := Default()
+	if len(b) > 1<<20 {
+		return c, &ringfence.Fault{Op: "config.parse", Kind: ringfence.KindInvalid, Text: name + " is larger than 1 MiB"}
+	}
+	if err := yaml.UnmarshalWithOptions(b, &c, yaml.Strict()); err != nil {
+		return c, &ringfence.Fault{Op: "config.parse", Kind: ringfence.KindInvalid, Text: name + ": " + yaml.FormatError(err, false, true)}
+	}
+	return c, c.Validate()
+}
+
+// Validate reports the first contradiction.
+func (c Config) Validate() error {
+	bad := func(format string, args ...any) error {
+		return &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: fmt.Sprintf(format, args...)}
+	}
+	host := regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+	switch {
+	case !host.MatchString(c.Domain):
+		return bad("domain: %q is not a domain name in lower case", c.Domain)
+	case !host.MatchString(c.Node):
+		return bad("node: %q is not a host name in lower case", c.Node)
+	case !c.SIP.TLS.IsValid():
+		return bad("sip.tls: an address with port is needed, e.g. \"[::]:5061\"")
+	case !c.API.HTTPS.IsValid():
+		return bad("api.https: an address with port is needed, e.g. \"[::]:8443\"")
+	case c.Media.First < 1024 || c.Media.Last <= c.Media.First:
+		return bad("media: the ports %d to %d are no range above 1023", c.Media.First, c.Media.Last)
+	case c.SIP.Expires < time.Minute || c.SIP.Expires > 24*time.Hour:
+		return bad("sip.expires: %s is not between 1m and 24h", c.SIP.Expires)
+	}
+	if err := ringfence.CheckFlows(c.Flows()); err != nil {
+		return err
+	}
+	return c.Plan.Validate()
+}
+
+// Flows declares what the node needs of the network.
+func (c Config) Flows() []ringfence.Flow {
+	at := func(a netip.AddrPort) ringfence.PortRange {
+		return ringfence.PortRange{First: a.Port(), Last: a.Port()}
+	}
+	return []ringfence.Flow{
+		{Name: "sip-tls", Purpose: "SIP signalling of phones over TLS", Room: "sip/transport", Direction: ringfence.Listens, Transport: "tcp",
+			Addr: c.SIP.TLS.Addr(), Ports: at(c.SIP.TLS), Peers: "any phone", DSCP: 24, TLS: ringfence.TLSServer},
+		{Name: "media", Purpose: "voice of every call, sealed by SRTP", Room: "media/relay", Direction: ringfence.Listens, Transport: "udp",
+			Addr: c.Media.Addr, Ports: ringfence.PortRange{First: c.Media.First, Last: c.Media.Last}, Peers: "any phone", DSCP: c.Media.DSCP, TLS: ringfence.MediaSRTP},
+		{Name: "https", Purpose: "enrolment of devices and the administration API", Room: "node/admin", Direction: ringfence.Listens, Transport: "tcp",
+			Addr: c.API.HTTPS.Addr(), Ports: at(c.API.HTTPS), Peers: "any phone, any administrator", TLS: ringfence.TLSServer},
+		{Name: "admin-socket", Purpose: "administration from this host, guarded by file permissions", Room: "node/admin", Direction: ringfence.Listens,
+			Transport: "unix", Path: "admin.sock", Peers: "this host", TLS: ringfence.HostSocket},
+	}
+}
