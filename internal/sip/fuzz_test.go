@@ -5,120 +5,221 @@ import (
 	"testing"
 )
 
-func seeds() []string {
-	return []string{
-		string(inviteText()),
-		"\r\n\r\n" + string(inviteText()),
-		"SIP/2.0 200 OK\r\nVia: SIP/2.0/TLS [2001:db8::1]:5061;branch=z9hG4bK1;received=192.0.2.1\r\nf: <sip:a@example.com>;tag=1\r\n" +
-			"t: sip:b@example.com;tag=2\r\ni: x\r\nCSeq: 1 INVITE\r\nm: \"B, \\\"b\\\"\" <sip:b@[2001:db8::2];lr>;expires=60, <tel:+1234>\r\nl: 0\r\n\r\n",
-		"OPTIONS sip:example.com SIP/2.0\r\nVia: SIP / 2.0 / UDP host;ttl=1\r\n ;branch=z9hG4bK2\r\nContent-Length: 5\r\n\r\nabcde",
-		"BYE sips:u;p=1:secret@host:5061;transport=tcp?Subject=x SIP/2.0\r\nContent-Length: 99999999999\r\n\r\n",
-	}
+// inside reports whether part is a slice of whole, so that an accessor cannot have read past the message.
+func inside(whole, part []byte) bool {
+	return len(part) == 0 || bytes.Contains(whole, part)
 }
 
-// FuzzMessage parses anything, and asks an accepted message every question there is. What was accepted is accepted again.
+// touch calls every accessor and fails if one returns something that is not in the message.
+func touch(t *testing.T, m *Message) {
+	t.Helper()
+	raw := m.Bytes()
+	for _, part := range [][]byte{m.MethodText(), m.RequestURI(), m.Reason(), m.Body(), m.CallID(), m.FromTag(), m.ToTag(), m.GetName("X-Unknown")} {
+		if !inside(raw, part) {
+			t.Fatalf("%q is not part of the message", part)
+		}
+	}
+	for id, pair := range m.Fields() {
+		if !inside(raw, pair[0]) || !inside(raw, pair[1]) || LookupHeader(pair[0]) != id || bytes.ContainsAny(pair[1], "\r\n") {
+			t.Fatalf("field %v: %q %q", id, pair[0], pair[1])
+		}
+		for v := range Values(pair[1]) {
+			_, _ = ParseNameAddr(v)
+			_, _ = ParseVia(v)
+		}
+	}
+	for id := range numHeaders {
+		n := 0
+		for v := range m.All(id) {
+			if n++; n == 1 && !bytes.Equal(v, m.Get(id)) {
+				t.Fatalf("%v: Get and All disagree", id)
+			}
+		}
+		if m.Has(id) != (n > 0) || m.repeated(id) != (n > 1) {
+			t.Fatalf("%v: %d fields, Has = %v", id, n, m.Has(id))
+		}
+		m.Uint(id, 1<<32)
+		m.HasOption(id, "100rel")
+	}
+	_, _, _ = m.CSeq()
+	_, _ = m.From()
+	_, _ = m.To()
+	_, _ = m.Contact()
+	_, _ = m.TopVia()
+}
+
 func FuzzMessage(f *testing.F) {
-	for _, s := range seeds() {
-		f.Add([]byte(s))
+	for _, c := range tortureCases(f) {
+		f.Add(c.text)
 	}
+	f.Add(inviteText())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var m Message
-		size := len(b)
+		var m, again Message
 		if err := m.Parse(bytes.Clone(b), Limits{}); err != nil {
-			var p *ParseError
-			if p, _ = err.(*ParseError); p == nil || p.Status < 400 || p.Offset < 0 || p.Offset > size {
-				t.Fatalf("%#v does not say what to answer", err)
-			}
+			_ = m.Validate() // what was read may be used to answer
+			touch(t, &m)
 			return
 		}
-		lim := DefaultLimits()
-		fields := 0
-		for id, field := range m.Fields() {
-			fields++
-			if len(field[0]) == 0 || len(field[0])+len(field[1]) > lim.Header {
-				t.Fatalf("field %v %q: %q is empty or larger than the limit", id, field[0], field[1])
+		touch(t, &m)
+		if err := again.Parse(bytes.Clone(m.Bytes()), Limits{}); err != nil {
+			t.Fatalf("its own bytes are refused: %v", err)
+		}
+		if !bytes.Equal(again.Bytes(), m.Bytes()) || len(again.fields) != len(m.fields) || again.Method() != m.Method() || again.Status() != m.Status() {
+			t.Fatalf("parsed again: %q, was %q", again.Bytes(), m.Bytes())
+		}
+		if (again.Validate() == nil) != (m.Validate() == nil) {
+			t.Fatal("Validate changed its mind")
+		}
+		if m.Has(HeaderContentLength) {
+			if start, n, _, err := Frame(m.Bytes(), Limits{}); err != nil || start != 0 || n != len(m.Bytes()) {
+				t.Fatalf("Frame = %d, %d, %v of %d bytes", start, n, err, len(m.Bytes()))
 			}
 		}
-		if fields > lim.Headers || len(m.Body()) > lim.Body || len(m.Bytes()) > size {
-			t.Fatalf("%d fields and a body of %d bytes in %d are over the limits", fields, len(m.Body()), size)
-		}
-		_ = m.Validate()
-		_, _ = m.TopVia()
-		_, _ = m.From()
-		_, _ = m.To()
-		_, _ = m.Contact()
-		_, _, _ = m.CSeq()
-		_ = m.HasOption(HeaderSupported, "timer")
-		_, _ = m.CredentialsFor(HeaderAuthorization, "example.com")
-		var again Message
-		if err := again.Parse(bytes.Clone(m.Bytes()), Limits{}); err != nil {
-			t.Fatalf("what was accepted is refused the second time: %v\n%q", err, m.Bytes())
-		}
-		if again.Method() != m.Method() || again.Status() != m.Status() || !bytes.Equal(again.CallID(), m.CallID()) || !bytes.Equal(again.Body(), m.Body()) {
-			t.Fatalf("the second reading differs:\n%q\n%q", m.Bytes(), again.Bytes())
+		if m.IsRequest() && m.Validate() == nil {
+			answerParses(t, &m)
 		}
 	})
 }
 
-// FuzzFrame cuts a stream at any place: the message found must not depend on how much of the stream has arrived.
-func FuzzFrame(f *testing.F) {
-	for _, s := range seeds() {
-		f.Add([]byte(s+s), uint16(len(s)/2))
+// answerParses asserts that a response to any valid request is valid and goes back on the same path.
+func answerParses(t *testing.T, req *Message) {
+	t.Helper()
+	var w Writer
+	w.Reset(nil)
+	w.Response(req, 486, "", "totag")
+	w.Body("", nil)
+	var resp Message
+	if err := resp.Parse(w.Bytes(), Limits{}); err != nil {
+		if len(w.Bytes()) < 60000 {
+			t.Fatalf("response is refused: %v\n%q", err, w.Bytes())
+		}
+		return
 	}
-	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
-		start, n, _, err := Frame(b, Limits{})
-		if start < 0 || n < 0 || start+n > len(b) {
-			t.Fatalf("%d+%d bytes found in %d", start, n, len(b))
+	if err := resp.Validate(); err != nil {
+		t.Fatalf("response is not valid: %v\n%q", err, w.Bytes())
+	}
+	if len(resp.ToTag()) == 0 || !bytes.Equal(resp.FromTag(), req.FromTag()) || !bytes.Equal(resp.CallID(), req.CallID()) {
+		t.Fatalf("response lost its dialog: %q", w.Bytes())
+	}
+	a, _ := req.TopVia()
+	b, err := resp.TopVia()
+	if err != nil || !bytes.Equal(a.Branch(), b.Branch()) {
+		t.Fatalf("response lost its branch: %q", w.Bytes())
+	}
+}
+
+func FuzzFrame(f *testing.F) {
+	f.Add(append([]byte("\r\n\r\n"), inviteText()...), uint16(7))
+	f.Add([]byte("\r\n\r\n\r\n"), uint16(1))
+	f.Add([]byte("OPTIONS sip:a SIP/2.0\r\nl : 3\r\n\r\nabcBYE"), uint16(30))
+	f.Add([]byte("A sip:a SIP/2.0\r\nContent-Length:\r\n 3\r\n\r\nabc"), uint16(9))
+	f.Fuzz(func(t *testing.T, b []byte, cutAt uint16) {
+		start, n, pings, err := Frame(b, Limits{})
+		if start < 0 || n < 0 || start+n > len(b) || pings < 0 || n > 0 && err != nil {
+			t.Fatalf("Frame = %d, %d, %d, %v of %d bytes", start, n, pings, err, len(b))
 		}
-		if err != nil || n == 0 {
+		// A message that is there already is the same message when more has arrived.
+		part := b[:int(cutAt)%(len(b)+1)]
+		if s, k, _, err := Frame(part, Limits{}); k > 0 && (s != start || k != n) {
+			t.Fatalf("a part gives %d, %d, %v, the whole %d, %d", s, k, err, start, n)
+		}
+		if n == 0 {
 			return
-		}
-		if s, again, _, err := Frame(b[:start+n], Limits{}); s != start || again != n || err != nil {
-			t.Fatalf("without the bytes after it the message is %d+%d (%v), with them %d+%d", s, again, err, start, n)
-		}
-		k := int(cut) % (start + n)
-		if _, early, _, err := Frame(b[:k], Limits{}); early != 0 || err != nil {
-			t.Fatalf("%d of %d bytes make a message of %d (%v)", k, start+n, early, err)
 		}
 		var m Message
-		if m.Parse(bytes.Clone(b[start:start+n]), Limits{}) == nil && len(m.Bytes()) != n {
-			t.Fatalf("the stream holds %d bytes, the message %d: the rest could be smuggled", n, len(m.Bytes()))
+		if err := m.Parse(bytes.Clone(b[start:start+n]), Limits{}); err == nil && len(m.Bytes()) != n {
+			t.Fatalf("framed %d bytes, parsed %d", n, len(m.Bytes()))
 		}
 	})
 }
 
-// FuzzFields reads single header field values. Whatever they return lies within what they were given.
-func FuzzFields(f *testing.F) {
-	for _, s := range []string{"sip:alice;x=1:pw@[2001:db8::1]:5061;transport=tls;lr?Subject=a", "tel:+1-201-555-0123;phone-context=example.com",
-		"\"A \\\" B\" <sips:b@example.com;gr=urn:x>;tag=1;expires=\"7\"", "SIP/2.0/WSS host.invalid:443;branch=z9hG4bK;rport;received=::1",
-		"<urn:service:sos>", "sip:@", "SIP/2.0/UDP [::1", "\"<sip:x@y>"} {
+func FuzzURI(f *testing.F) {
+	for _, s := range []string{"sip:alice@example.com", "sips:a%40b:pw@[2001:db8::1]:5061;transport=tls;lr?subject=x&to=y", "tel:+1-201-555-0123;ext=7",
+		"sip:user;par=u%40example.net@example.com", "urn:service:sos", "sip:example.com;maddr=239.255.255.1;ttl=15"} {
+		f.Add([]byte(s), []byte("sip:alice@EXAMPLE.com;lr"))
+	}
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		u, err := ParseURI(a)
+		if err != nil {
+			return
+		}
+		again, err := ParseURI([]byte(u.String()))
+		if err != nil || !u.Equal(&again) || !again.Equal(&u) {
+			t.Fatalf("%q is not equal to itself: %v", a, err)
+		}
+		if u.IsSIP() && (len(u.Host) == 0 || u.HasUser != (len(u.User) > 0)) {
+			t.Fatalf("%q: host %q, user %q", a, u.Host, u.User)
+		}
+		if escaped := Unescape(u.User); len(escaped) > len(u.User) {
+			t.Fatalf("unescaping made %q longer", u.User)
+		}
+		for name, value := range u.Params.All() {
+			if !inside(a, name) || !inside(a, value) {
+				t.Fatalf("parameter %q=%q of %q", name, value, a)
+			}
+		}
+		u.Addr()
+		if o, err := ParseURI(b); err == nil && u.Equal(&o) != o.Equal(&u) {
+			t.Fatalf("%q and %q: equality is not symmetric", a, b)
+		}
+	})
+}
+
+func FuzzNameAddr(f *testing.F) {
+	for _, s := range []string{`"A. \"B\" <c>" <sip:a@b;x=y>;tag=1`, "sip:a@b;tag=1", "Bob <sip:b@c>", "<tel:+1>;q=0.3", "José <sip:j@c>", `"<sip:x@y>" <sip:a@b>`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if u, err := ParseURI(b); err == nil {
-			if u.String() != string(b) || len(u.User)+len(u.Host)+len(u.Params)+len(u.Headers) > len(b) {
-				t.Fatalf("%q is read as %+v", b, u)
-			}
-			if again, err := ParseURI([]byte(u.String())); err != nil || !bytes.Equal(again.Host, u.Host) || again.Port != u.Port {
-				t.Fatalf("%q is read differently the second time: %v", b, err)
-			}
-			_ = Unescape(u.User)
+		a, err := ParseNameAddr(b)
+		if err != nil {
+			return
 		}
-		if a, err := ParseNameAddr(b); err == nil {
-			if len(a.Display)+len(a.URI.Raw())+len(a.Params) > len(b) {
-				t.Fatalf("%q is read as %+v", b, a)
-			}
-			_ = a.Tag()
+		if !inside(b, a.Display) || !inside(b, a.URI.Raw()) || !inside(b, a.Params) || !inside(b, a.Tag()) {
+			t.Fatalf("%q gives %+v", b, a)
 		}
-		if v, err := ParseVia(b); err == nil {
-			if len(v.Host) == 0 || len(v.Transport) == 0 {
-				t.Fatalf("%q has no host or transport: %+v", b, v)
-			}
-			_ = v.Branch()
+		// Written with quotes and brackets, which are always allowed, it is the same address.
+		text := append(append(append([]byte(`"`), a.Display...), `" <`...), a.URI.Raw()...)
+		again, err := ParseNameAddr(append(append(text, ">;"...), a.Params...))
+		if err != nil || !bytes.Equal(again.URI.Raw(), a.URI.Raw()) || !bytes.Equal(again.Tag(), a.Tag()) || !bytes.Equal(again.Display, a.Display) {
+			t.Fatalf("%q came back as %+v, %v", b, again, err)
 		}
+	})
+}
+
+func FuzzVia(f *testing.F) {
+	for _, s := range []string{"SIP/2.0/TLS a.example.com:5061;branch=z9hG4bKx;rport", "SIP / 2.0 / UDP [2001:db8::1] : 5060 ;received=[::1]", "SIP/2.0/WSS df7jal23ls0d.invalid;branch=z9hG4bK56sdasks"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := ParseVia(b)
+		if err != nil {
+			return
+		}
+		if len(v.Host) == 0 || !isToken(v.Transport) || !inside(b, v.Transport) || !inside(b, v.Params) || !inside(b, v.Branch()) {
+			t.Fatalf("%q gives %+v", b, v)
+		}
+	})
+}
+
+func FuzzValues(f *testing.F) {
+	for _, s := range []string{`a, "b, c" <sip:d,e>, f (g, h)`, ",,a,,", `"unterminated, a`, "<a, b", `\", a`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		at := 0
 		for v := range Values(b) {
-			if len(v) > len(b) {
-				t.Fatal("a value is longer than its line")
+			if len(v) == 0 || len(trim(v)) != len(v) {
+				t.Fatalf("member %q of %q", v, b)
+			}
+			i := bytes.Index(b[at:], v)
+			if i < 0 {
+				t.Fatalf("member %q is out of order in %q", v, b)
+			}
+			at += i + len(v)
+		}
+		for name, value := range Params(b).All() {
+			if !inside(b, name) || !inside(b, value) {
+				t.Fatalf("parameter %q=%q of %q", name, value, b)
 			}
 		}
 	})
