@@ -107,6 +107,7 @@ func (call *Call) ring(contact *contact) {
 		},
 	}, l)
 	call.ringing = append(call.ringing, l)
+	c.changed(call)
 }
 
 func quote(s string) string {
