@@ -155,8 +155,9 @@ func (l *Leg) Answered(s *dialog.Session, m *sip.Message) {
 		if err := l.accept(m.Body()); err != nil {
 			l.refusal = text(err)
 			call.ctl.refused.Add(1)
-			s.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
+			call.ctl.cfg.Log.Warn("an answer was refused", "leg", l.ID, "device", l.Device, "cause", text(err), "hint", ringfence.HintOf(err))
 			call.worst = dialog.End{Status: 488, Reason: dialog.Reason(58, text(err))}
+			s.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 			return
 		}
 	}
@@ -179,11 +180,13 @@ func (l *Leg) Ended(s *dialog.Session, e dialog.End) { l.call.legEnded(l, e) }
 // Requested implements dialog.User.
 func (l *Leg) Requested(s *dialog.Session, tx *transaction.Server) {
 	switch tx.Method {
-	case sip.OPTIONS, sip.INFO:
+	case sip.REFER:
+		l.refer(tx)
+	case sip.OPTIONS, sip.INFO, sip.NOTIFY:
 		tx.Reply(200, "", nil)
 	default:
 		tx.Reply(405, "", func(w *sip.Writer) {
-			w.Header(sip.HeaderAllow, "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO")
+			w.Header(sip.HeaderAllow, "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, REFER, NOTIFY")
 		})
 	}
 }

@@ -82,3 +82,17 @@ func (call *Call) view() View {
 	}
 	return v
 }
+
+// EndDevice ends every call that a device takes part in, from anywhere.
+func (c *Control) EndDevice(id ringfence.DeviceID, why string) {
+	c.cfg.Shard.Do(func() {
+		for _, call := range c.calls {
+			for _, l := range call.legs {
+				if l.Device == id && l.live() {
+					call.end(nil, dialog.Reason(21, why), why)
+					break
+				}
+			}
+		}
+	})
+}
