@@ -2,6 +2,7 @@ package sip
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 )
 
@@ -204,36 +205,72 @@ func fieldEnd(b []byte, pos, limit int) (int, error) {
 }
 
 func (m *Message) parseField(b []byte, pos, end int) error {
-	colon := bytes.IndexByte(b[pos:end], ':')
-	if colon <= 0 {
-		return bad(pos, "Bad Header Field")
+	i := pos
+	for i < end && tokenChar[b[i]] {
+		i++
 	}
-	nameEnd := pos + colon
-	for nameEnd > pos && (b[nameEnd-1] == ' ' || b[nameEnd-1] == '\t') {
-		nameEnd--
+	nameEnd := i
+	for i < end && isBlank(b[i]) {
+		i++
 	}
-	name := b[pos:nameEnd]
-	if !isToken(name) {
+	if nameEnd == pos || i == end || b[i] != ':' {
 		return bad(pos, "Bad Header Field Name")
 	}
-	start := pos + colon + 1
-	for start < end && (b[start] == ' ' || b[start] == '\t') {
+	start := i + 1
+	for start < end && isBlank(b[start]) {
 		start++
 	}
-	for end > start && (b[end-1] == ' ' || b[end-1] == '\t') {
+	for end > start && isBlank(b[end-1]) {
 		end--
 	}
-	for i, c := range b[start:end] {
-		if c < ' ' && c != '\t' || c == 0x7f {
-			return bad(start+i, "Control Character In Header Field")
-		}
+	if at := controlAt(b[start:end]); at >= 0 {
+		return bad(start+at, "Control Character In Header Field")
 	}
-	id := LookupHeader(name)
+	id := LookupHeader(b[pos:nameEnd])
 	m.fields = append(m.fields, field{id: id, name: span{uint16(pos), uint16(nameEnd)}, value: span{uint16(start), uint16(end)}})
 	if m.first[id] == 0 {
 		m.first[id] = uint8(len(m.fields))
 	}
 	return nil
+}
+
+// controlAt returns the offset of the first control character in b that the grammar does not allow, or -1. Tabs are
+// white space; any other is only allowed in a quoted string, after a backslash (RFC 3261 section 25.1, quoted-pair).
+func controlAt(b []byte) int {
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		const ones, high = 0x0101010101010101, 0x8080808080808080
+		x := binary.LittleEndian.Uint64(b[i:])
+		del := x ^ 0x7f*ones
+		// The high bit of a byte stays set if it was below 0x20, or is DEL. A borrow can only add false hits.
+		if ((x-0x20*ones)&^x|(del-ones)&^del)&high != 0 {
+			return slowControlAt(b)
+		}
+	}
+	for ; i < len(b); i++ {
+		if b[i] < ' ' || b[i] == 0x7f {
+			return slowControlAt(b)
+		}
+	}
+	return -1
+}
+
+func slowControlAt(b []byte) int {
+	quoted := false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case quoted && c == '\\' && i+1 < len(b):
+			i++ // quoted-pair; CR and LF cannot be here
+			if b[i] == '\r' {
+				return i
+			}
+		case c == '"':
+			quoted = !quoted
+		case c < ' ' && c != '\t' || c == 0x7f:
+			return i
+		}
+	}
+	return -1
 }
 
 func (m *Message) contentLength() (n int, ok bool, err error) {
@@ -267,22 +304,21 @@ func parseUint(b []byte, limit uint64) (n uint64, ok bool) {
 // isToken reports whether b is a token (RFC 3261 section 25.1).
 func isToken(b []byte) bool {
 	for _, c := range b {
-		if !isTokenChar(c) {
+		if !tokenChar[c] {
 			return false
 		}
 	}
 	return len(b) > 0
 }
 
-func isTokenChar(c byte) bool {
-	const low = 1<<('!'-32) | 1<<('%'-32) | 1<<('\''-32) | 1<<('*'-32) | 1<<('+'-32) | 1<<('-'-32) | 1<<('.'-32) | 0x3ff<<('0'-32)
-	const high = 0x7fffffe | 1<<('_'-64) | 0x7fffffe<<32 | 1<<('~'-64) | 1<<('`'-64)
-	switch {
-	case c < 32 || c > 127:
-		return false
-	case c < 64:
-		return low>>(c-32)&1 == 1
-	default:
-		return uint64(high)>>(c-64)&1 == 1
-	}
+func isTokenChar(c byte) bool { return tokenChar[c] }
+
+// tokenChar says which bytes may be in a token. It is never written.
+var tokenChar = [256]bool{
+	'!': true, '%': true, '\'': true, '*': true, '+': true, '-': true, '.': true, '_': true, '`': true, '~': true,
+	'0': true, '1': true, '2': true, '3': true, '4': true, '5': true, '6': true, '7': true, '8': true, '9': true,
+	'A': true, 'B': true, 'C': true, 'D': true, 'E': true, 'F': true, 'G': true, 'H': true, 'I': true, 'J': true, 'K': true, 'L': true, 'M': true,
+	'N': true, 'O': true, 'P': true, 'Q': true, 'R': true, 'S': true, 'T': true, 'U': true, 'V': true, 'W': true, 'X': true, 'Y': true, 'Z': true,
+	'a': true, 'b': true, 'c': true, 'd': true, 'e': true, 'f': true, 'g': true, 'h': true, 'i': true, 'j': true, 'k': true, 'l': true, 'm': true,
+	'n': true, 'o': true, 'p': true, 'q': true, 'r': true, 's': true, 't': true, 'u': true, 'v': true, 'w': true, 'x': true, 'y': true, 'z': true,
 }

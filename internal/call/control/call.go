@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"ringfence"
-	"ringfence/internal/call/dialplan"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
@@ -21,20 +20,24 @@ type Call struct {
 	From     string // the caller's number or name
 	To       string // who it rings at
 
-	ctl      *Control
-	fromName string
-	legs     []*Leg // every leg there ever was, for the record
-	caller   *Leg
-	callee   *Leg // the leg that answered
-	ringing  []*Leg
-	reasons  []string // why it went where it went
-	hops     int      // forwardings so far
-	ringer   transaction.Timer
-	next     func(failed *Leg, e dialog.End) // what to do when every ringing leg has failed
-	worst    dialog.End                      // best final response of the legs that failed
-	cause    string
-	over     bool
-	early    *Leg // whose early media the caller hears
+	ctl       *Control
+	fromName  string
+	legs      []*Leg // every leg there ever was, for the record
+	caller    *Leg
+	callee    *Leg // the leg that answered
+	ringing   []*Leg
+	reasons   []string // why it went where it went
+	hops      int      // forwardings so far
+	ringer    transaction.Timer
+	next      func(dialog.End) // what to do when every ringing leg has failed
+	worst     dialog.End       // best final response of the legs that failed
+	hushed    bool             // we gave up ringing: what the legs answer now does not matter
+	cause     string
+	over      bool
+	early     *Leg     // whose early media the caller hears
+	diversion []string // Diversion values, latest first
+	transfer  *transfer
+	slot      int // where it is parked, 0 if it is not
 }
 
 func (call *Call) newLeg(side string) *Leg {
@@ -44,38 +47,6 @@ func (call *Call) newLeg(side string) *Leg {
 	}
 	call.legs = append(call.legs, l)
 	return l
-}
-
-// maxHops bounds forwarding, so that two users who forward to each other do not loop.
-const maxHops = 5
-
-// route asks the dial plan where number goes and starts ringing there.
-func (call *Call) route(number string) {
-	c := call.ctl
-	q := dialplan.Question{From: call.caller.User, Dialled: number, Owner: c.owner}
-	if u := c.cfg.Roster.User(call.caller.User); u != nil {
-		q.Allowed = dialplan.Class(u.TollClass)
-	}
-	d := c.cfg.Plan().Decide(q)
-	call.reasons = append(call.reasons, d.Reasons...)
-	switch d.Action {
-	case dialplan.ToUser:
-		call.ringUser(d.User)
-	case dialplan.Refuse:
-		call.refuse(d.Fault)
-	default:
-		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: string(d.Action) + " is not available"})
-	}
-}
-
-func (c *Control) owner(n ringfence.Number) (ringfence.UserID, bool) {
-	if id, ok := c.cfg.Roster.Owner(n); ok {
-		return id, true
-	}
-	if u := c.cfg.Roster.User(ringfence.UserID(n)); u != nil {
-		return u.ID, true
-	}
-	return "", false
 }
 
 // refuse ends an unanswered call by a final response that names the cause.
@@ -89,7 +60,19 @@ func (call *Call) refuse(err error) {
 		call.caller.refusal = text
 		c.cfg.Log.Warn("call refused: it could not be sealed", "call", call.ID, "device", call.caller.Device, "cause", text, "hint", ringfence.HintOf(err))
 	}
+	if call.transfer != nil {
+		call.transferred(err)
+		return
+	}
+	if call.caller.session.State() == dialog.Confirmed {
+		call.end(nil, dialog.Reason(kind.Q850(), text), text)
+		return
+	}
 	call.cause = text
+	if r, ok := err.(*refusal); ok {
+		call.caller.session.Reject(r.end.Status, r.end.Phrase, r.end.Reason)
+		return
+	}
 	call.caller.session.RejectWith(status, phrase, dialog.Reason(kind.Q850(), text), call.warning(err))
 }
 
@@ -118,39 +101,14 @@ func (call *Call) holdChanged(l *Leg) {
 		return
 	}
 	l.holding = held
-}
-
-// ringUser rings every phone of a user.
-func (call *Call) ringUser(id ringfence.UserID) {
-	c := call.ctl
-	user := c.cfg.Roster.User(id)
-	if user == nil {
-		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindNotFound, Text: "there is no user " + string(id)})
+	other := call.peer(l)
+	if other == nil || !other.agreed {
 		return
 	}
-	call.To = string(id)
-	if len(user.Numbers) > 0 {
-		call.To = string(user.Numbers[0])
-	}
-	contacts := c.cfg.Registrar.Locate(id)
-	if len(contacts) == 0 {
-		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "no phone of " + string(id) + " is registered"})
-		return
-	}
-	for i := range contacts {
-		call.ring(&contacts[i])
-	}
-	if len(call.ringing) == 0 {
-		call.failed()
-		return
-	}
-	c.cfg.Shard.After(&call.ringer, c.cfg.RingTime, func() { call.giveUp() })
-}
-
-func (call *Call) giveUp() {
-	call.worst = dialog.End{Status: 480, Phrase: "Nobody Answered", Reason: dialog.Reason(19, "no answer")}
-	for _, l := range append([]*Leg(nil), call.ringing...) {
-		l.session.Cancel(dialog.Reason(19, "no answer"))
+	if held {
+		other.play(music)
+	} else {
+		other.silence()
 	}
 }
 
@@ -164,13 +122,27 @@ func (call *Call) answer(l *Leg) {
 		}
 	}
 	call.drop(l)
+	if call.caller.session.State() == dialog.Confirmed { // transferred, or parked and ringing back
+		if err := call.connect(call.caller, l); err != nil {
+			call.callee = nil
+			call.refuse(err)
+			l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
+			return
+		}
+		if call.Answered.IsZero() {
+			call.Answered = time.Now()
+		}
+		call.transferred(nil)
+		return
+	}
 	sdp, err := call.caller.answerFor(l)
 	if err == nil {
 		err = call.join(call.caller, l)
 	}
 	if err != nil {
-		l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), err.Error()))
+		call.callee = nil
 		call.refuse(err)
+		l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 		return
 	}
 	call.Answered = time.Now()
@@ -189,12 +161,19 @@ func (call *Call) drop(l *Leg) {
 	}
 }
 
-// failed is called when no leg rings any more and nobody answered.
-func (call *Call) failed() {
+// failed is called when there is nobody left to try.
+func (call *Call) failed(e dialog.End) {
 	call.ringer.Stop()
-	e := call.worst
 	if e.Status == 0 {
 		e = dialog.End{Status: 480}
+	}
+	if call.transfer != nil {
+		call.transferred(&refusal{e})
+		return
+	}
+	if call.caller.session.State() == dialog.Confirmed { // e.g. a parked call that came back to nobody
+		call.end(nil, e.Reason, "not answered: "+sip.Phrase(e.Status))
+		return
 	}
 	if call.cause == "" {
 		call.cause = "not answered: " + sip.Phrase(e.Status)
@@ -226,6 +205,7 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 	l.close()
 	switch {
 	case call.over:
+	case call.transfer != nil && l == call.transfer.by: // gone before the outcome; the transfer goes on
 	case l == call.caller || l == call.callee:
 		cause := "ended by " + l.Side
 		switch {
@@ -240,9 +220,11 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 		return
 	default:
 		call.drop(l)
-		call.worst = better(call.worst, e)
-		if len(call.ringing) == 0 && call.callee == nil {
-			call.failed()
+		if !call.hushed {
+			call.worst = better(call.worst, e)
+		}
+		if len(call.ringing) == 0 && call.callee == nil && call.next != nil {
+			call.allFailed()
 		}
 	}
 	call.finish()
@@ -258,6 +240,8 @@ func (call *Call) end(by *Leg, reason, cause string) {
 		call.cause = cause
 	}
 	call.ringer.Stop()
+	call.next = nil
+	call.unpark()
 	for _, l := range call.legs {
 		if l != by && l.session != nil && l.session.State() != dialog.Ended {
 			l.session.Bye(reason)

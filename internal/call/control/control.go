@@ -46,6 +46,7 @@ type Control struct {
 	epoch    uint32                         // tells the ids of this start from those of others
 	idle     map[ringfence.UserID]time.Time // since when a user has had no call
 	robin    map[ringfence.Number]int       // last member of a round-robin group
+	parked   map[int]*Call
 	refused  atomic.Uint64
 	draining atomic.Bool
 }
@@ -58,7 +59,7 @@ func New(cfg Config) *Control {
 	if cfg.RingTime == 0 {
 		cfg.RingTime = 2 * time.Minute
 	}
-	return &Control{cfg: cfg, calls: map[ringfence.CallID]*Call{}, epoch: rand.Uint32(), idle: map[ringfence.UserID]time.Time{}, robin: map[ringfence.Number]int{}}
+	return &Control{cfg: cfg, calls: map[ringfence.CallID]*Call{}, epoch: rand.Uint32(), idle: map[ringfence.UserID]time.Time{}, robin: map[ringfence.Number]int{}, parked: map[int]*Call{}}
 }
 
 // Refused returns how many calls were refused because a leg could not be sealed. It may be called from anywhere.
@@ -114,7 +115,13 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 		call.refuse(err)
 		return
 	}
-	call.route(call.Dialled)
+	if v := tx.Request.Get(sip.HeaderReplaces); len(v) > 0 {
+		if err := call.replace(string(v)); err != nil {
+			call.refuse(err)
+		}
+		return
+	}
+	call.route(call.Dialled, id.User)
 }
 
 // unsupported returns the first required option that is not known here.

@@ -87,7 +87,7 @@ func (call *Call) ring(contact *contact) {
 		l.User = d.User
 	}
 	l.auth = contact.Proof.Auth
-	offer, err := l.offerFrom(call.caller, contact.Conn)
+	offer, err := l.offerFor(call.caller, contact.Conn)
 	if err != nil {
 		l.refusal = err.Error()
 		l.close()
@@ -101,7 +101,10 @@ func (call *Call) ring(contact *contact) {
 	l.session = c.cfg.Dialogs.Invite(c.cfg.Shard, dialog.Invitation{
 		Conn: contact.Conn, URI: contact.Contact, Routes: contact.Path, From: from, To: "<" + contact.AOR + ">",
 		Contact: c.contact(contact.Conn), SDP: offer,
-		Extra: func(w *sip.Writer) { w.Header(sip.HeaderPAssertedIdentity, from) },
+		Extra: func(w *sip.Writer) {
+			w.Header(sip.HeaderPAssertedIdentity, from)
+			call.diverted(w)
+		},
 	}, l)
 	call.ringing = append(call.ringing, l)
 }
@@ -120,10 +123,13 @@ func quote(s string) string {
 // Progress implements dialog.User.
 func (l *Leg) Progress(s *dialog.Session, m *sip.Message) {
 	call := l.call
+	status := m.Status()
+	if call.transfer != nil && status == 180 {
+		call.transfer.by.notify(180, "", true)
+	}
 	if call.callee != nil || call.caller.session.State() != dialog.Early {
 		return
 	}
-	status := m.Status()
 	if body := m.Body(); len(body) > 0 && (call.early == nil || call.early == l) {
 		if err := l.accept(body); err == nil {
 			if answer, err := call.caller.answerFor(l); err == nil && call.join(call.caller, l) == nil {
@@ -149,11 +155,9 @@ func (l *Leg) Answered(s *dialog.Session, m *sip.Message) {
 		if err := l.accept(m.Body()); err != nil {
 			l.refusal = text(err)
 			call.ctl.refused.Add(1)
-			s.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
+			call.ctl.cfg.Log.Warn("an answer was refused", "leg", l.ID, "device", l.Device, "cause", text(err), "hint", ringfence.HintOf(err))
 			call.worst = dialog.End{Status: 488, Reason: dialog.Reason(58, text(err))}
-			if len(call.ringing) == 0 {
-				call.failed()
-			}
+			s.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 			return
 		}
 	}
@@ -184,3 +188,5 @@ func (l *Leg) Requested(s *dialog.Session, tx *transaction.Server) {
 		})
 	}
 }
+
+var _ dialog.User = (*Leg)(nil)

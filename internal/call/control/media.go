@@ -59,12 +59,18 @@ func (l *Leg) origin() sdp.Origin {
 	return sdp.Origin{ID: uint64(l.Since.UnixNano()) >> 10, Version: 1}
 }
 
-// offerFrom makes our offer to this leg out of what another leg offered or agreed to.
-func (l *Leg) offerFrom(other *Leg, conn *transport.Conn) ([]byte, error) {
+// offerFor makes our offer to this leg: what the other leg offered, or the codec that it agreed on already.
+func (l *Leg) offerFor(other *Leg, conn *transport.Conn) ([]byte, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	offer, err := sdp.Rewrite(other.heard, l.options(conn))
+	var offer *sdp.Session
+	var err error
+	if other.agreed && other.session.State() == dialog.Confirmed {
+		offer, err = sdp.BuildOffer(l.options(conn), codecsOf(other)...)
+	} else {
+		offer, err = sdp.Rewrite(other.heard, l.options(conn))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +143,7 @@ func (l *Leg) agree(choice sdp.Choice) error {
 	return nil
 }
 
-func keys(c sdp.Crypto) (rtp.Keys, error) { return rtp.ParseInline(rtp.Suite(c.Suite), c.Inline) }
+func keys(c sdp.Crypto) (rtp.Keys, error) { return rtp.ParseInline(rtp.Suite(c.Suite), "inline:"+c.Inline) }
 
 func direction(d sdp.Direction) relay.Direction {
 	switch {

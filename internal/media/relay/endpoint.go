@@ -30,6 +30,8 @@ type RemoteParams struct {
 	RTCP netip.AddrPort // where it wants RTCP if not Mux; invalid: the port above Addr's
 	Mux  bool           // RTP and RTCP share the port (RFC 5761)
 	Keys rtp.Keys       // the keys it seals with, from its a=crypto
+
+	Clock uint32 // RTP clock of its audio in Hz, from its rtpmap; 0: 8000
 }
 
 // DigitFunc is told of a key press. It runs on the engine's goroutine and must not block.
@@ -44,17 +46,19 @@ const graceful = 2 * time.Second
 
 // Endpoint is the media of one leg: two ports, the peer's keys and ours. Its methods may be called from any goroutine.
 type Endpoint struct {
-	engine *Engine
-	id     ringfence.LegID
-	local  netip.AddrPort
-	port   uint16
-	peer   atomic.Pointer[Endpoint]
-	dest   [2]atomic.Pointer[netip.AddrPort] // where RTP and RTCP go; nil: nowhere yet
-	mux    atomic.Bool                       // the peer takes RTCP on the RTP port
-	heard  atomic.Int64                      // engine time of the last authenticated packet, ns
-	mask   atomic.Uint32                     // what is xored onto the SSRC of the stream relayed to this leg
-	in     inbound
-	out    outbound
+	engine   *Engine
+	id       ringfence.LegID
+	local    netip.AddrPort
+	port     uint16
+	peer     atomic.Pointer[Endpoint]
+	dest     [2]atomic.Pointer[netip.AddrPort] // where RTP and RTCP go; nil: nowhere yet
+	mux      atomic.Bool                       // the peer takes RTCP on the RTP port
+	heard    atomic.Int64                      // engine time of the last authenticated packet, ns
+	mask     atomic.Uint32                     // what is xored onto the SSRC of the stream relayed to this leg
+	own      uint32                            // SSRC of our receiver reports
+	reported atomic.Int64                      // engine time of the last report, ns
+	in       inbound
+	out      outbound
 }
 
 // inbound is the receiving half. No lock of another leg is taken while mu is held.
@@ -94,7 +98,9 @@ type outbound struct {
 	socks   [2]socket // RTP, RTCP
 	packets uint64
 	route   route
+	fresh   bool // the next stream relayed must have an SSRC of our own
 	playing *player
+	played  played
 }
 
 // RemoteView is what the peer says, in its last RTCP report, about the media that we send it.
@@ -115,7 +121,10 @@ func (p *Endpoint) init(port uint16, now time.Time) {
 	p.out.mu.Lock()
 	p.out.closed = false
 	p.out.mu.Unlock()
-	p.heard.Store(int64(now.Sub(p.engine.origin)))
+	p.own = randomWord()
+	at := int64(p.engine.since(now))
+	p.heard.Store(at)
+	p.reported.Store(at)
 }
 
 func (p *Endpoint) setSocket(s socket, control bool) {
@@ -149,6 +158,8 @@ func (p *Endpoint) SetLocalKeys(k rtp.Keys) error {
 	if err != nil {
 		return err
 	}
+	// Under new keys a relayed stream gets a new SSRC, so that the peer need not guess what became of the roll-over counter.
+	p.out.fresh = p.out.fresh || p.out.sealer != nil && p.out.packets > 0
 	p.out.keys, p.out.sealer, p.out.route = k, s, route{}
 	return nil
 }
@@ -166,6 +177,9 @@ func (p *Endpoint) SetRemote(r RemoteParams) error {
 		if err != nil {
 			return err
 		}
+		if err := o.Inherit(in.opener); err != nil {
+			return err
+		}
 		in.old, in.oldEnds = in.opener, now+graceful
 		in.keys, in.opener = r.Keys, o
 	}
@@ -173,6 +187,10 @@ func (p *Endpoint) SetRemote(r RemoteParams) error {
 		r.RTCP = netip.AddrPortFrom(r.Addr.Addr(), r.Addr.Port()+1)
 	}
 	p.mux.Store(r.Mux)
+	if r.Clock == 0 {
+		r.Clock = 8000
+	}
+	in.measure.SetClock(r.Clock)
 	for i, a := range [2]netip.AddrPort{r.Addr, r.RTCP} {
 		if in.signal[i] == a {
 			continue
@@ -314,10 +332,10 @@ func (p *Endpoint) Peer() netip.AddrPort {
 // before they are used again. Closing twice is harmless.
 func (p *Endpoint) Close() ringfence.MediaProof {
 	m := p.Stats()
-	p.Stop()
 	if p.shutSockets() {
 		p.engine.release(p)
 	}
+	p.Stop() // after the mark, so that nothing new can begin
 	return m
 }
 

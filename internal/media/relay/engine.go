@@ -27,8 +27,8 @@ type Config struct {
 	Log    *slog.Logger        // nil: discards
 }
 
-// Check reports the first contradiction in c.
-func (c Config) Check() error {
+// Validate reports the first contradiction in c, as a KindInvalid fault.
+func (c Config) Validate() error {
 	bad := func(text string) error {
 		return &ringfence.Fault{Op: "relay.config", Kind: ringfence.KindInvalid, Text: text}
 	}
@@ -47,6 +47,15 @@ func (c Config) Check() error {
 		return bad(fmt.Sprintf("%d shards; 0 to 256 make sense", c.Shards))
 	}
 	return nil
+}
+
+// Flows declares what the relay needs of the network.
+func (c Config) Flows() []ringfence.Flow {
+	return []ringfence.Flow{{
+		Name: c.Flow, Purpose: "carries the sound of calls, sealed by SRTP, and the reports on it", Room: "media/relay",
+		Direction: ringfence.Listens, Transport: "udp", Addr: c.Addr, Ports: c.Ports, Peers: "any phone or trunk",
+		DSCP: c.DSCP, TLS: ringfence.MediaSRTP,
+	}}
 }
 
 // Engine owns the media sockets of a node. Its methods may be called from any goroutine.
@@ -69,7 +78,7 @@ type Engine struct {
 
 // New returns an engine. It opens no socket yet.
 func New(cfg Config) (*Engine, error) {
-	if err := cfg.Check(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if cfg.Now == nil {
@@ -233,7 +242,7 @@ func (e *Engine) release(p *Endpoint) {
 	e.ports.give(p.port, now)
 }
 
-// watch looks four times a second for legs that have gone silent.
+// watch looks four times a second for legs that have gone silent or are owed a report.
 func (e *Engine) watch() {
 	t := time.NewTicker(250 * time.Millisecond)
 	defer t.Stop()
@@ -255,6 +264,7 @@ func (e *Engine) watch() {
 		now := e.cfg.Now()
 		for _, p := range legs {
 			p.checkSilence(now)
+			p.report(now)
 		}
 		clear(legs)
 	}

@@ -217,11 +217,12 @@ func (p *Endpoint) relay(from *Endpoint, h *rtp.Header, b []byte) {
 	}
 }
 
-// reroute begins to relay a stream: under its own SSRC if that was never sealed here, else under a fresh one.
+// reroute begins to relay a stream: under its own SSRC if that was never sealed here and the peer
+// has not seen it under other keys, else under a fresh one.
 func (p *Endpoint) reroute(from *Endpoint, h *rtp.Header) {
 	mask := uint32(0)
-	for p.out.sealer.Sealed(h.SSRC ^ mask) {
-		mask = randomWord()
+	for p.out.fresh || p.out.sealer.Sealed(h.SSRC^mask) {
+		mask, p.out.fresh = randomWord(), false
 	}
 	p.out.route = route{from: from, ssrc: h.SSRC, last: h.Sequence, mask: mask}
 	p.mask.Store(mask)

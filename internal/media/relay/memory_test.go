@@ -1,12 +1,15 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,6 +177,9 @@ func TestRekeyLosesNothingInFlight(t *testing.T) {
 	virtual(t, somePorts(), func(t *testing.T, e *Engine, listen func() net.PacketConn) {
 		a, b := virtualPair(t, e, listen, rtp.AEAD_AES_128_GCM, rtp.AEAD_AES_256_GCM)
 		a.say(b, "before")
+		if h := b.say(a, "before"); h.SSRC != b.ssrc {
+			t.Fatal("the SSRC did not pass through")
+		}
 		inFlight := [][]byte{a.sealed("late 1"), a.sealed("late 2")}
 		a.rekey(newKeys(t, rtp.AES_CM_128_HMAC_SHA1_80), newKeys(t, rtp.AES_CM_128_HMAC_SHA1_80))
 		for _, pkt := range inFlight {
@@ -181,7 +187,9 @@ func TestRekeyLosesNothingInFlight(t *testing.T) {
 			b.hear()
 		}
 		a.say(b, "after")
-		b.say(a, "after")
+		if h := b.say(a, "after"); h.SSRC == b.ssrc {
+			t.Fatal("under our new keys the stream kept its SSRC")
+		}
 		pass(graceful + time.Second)
 		old := newKeys(t, rtp.AEAD_AES_128_GCM)
 		a.seal, _ = rtp.NewSealer(old)
@@ -258,7 +266,7 @@ func (p *phone) report(blocks ...rtp.Block) {
 
 func (p *phone) hearReport() rtp.Control {
 	p.t.Helper()
-	_ = p.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = p.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	n, _, err := p.conn.ReadFrom(p.buf[:])
 	if err != nil {
 		p.t.Fatal(err)
@@ -407,6 +415,85 @@ func TestPlayIsPacedAndReplacesTheRelay(t *testing.T) {
 	})
 }
 
+// A leg that talks with this node itself gets reports from it: about what it sends, and about what is played to it.
+func TestReportsToALegThatEndsHere(t *testing.T) {
+	virtual(t, somePorts(), func(t *testing.T, e *Engine, listen func() net.PacketConn) {
+		a := newPhone(t, e, "a-leg", rtp.AEAD_AES_256_GCM, listen)
+		for range 9 {
+			a.send(a.sealed("hello"))
+		}
+		a.seq++ // one is lost
+		a.send(a.sealed("hello"))
+		c := a.hearReport()
+		if c.IsSender || c.Count != 1 || c.Blocks[0].SSRC != a.ssrc || c.Blocks[0].Lost != 1 {
+			t.Fatalf("%+v", c)
+		}
+		if err := a.leg.Play(Format{PayloadType: 0, Samples: 160}, &counting{1000, 1000}, nil); err != nil {
+			t.Fatal(err)
+		}
+		var last rtp.Header
+		packets := uint32(0)
+		for {
+			_ = a.conn.SetReadDeadline(time.Now().Add(time.Second))
+			n, _, err := a.conn.ReadFrom(a.buf[:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !rtp.IsRTCP(a.buf[:n]) {
+				packets++
+				last, _ = rtp.ParseHeader(a.buf[:n])
+				continue
+			}
+			b, err := a.open.RTCP(nil, a.buf[:n])
+			if err != nil {
+				t.Fatal(err)
+			}
+			var c rtp.Control
+			if err := rtp.ParseRTCP(b, &c); err != nil {
+				t.Fatal(err)
+			}
+			if !c.IsSender || c.SSRC != last.SSRC || c.Sender.Packets != packets || c.Sender.Octets != 160*packets || c.Sender.Timestamp != last.Timestamp {
+				t.Fatalf("%+v after %d packets, the last %+v", c, packets, last)
+			}
+			return
+		}
+	})
+}
+
+// Playing, replacing, stopping and closing at once must call every done exactly once and leave no player behind.
+func TestPlayersEndOnce(t *testing.T) {
+	virtual(t, somePorts(), func(t *testing.T, e *Engine, listen func() net.PacketConn) {
+		var wg sync.WaitGroup
+		var begun, ended atomic.Int64
+		for i := range 40 {
+			p := newPhone(t, e, ringfence.LegID(fmt.Sprint(i)), rtp.AEAD_AES_128_GCM, listen)
+			for range 4 {
+				wg.Go(func() {
+					for range 5 {
+						if p.leg.Play(Format{Samples: 160}, &counting{1 << 30, 1 << 30}, func() { ended.Add(1) }) == nil {
+							begun.Add(1)
+						}
+						p.leg.Stop()
+						pass(time.Millisecond)
+					}
+				})
+			}
+			wg.Go(func() { pass(2 * time.Millisecond); p.leg.Close() })
+		}
+		wg.Wait()
+		pass(time.Second)
+		synctest.Wait()
+		if begun.Load() == 0 || begun.Load() != ended.Load() {
+			t.Fatalf("%d begun, %d ended", begun.Load(), ended.Load())
+		}
+		e.players.mu.Lock()
+		defer e.players.mu.Unlock()
+		if len(e.players.active) != 0 || e.players.running {
+			t.Fatalf("%d players left", len(e.players.active))
+		}
+	})
+}
+
 func TestTimeout(t *testing.T) {
 	virtual(t, somePorts(), func(t *testing.T, e *Engine, listen func() net.PacketConn) {
 		a, b := virtualPair(t, e, listen, rtp.AEAD_AES_256_GCM, rtp.AEAD_AES_256_GCM)
@@ -519,10 +606,14 @@ func TestJoinLeavesTheFormerPartner(t *testing.T) {
 	})
 }
 
-func TestConfigCheck(t *testing.T) {
+func TestConfigValidate(t *testing.T) {
 	good := Config{Opener: hostOpener{}, Flow: "media", Addr: loopback(), Ports: somePorts()}
-	if err := good.Check(); err != nil {
+	if err := good.Validate(); err != nil {
 		t.Fatal(err)
+	}
+	flows := good.Flows()
+	if err := ringfence.CheckFlows(flows); err != nil || len(flows) != 1 || flows[0].Ports != good.Ports || flows[0].TLS != ringfence.MediaSRTP {
+		t.Fatal(flows, err)
 	}
 	for name, spoil := range map[string]func(*Config){
 		"opener": func(c *Config) { c.Opener = nil }, "flow": func(c *Config) { c.Flow = "" },
@@ -540,3 +631,61 @@ func TestConfigCheck(t *testing.T) {
 
 // pass lets virtual time go by.
 func pass(d time.Duration) { <-time.After(d) }
+
+// FuzzMaskControl: masking twice restores every packet that was accepted, so it touches nothing it does not understand.
+func FuzzMaskControl(f *testing.F) {
+	b := rtp.AppendReport(nil, 1, &rtp.Sender{}, rtp.Block{SSRC: 2}, rtp.Block{SSRC: 3})
+	b = rtp.AppendBye(rtp.AppendName(b, 1, "x"), 1)
+	f.Add(b, uint32(5), uint32(6))
+	f.Add(append(rtp.AppendReport(nil, 1, nil), 0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2), uint32(1), uint32(1))
+	f.Fuzz(func(t *testing.T, b []byte, forth, back uint32) {
+		var c rtp.Control
+		if rtp.ParseRTCP(b, &c) != nil {
+			return
+		}
+		masked := bytes.Clone(b)
+		maskControl(masked, forth, back)
+		var d rtp.Control
+		if err := rtp.ParseRTCP(masked, &d); err != nil || d.SSRC != c.SSRC^forth || d.Count != c.Count {
+			t.Fatalf("%v: %+v became %+v", err, c, d)
+		}
+		maskControl(masked, forth, back)
+		if !bytes.Equal(masked, b) {
+			t.Fatal("masking twice changed the packet")
+		}
+	})
+}
+
+// FuzzReceive: whatever arrives, from anywhere, at either port, moves and ends nothing and is not relayed.
+func FuzzReceive(f *testing.F) {
+	f.Add([]byte{0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3}, false)
+	f.Add(rtp.AppendReport(nil, 1, nil), true)
+	f.Add([]byte{}, false)
+	k, err := rtp.NewKeys(rtp.AEAD_AES_256_GCM)
+	if err != nil {
+		f.Fatal(err)
+	}
+	e, err := New(Config{Opener: &memory{conns: map[netip.AddrPort]*memoryConn{}}, Flow: "media", Addr: loopback(), Ports: somePorts()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(e.Close)
+	leg, err := e.Open("x")
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := leg.SetRemote(RemoteParams{Keys: k}); err != nil {
+		f.Fatal(err)
+	}
+	from := netip.MustParseAddrPort("192.0.2.7:4000")
+	f.Fuzz(func(t *testing.T, b []byte, control bool) {
+		var s scratch
+		before := leg.Stats()
+		leg.in.mu.Lock()
+		leg.receive(&s, copy(s.in[:], b), from, time.Second, control)
+		after := leg.Stats()
+		if after.Rejected != before.Rejected+1 || after.PacketsIn != 0 || leg.Peer().IsValid() {
+			t.Fatalf("%+v, peer %s", after, leg.Peer())
+		}
+	})
+}

@@ -158,6 +158,13 @@ func (e *Engine) tick() {
 
 // serve sends what is due: normally one frame, a few more after a pause of the machine; what is long overdue is skipped.
 func (e *Engine) serve(pl *player, now time.Duration, buf []byte) {
+	pl.leg.out.mu.Lock()
+	current := pl.leg.out.playing == pl
+	pl.leg.out.mu.Unlock()
+	if !current { // stopped, replaced or closed before it was enlisted
+		e.retire(pl)
+		return
+	}
 	const burst = 5
 	due := int((now - pl.began) / frameTime)
 	if due-pl.frames > burst {
@@ -194,12 +201,12 @@ func (pl *player) next(buf []byte) bool {
 	pl.frames++
 	pl.seq++
 	pl.stamp += pl.format.Samples
-	pl.leg.emit(pl, buf[:12+n])
+	pl.leg.emit(pl, buf[:12+n], pl.began+time.Duration(pl.frames)*frameTime)
 	return true
 }
 
 // emit seals and sends a frame of the player that is playing.
-func (p *Endpoint) emit(pl *player, b []byte) {
+func (p *Endpoint) emit(pl *player, b []byte, at time.Duration) {
 	out := &p.out
 	out.mu.Lock()
 	defer out.mu.Unlock()
@@ -213,8 +220,10 @@ func (p *Endpoint) emit(pl *player, b []byte) {
 			binary.BigEndian.PutUint32(b[8:], pl.ssrc)
 		}
 	}
+	stamp, octets := binary.BigEndian.Uint32(b[4:]), len(b)-12
 	sealed, err := out.sealer.RTP(b[:0], b)
 	if err == nil && out.socks[0].send(sealed, *to) == nil {
 		out.packets++
+		out.played.count(pl.ssrc, stamp, at, octets)
 	}
 }

@@ -26,6 +26,7 @@ type Receiver struct {
 	received uint64 // from the current source
 	stamp    uint32
 	transit  uint32
+	rebase   bool   // the next packet only sets transit: the clock has changed
 	jitter   uint32 // times 16, in clock units
 
 	earlierLost uint64 // of earlier sources
@@ -41,6 +42,13 @@ type Receiver struct {
 // NewReceiver returns a receiver for payloads whose RTP clock runs at clock Hz (8000 for G.711 and G.722, RFC 3551 section 4.5.2).
 func NewReceiver(clock uint32) *Receiver {
 	return &Receiver{clock: max(clock, 1), bad: 1 << 16}
+}
+
+// SetClock changes the payload clock, in Hz; a new clock begins a new measurement of the jitter and keeps all counts.
+func (r *Receiver) SetClock(clock uint32) {
+	if clock = max(clock, 1); clock != r.clock {
+		r.clock, r.jitter, r.rebase = clock, 0, true
+	}
 }
 
 // Packet counts a packet that arrived at the given time since any fixed origin.
@@ -78,7 +86,7 @@ func (r *Receiver) restart(h *Header, arrival uint32) {
 	r.base, r.bad, r.received = uint32(h.Sequence), 1<<16, 1
 	r.priorExpected, r.priorReceived = 0, 0
 	r.stamp, r.transit = h.Timestamp, arrival-h.Timestamp
-	r.lastSR, r.lastSRAt = 0, 0
+	r.lastSR, r.lastSRAt, r.rebase = 0, 0, false
 }
 
 // spread updates the jitter (RFC 3550 appendix A.8). Packets of the same instant, such as the repeats of a telephone
@@ -88,6 +96,10 @@ func (r *Receiver) spread(stamp, arrival uint32) {
 		return
 	}
 	transit := arrival - stamp
+	if r.rebase {
+		r.stamp, r.transit, r.rebase = stamp, transit, false
+		return
+	}
 	d := int32(transit - r.transit)
 	r.stamp, r.transit = stamp, transit
 	if d < 0 {

@@ -73,6 +73,20 @@ func TestJitterSettles(t *testing.T) {
 	}
 }
 
+func TestClockChange(t *testing.T) {
+	r := NewReceiver(8000)
+	for i := range 100 {
+		r.Packet(&Header{Sequence: uint16(i), Timestamp: uint32(i) * 160}, time.Duration(i)*20*time.Millisecond)
+	}
+	r.SetClock(48000)
+	for i := 100; i < 200; i++ {
+		r.Packet(&Header{Sequence: uint16(i), Timestamp: uint32(i) * 960}, time.Duration(i)*20*time.Millisecond)
+	}
+	if m := r.Snapshot(); m.JitterMS != 0 || m.PacketsIn != 200 || m.Lost != 0 {
+		t.Fatalf("%+v", m)
+	}
+}
+
 func TestSenderReportIsAnswered(t *testing.T) {
 	r := NewReceiver(8000)
 	if _, ok := r.Report(0); ok {

@@ -32,6 +32,7 @@ const maxSources = 1024
 // source by itself. One goroutine at a time may use it.
 type Opener struct {
 	suite    Suite
+	keys     Keys
 	ctx      *srtp.Context
 	header   prtp.Header
 	control  rtcp.Header
@@ -40,6 +41,8 @@ type Opener struct {
 	sources  map[uint32]struct{}
 	forged   uint64
 	replayed uint64
+	trial    *srtp.Context // with the roll-over counters of the keys before; nil if there are none to try
+	spare    []byte        // the sealed packet, while there is something to try
 }
 
 // NewOpener returns an opener for the keys a peer gave us. The error is that of [Keys.Check].
@@ -48,7 +51,7 @@ func NewOpener(k Keys) (*Opener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Opener{suite: k.Suite, ctx: ctx, sources: map[uint32]struct{}{}}, nil
+	return &Opener{suite: k.Suite, keys: k, ctx: ctx, sources: map[uint32]struct{}{}}, nil
 }
 
 func newContext(k Keys) (*srtp.Context, error) {
@@ -83,6 +86,9 @@ func (o *Opener) RTP(dst, packet []byte) ([]byte, error) {
 	if fresh && !o.room(h.SSRC) {
 		return nil, ErrSources
 	}
+	if fresh && o.trial != nil {
+		return o.first(dst, packet, h.SSRC)
+	}
 	out, err := o.ctx.DecryptRTP(dst, packet, &o.header)
 	if err != nil {
 		return nil, o.refuse(err)
@@ -91,6 +97,50 @@ func (o *Opener) RTP(dst, packet []byte) ([]byte, error) {
 		o.sources[h.SSRC] = struct{}{}
 		o.last, o.known = h.SSRC, true
 	}
+	return out, nil
+}
+
+// Inherit makes o ready for a peer that changed its keys but not its SSRC. RFC 3711 section 3.3.1 lets the roll-over counter
+// run on then, yet many peers begin again at zero; a source's first packet is tried both ways.
+func (o *Opener) Inherit(old *Opener) error {
+	if old == nil {
+		return nil
+	}
+	for ssrc := range old.sources {
+		roc, ok := old.ctx.ROC(ssrc)
+		if !ok || roc == 0 {
+			continue
+		}
+		if o.trial == nil {
+			ctx, err := newContext(o.keys)
+			if err != nil {
+				return err
+			}
+			o.trial = ctx
+		}
+		o.trial.SetROC(ssrc, roc)
+	}
+	return nil
+}
+
+// first opens a packet of a source that did not send the last one, while there are counters to try.
+func (o *Opener) first(dst, packet []byte, ssrc uint32) ([]byte, error) {
+	o.spare = append(o.spare[:0], packet...) // a failed attempt wipes dst, which may be the packet
+	out, err := o.ctx.DecryptRTP(dst, packet, &o.header)
+	if err != nil && errors.Is(err, srtp.ErrFailedToVerifyAuthTag) {
+		if _, known := o.sources[ssrc]; !known {
+			roc, ok := o.trial.ROC(ssrc)
+			if _, try := o.trial.DecryptRTP(nil, o.spare, &o.header); ok && try == nil {
+				o.ctx.SetROC(ssrc, roc)
+				out, err = o.ctx.DecryptRTP(dst, o.spare, &o.header)
+			}
+		}
+	}
+	if err != nil {
+		return nil, o.refuse(err)
+	}
+	o.sources[ssrc] = struct{}{}
+	o.last, o.known = ssrc, true
 	return out, nil
 }
 

@@ -196,6 +196,51 @@ func TestIndexIsNeverSealedTwice(t *testing.T) {
 	}
 }
 
+// A peer that changes its keys in the middle of a long stream may keep its roll-over counter or begin it again: both are
+// heard, opened in place or not, and what is forged meanwhile does no harm.
+func TestInheritedCounter(t *testing.T) {
+	for _, s := range Suites() {
+		for _, keeps := range []bool{true, false} {
+			oldSealer, oldOpener := pair(t, s)
+			for seq := 65_000; seq < 66_000; seq++ {
+				b, err := oldSealer.RTP(nil, packet(uint16(seq), 5))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := oldOpener.RTP(b[:0], b); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sealer, opener := pair(t, s)
+			if keeps {
+				sealer.ctx.SetROC(5, 1)
+			}
+			if err := opener.Inherit(oldOpener); err != nil || opener.trial == nil {
+				t.Fatal(err)
+			}
+			for seq := 66_000; seq < 140_000; seq++ {
+				b, err := sealer.RTP(nil, packet(uint16(seq), 5))
+				if err != nil {
+					t.Fatal(err)
+				}
+				bad := bytes.Clone(b)
+				bad[30] ^= 1
+				if seq < 66_002 {
+					if _, err := opener.RTP(nil, bad); !errors.Is(err, ErrForged) {
+						t.Fatal(err)
+					}
+				}
+				if out, err := opener.RTP(b[:0], b); err != nil || out[12] != byte(seq) {
+					t.Fatalf("%s, keeps %v, packet %d: %v", s, keeps, seq, err)
+				}
+			}
+			if err := opener.Inherit(nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 func TestSourcesAreBounded(t *testing.T) {
 	sealer, opener := pair(t, AEAD_AES_128_GCM)
 	for i := range uint32(maxSources) {

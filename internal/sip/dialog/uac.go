@@ -125,7 +125,7 @@ func (s *Session) accepted(m *sip.Message) {
 // sendAck acknowledges a 2xx; an ACK is a request without a transaction (RFC 3261 section 13.2.2.4).
 func (s *Session) sendAck(seq uint32, sdp []byte) {
 	var w sip.Writer
-	via := "SIP/2.0/" + s.Conn.Network + " " + s.Conn.Local.String() + ";branch=" + sip.MagicCookie + newTag() + ";rport"
+	via := "SIP/2.0/" + s.Conn.Network + " " + s.Conn.SentBy() + ";branch=" + sip.MagicCookie + newTag() + ";rport"
 	s.head(&w, via, sip.ACK, seq)
 	w.Body("application/sdp", sdp)
 	s.ack = w.Bytes()

@@ -77,7 +77,7 @@ func (c *Client) branch() string { return sip.MagicCookie + strconv.FormatUint(c
 
 // via is the value of our Via: the local address of the connection, and rport (RFC 3581).
 func (c *Client) via() string {
-	return "SIP/2.0/" + c.Conn.Network + " " + c.Conn.Local.String() + ";branch=" + c.branch() + ";rport"
+	return "SIP/2.0/" + c.Conn.Network + " " + c.Conn.SentBy() + ";branch=" + c.branch() + ";rport"
 }
 
 func (s *Shard) start(c *Client, request []byte) {

@@ -2,15 +2,18 @@ package transport
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"ringfence"
-	"ringfence/internal/sip"
 )
 
 // Peer is what the other end of a connection proved about itself during the handshake.
@@ -20,7 +23,8 @@ type Peer struct {
 	Serial string // certificate serial number in hex, for revocation
 }
 
-// Conn is one connection that carries SIP. Its exported fields do not change after the handshake.
+// Conn is one connection that carries SIP. Its exported fields do not change after the handshake; until State says
+// "Established", Local, Peer and TLS of a dialled connection may not be read.
 type Conn struct {
 	ID      uint64
 	Flow    string // name of the ringfence.Flow it belongs to
@@ -33,18 +37,24 @@ type Conn struct {
 	Since   time.Time
 
 	layer    *Layer
-	stream   io.ReadWriter // the TLS or plain stream over wire
+	stream   io.ReadWriter // the TLS or plain stream over wire; nil for datagrams
 	wire     *wire
-	packet   func([]byte) error // for datagrams and WebSocket: sends one message
-	lastRead atomic.Int64       // Unix seconds of the last byte
-	partial  atomic.Int64       // Unix seconds since when an unfinished message waits, 0 if none
+	ws       *websocket.Conn
+	udp      *udpSocket
+	one      func([]byte) error // sends one message where messages are framed: datagrams and WebSocket
+	lastRead atomic.Int64       // Unix milliseconds of the last byte
+	partial  atomic.Int64       // Unix milliseconds since when an unfinished message waits, 0 if none
 	messages atomic.Uint64
+	pinging  atomic.Bool
 
 	mu      sync.Mutex
 	pending []byte // messages to send, not yet sealed
+	frames  []int  // their lengths, where messages are framed
 	ready   bool   // the handshake is over
 	closed  bool
 	cause   error
+
+	stopPing func() // ends a WebSocket ping that waits
 }
 
 // Reliable reports whether the transport retransmits for us.
@@ -53,13 +63,32 @@ func (c *Conn) Reliable() bool { return c.Network != "UDP" }
 // Secure reports whether the connection is TLS.
 func (c *Conn) Secure() bool { return c.TLS != nil }
 
+// SentBy returns the sent-by of our Via on this connection (RFC 3261 section 18.1.1): its local address, or while that is
+// not known the name from Config.SentBy. Responses come back on the connection whatever it says.
+func (c *Conn) SentBy() string {
+	c.mu.Lock()
+	local := c.Local
+	c.mu.Unlock()
+	switch {
+	case local.IsValid():
+		return netip.AddrPortFrom(local.Addr().WithZone(""), local.Port()).String()
+	case c.layer != nil && c.layer.cfg.SentBy != "":
+		return c.layer.cfg.SentBy
+	}
+	return "c" + strconv.FormatUint(c.ID, 10) + ".invalid"
+}
+
 // Queued returns the bytes waiting to be sent.
 func (c *Conn) Queued() int {
 	c.mu.Lock()
-	n, w := len(c.pending), c.wire
-	c.mu.Unlock()
-	if w != nil {
-		n += w.queued()
+	defer c.mu.Unlock()
+	return c.waiting()
+}
+
+func (c *Conn) waiting() int {
+	n := len(c.pending)
+	if c.wire != nil {
+		n += int(c.wire.queued.Load())
 	}
 	return n
 }
@@ -67,8 +96,8 @@ func (c *Conn) Queued() int {
 // Messages returns how many messages arrived on the connection.
 func (c *Conn) Messages() uint64 { return c.messages.Load() }
 
-// LastRead returns when the last byte arrived, to the second; a peer that answers no keep-alive shows here (RFC 5626 section 4.4.1).
-func (c *Conn) LastRead() time.Time { return time.Unix(c.lastRead.Load(), 0) }
+// LastRead returns when the last byte arrived; a peer that answers no keep-alive shows here (RFC 5626 section 4.4.1).
+func (c *Conn) LastRead() time.Time { return time.UnixMilli(c.lastRead.Load()) }
 
 // State returns "Connecting", "Established" or "Closed".
 func (c *Conn) State() string {
@@ -84,25 +113,34 @@ func (c *Conn) State() string {
 }
 
 // Queue adds a message to what the next Flush sends; the bytes are copied. first tells that nothing was waiting, so the
-// caller should see to a Flush. It fails if the connection is closed or its queue is full.
+// caller should see to a Flush. It fails if the connection is closed or its queue is full; a full queue ends the connection.
 func (c *Conn) Queue(msg []byte) (first bool, err error) {
-	if c.packet != nil && c.stream == nil {
-		return false, c.packet(msg)
-	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.closed {
-		return false, &ringfence.Fault{Op: "transport.send", Kind: ringfence.KindUnavailable, Text: "the connection is closed", Err: c.cause}
+		cause := c.cause
+		c.mu.Unlock()
+		c.layer.count(&c.layer.stats.SendFailures)
+		return false, &ringfence.Fault{Op: "transport.send", Kind: ringfence.KindUnavailable, Text: "the connection is closed", Err: cause}
 	}
-	if len(c.pending)+len(msg) > c.layer.cfg.QueueBytes {
-		go c.Close(errQueueFull)
+	waiting := c.waiting() + len(msg)
+	if waiting > c.layer.cfg.QueueBytes {
+		c.mu.Unlock()
+		c.layer.count(&c.layer.stats.SendFailures)
+		c.layer.spawn(func() { c.Close(errQueueFull) }) // not here: the caller may hold what Closed needs
 		return false, &ringfence.Fault{Op: "transport.send", Kind: ringfence.KindOverload, Text: errQueueFull.Error()}
 	}
 	first = len(c.pending) == 0
 	if c.pending == nil {
-		c.pending = c.layer.buffers.get()[:0]
+		c.pending = c.layer.buffers.get()
 	}
 	c.pending = append(c.pending, msg...)
+	if c.one != nil {
+		c.frames = append(c.frames, len(msg))
+	}
+	c.mu.Unlock()
+	if uint64(waiting) > c.layer.maxQueue.Load() {
+		c.layer.recordQueue(uint64(waiting), c)
+	}
 	return first, nil
 }
 
@@ -113,38 +151,68 @@ func (c *Conn) Flush() {
 		c.mu.Unlock()
 		return
 	}
-	out := c.pending
-	c.pending = nil
-	// Sealing under the lock keeps the order of messages when two flushes meet.
-	_, err := c.stream.Write(out)
-	if err == nil {
+	err := c.seal() // under the lock, to keep the order of messages when two flushes meet
+	if err == nil && c.wire != nil {
 		err = c.wire.flush()
 	}
 	c.mu.Unlock()
-	c.layer.buffers.put(out)
 	if err != nil {
-		c.Close(err)
+		c.layer.count(&c.layer.stats.SendFailures)
+		if c.udp == nil { // a datagram that cannot be sent says nothing about the next one
+			c.Close(err)
+		}
 	}
 }
 
-// Close ends the connection for the given cause. It may be called more than once; the first cause is kept.
+// seal hands the pending bytes to the stream. It runs with mu held and never blocks, because the wire only collects.
+func (c *Conn) seal() (err error) {
+	out := c.pending
+	c.pending = nil
+	if c.one == nil {
+		_, err = c.stream.Write(out)
+	} else {
+		rest := out
+		for _, n := range c.frames {
+			if e := c.one(rest[:n]); e != nil {
+				err = e
+			}
+			rest = rest[n:]
+		}
+		c.frames = c.frames[:0]
+	}
+	c.layer.buffers.put(out)
+	return err
+}
+
+// Close ends the connection for the given cause, after sending what was queued if the peer takes it without delay. It may be
+// called more than once; the first cause is kept.
 func (c *Conn) Close(cause error) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		return
 	}
+	stuck := errors.Is(cause, errQueueFull)
+	if c.ready && len(c.pending) > 0 && !stuck {
+		_ = c.seal()
+	}
 	c.closed, c.cause = true, cause
-	ready, pending, w, stream := c.ready, c.pending, c.wire, c.stream
-	c.pending = nil
+	ready, w, stream := c.ready, c.wire, c.stream
+	if c.stopPing != nil {
+		c.stopPing()
+	}
+	c.layer.buffers.put(c.pending)
+	c.pending, c.frames = nil, nil
 	c.mu.Unlock()
-	c.layer.buffers.put(pending)
-	if w != nil {
-		if t, ok := stream.(*tls.Conn); ok && ready {
-			_ = t.CloseWrite() // queues close_notify; best effort
-			_ = w.flush()
+	switch {
+	case w == nil:
+	case stuck || !ready:
+		w.abort()
+	default:
+		if t, ok := stream.(*tls.Conn); ok {
+			_ = t.CloseWrite() // collects close_notify; best effort
 		}
-		_ = w.Close()
+		w.finish()
 	}
 	c.layer.forget(c)
 	c.layer.cfg.Receiver.Closed(c, cause)
@@ -157,115 +225,12 @@ func (c *Conn) Cause() error {
 	return c.cause
 }
 
-func (c *Conn) setReady() {
+// open marks the handshake as over; it reports false if the connection was closed meanwhile.
+func (c *Conn) open() bool {
 	c.mu.Lock()
-	c.ready = true
-	c.mu.Unlock()
-}
-
-// readLoop reads messages until the connection ends. Between messages it holds only a small scratch buffer.
-func (c *Conn) readLoop() {
-	var scratch [512]byte
-	var buf []byte
-	var msg sip.Message
-	fail := func(err error) {
-		c.layer.buffers.put(buf)
-		c.Close(err)
-	}
-	for {
-		n, err := c.fill(&buf, scratch[:])
-		if n > 0 {
-			c.lastRead.Store(time.Now().Unix())
-			rest, perr := c.deliver(buf, &msg)
-			if perr != nil {
-				fail(perr)
-				return
-			}
-			buf = c.keep(buf, rest)
-		}
-		if err != nil {
-			fail(err)
-			return
-		}
-		// TLS may have answered by itself (key update, alert); that waits in the wire.
-		if c.wire.queued() > 0 {
-			_ = c.wire.flush()
-		}
-	}
-}
-
-// fill reads some bytes behind *buf, which it takes from the pool only when there is something to keep.
-func (c *Conn) fill(buf *[]byte, scratch []byte) (int, error) {
-	if *buf == nil {
-		n, err := c.stream.Read(scratch)
-		if n > 0 {
-			*buf = append(c.layer.buffers.get()[:0], scratch[:n]...)
-			if n == len(scratch) && err == nil {
-				// Usually the rest of the same TLS record; if not, the next read would have waited anyway.
-				return n, nil
-			}
-		}
-		return n, err
-	}
-	b := *buf
-	if cap(b)-len(b) < 1024 {
-		grown := make([]byte, len(b), 2*cap(b)+1024)
-		copy(grown, b)
-		c.layer.buffers.put(b)
-		b = grown
-	}
-	n, err := c.stream.Read(b[len(b):cap(b)])
-	*buf = b[:len(b)+n]
-	return n, err
-}
-
-// deliver hands every complete message in buf to the receiver and returns the offset of what is left.
-func (c *Conn) deliver(buf []byte, msg *sip.Message) (rest int, err error) {
-	for rest < len(buf) {
-		start, n, pings, err := sip.Frame(buf[rest:], c.layer.cfg.Limits)
-		if pings > 0 {
-			c.pong(pings)
-		}
-		if err != nil {
-			c.layer.count(&c.layer.stats.Garbage)
-			return 0, err
-		}
-		if n == 0 {
-			rest += start
-			break
-		}
-		one := buf[rest+start : rest+start+n : rest+start+n]
-		rest += start + n
-		c.messages.Add(1)
-		perr := msg.Parse(one, c.layer.cfg.Limits)
-		if perr != nil {
-			c.layer.count(&c.layer.stats.Garbage)
-		}
-		c.layer.cfg.Receiver.Receive(c, msg, perr)
-	}
-	return rest, nil
-}
-
-// keep moves what is left to the front, or gives the buffer back.
-func (c *Conn) keep(buf []byte, rest int) []byte {
-	left := len(buf) - rest
-	if left == 0 {
-		c.partial.Store(0)
-		c.layer.buffers.put(buf)
-		return nil
-	}
-	if c.partial.Load() == 0 || rest > 0 {
-		c.partial.Store(time.Now().Unix())
-	}
-	copy(buf, buf[rest:])
-	return buf[:left]
-}
-
-// pong answers keep-alives (RFC 5626 section 4.4.1) with one CRLF each, at most one for a burst.
-func (c *Conn) pong(int) {
-	if first, err := c.Queue([]byte("\r\n")); err == nil && first {
-		c.Flush()
-	}
+	defer c.mu.Unlock()
+	c.ready = !c.closed
+	return c.ready
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

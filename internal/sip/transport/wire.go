@@ -4,28 +4,46 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 var errQueueFull = errors.New("the peer does not read: its write queue is full")
 
+const (
+	drainPiece = 16 << 10        // bytes that must get through within a stall
+	lastWords  = 2 * time.Second // how long a closing connection may take to send what it had accepted
+)
+
+// tryWriter is a connection that is no socket but can take bytes without waiting; it may take fewer than offered.
+type tryWriter interface{ TryWrite([]byte) (int, error) }
+
 // wire is the net.Conn below TLS. Once buffering is on, Write only collects, and flush hands the bytes to the kernel
 // without ever blocking.
 type wire struct {
 	net.Conn
-	raw     syscall.RawConn // nil for connections that are not sockets (tests)
-	limit   int             // bytes that may wait before the connection is given up
-	stall   time.Duration   // how long a drain may make no progress
+	raw    syscall.RawConn // nil for connections that are not sockets (tests)
+	try    tryWriter       // likewise, if it can
+	limit  int             // bytes that may wait before the connection is given up
+	stall  time.Duration   // how long a drain may make no progress
+	spawn  func(func()) bool
+	pool   *bufferPool
+	queued atomic.Int64 // bytes that the kernel has not taken yet
+
 	mu      sync.Mutex
 	out     []byte
+	sent    int // bytes of out that the kernel has taken
 	buffer  bool
+	auto    bool // every Write flushes
 	drain   bool // a drain goroutine is running
+	closing bool // close when everything was sent
 	failure error
 }
 
-func newWire(c net.Conn, limit int, stall time.Duration) *wire {
-	w := &wire{Conn: c, limit: limit, stall: stall}
+func newWire(c net.Conn, l *Layer) *wire {
+	w := &wire{Conn: c, limit: 2 * l.cfg.QueueBytes, stall: l.cfg.HandshakeTimeout, spawn: l.spawn, pool: &l.buffers}
+	w.try, _ = c.(tryWriter)
 	if sc, ok := c.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			w.raw = raw
@@ -34,11 +52,23 @@ func newWire(c net.Conn, limit int, stall time.Duration) *wire {
 	return w
 }
 
-// startBuffering is called when the handshake is over: from then on only flush writes to the socket.
-func (w *wire) startBuffering() {
+// startBuffering is called when the handshake is over: from then on only flush writes to the socket. With auto, every Write
+// flushes, for users that cannot.
+func (w *wire) startBuffering(auto bool) {
 	w.mu.Lock()
-	w.buffer = true
+	w.buffer, w.auto = true, auto
 	w.mu.Unlock()
+}
+
+// SetWriteDeadline is for the handshake. Later, when tls.Conn sets one to say goodbye, it must not reach the socket:
+// writing never blocks, and a deadline that has passed would refuse what was collected.
+func (w *wire) SetWriteDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.buffer {
+		return nil
+	}
+	return w.Conn.SetWriteDeadline(t)
 }
 
 // Write collects p, or writes it at once while the handshake is going on.
@@ -52,48 +82,61 @@ func (w *wire) Write(p []byte) (int, error) {
 	if w.failure != nil {
 		return 0, w.failure
 	}
-	if len(w.out)+len(p) > w.limit {
+	if int(w.queued.Load())+len(p) > w.limit {
 		w.failure = errQueueFull
 		return 0, w.failure
 	}
+	if w.out == nil {
+		w.out = w.pool.get()
+	}
 	w.out = append(w.out, p...)
-	return len(p), nil
-}
-
-// queued returns the bytes that the kernel has not taken yet.
-func (w *wire) queued() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.out)
+	w.queued.Add(int64(len(p)))
+	if w.auto {
+		w.push()
+	}
+	return len(p), w.failure
 }
 
 // flush offers the collected bytes to the kernel once and leaves the rest to a drain goroutine.
 func (w *wire) flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.drain || len(w.out) == 0 {
-		return w.failure
+	w.push()
+	return w.failure
+}
+
+// push does the work of flush with mu held.
+func (w *wire) push() {
+	if w.drain || w.failure != nil || w.sent == len(w.out) {
+		return
 	}
-	if w.raw != nil {
+	switch {
+	case w.raw != nil:
 		w.writeNow()
+	case w.try != nil:
+		n, err := w.try.TryWrite(w.out)
+		w.sent, w.failure = n, err
+		w.queued.Add(-int64(n))
 	}
 	switch {
 	case w.failure != nil:
-	case len(w.out) == 0:
-		w.out = nil
+	case w.sent == len(w.out):
+		w.pool.put(w.out)
+		w.out, w.sent = nil, 0
 	default:
-		w.drain = true
-		go w.drainAll()
+		if w.drain = w.spawn(w.drainAll); !w.drain {
+			w.failure = net.ErrClosed
+		}
 	}
-	return w.failure
 }
 
 // writeNow makes one non-blocking write. It runs with mu held.
 func (w *wire) writeNow() {
 	err := w.raw.Write(func(fd uintptr) bool {
-		n, err := syscall.Write(int(fd), w.out)
+		n, err := syscall.Write(int(fd), w.out[w.sent:])
 		if n > 0 {
-			w.out = w.out[n:]
+			w.sent += n
+			w.queued.Add(-int64(n))
 		}
 		if err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR) {
 			w.failure = err
@@ -105,24 +148,67 @@ func (w *wire) writeNow() {
 	}
 }
 
+// drainAll waits for the kernel to take what it would not take at once, in pieces, each of which must get through in time.
 func (w *wire) drainAll() {
 	for {
 		w.mu.Lock()
-		chunk := w.out
-		w.out = nil
-		if len(chunk) == 0 || w.failure != nil {
+		chunk, sent := w.out, w.sent
+		w.out, w.sent = nil, 0
+		if sent == len(chunk) || w.failure != nil {
 			w.drain = false
+			_ = w.Conn.SetWriteDeadline(time.Time{}) // or the next write would fail when it passes
+			if w.closing {
+				_ = w.Conn.Close()
+			}
 			w.mu.Unlock()
 			return
 		}
 		w.mu.Unlock()
-		_ = w.SetWriteDeadline(time.Now().Add(w.stall))
-		if _, err := w.Conn.Write(chunk); err != nil {
+		for sent < len(chunk) {
 			w.mu.Lock()
-			w.failure, w.drain, w.out = err, false, nil
+			if !w.closing {
+				_ = w.Conn.SetWriteDeadline(time.Now().Add(w.stall))
+			}
 			w.mu.Unlock()
-			_ = w.Close() // the reader sees it and ends the connection
-			return
+			n, err := w.Conn.Write(chunk[sent:min(len(chunk), sent+drainPiece)])
+			sent += n
+			w.queued.Add(-int64(n))
+			if err != nil {
+				w.mu.Lock()
+				w.failure, w.drain, w.out = err, false, nil
+				w.mu.Unlock()
+				_ = w.Conn.Close() // the reader sees it and ends the connection
+				return
+			}
 		}
+		w.pool.put(chunk)
 	}
+}
+
+// finish closes the connection, after what was collected has been sent if the peer takes it soon. The reader ends at once.
+func (w *wire) finish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buffer = true // nothing may reach the socket any more except by push
+	w.push()
+	if w.drain && w.failure == nil {
+		w.closing = true
+		_ = w.Conn.SetWriteDeadline(time.Now().Add(lastWords))
+		_ = w.Conn.SetReadDeadline(time.Unix(1, 0))
+		return
+	}
+	if w.failure == nil {
+		w.failure = net.ErrClosed
+	}
+	_ = w.Conn.Close()
+}
+
+// abort closes the connection at once.
+func (w *wire) abort() {
+	w.mu.Lock()
+	if w.failure == nil {
+		w.failure = net.ErrClosed
+	}
+	w.mu.Unlock()
+	_ = w.Conn.Close()
 }

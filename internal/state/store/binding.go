@@ -42,8 +42,12 @@ func (b Binding) Key() BindingKey {
 
 const bindingColumns = `aor, bkey, device_id, instance, reg_id, contact, path, flow_token, call_id, cseq, expires, gruu, user_agent, proof, updated`
 
-// bindingBatch is how many bindings one statement carries: 15 values each, below the limits of both databases (32766 and 65535).
-const bindingBatch = 200
+// How many bindings one INSERT carries. To PostgreSQL a statement is a round trip, so many (15 values each, at most 65535). The
+// SQLite driver looks for each value among all of its statement's, so few; there the transaction alone makes a batch cheap.
+const (
+	sqliteRows   = 8
+	postgresRows = 200
+)
 
 // PutBindings adds or replaces many bindings in one transaction: collect what arrives within a few milliseconds and commit it
 // together. BenchmarkPutBindings shows the cost per binding for batches of 1, 16 and 200; alone, a binding pays for a whole commit.
@@ -66,7 +70,7 @@ func (r repos) ApplyBindings(ctx context.Context, put []Binding, remove []Bindin
 			}
 		}
 		for len(rows) > 0 {
-			n := min(len(rows), bindingBatch)
+			n := min(len(rows), max(r.rows, 1))
 			if err := r.putBindingRows(ctx, op, rows[:n]); err != nil {
 				return err
 			}

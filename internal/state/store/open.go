@@ -205,7 +205,10 @@ func (s *Store) prepare(ctx context.Context, c Config) error {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
-	s.repos = repos{r: s.reader, w: s.writer, store: s}
+	s.repos = repos{r: s.reader, w: s.writer, store: s, rows: sqliteRows}
+	if s.postgr {
+		s.rows = postgresRows
+	}
 	mark, err := s.Setting(ctx, "seal.key_id")
 	fresh := ringfence.KindOf(err) == ringfence.KindNotFound
 	if err != nil && !fresh {

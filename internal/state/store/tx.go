@@ -21,6 +21,7 @@ type repos struct {
 	r, w  execer
 	seal  *sealer
 	store *Store // nil inside a transaction
+	rows  int    // how many rows one INSERT best carries
 }
 
 // Tx is an open transaction; its methods see what it has written so far.
@@ -49,7 +50,7 @@ func (s *Store) once(ctx context.Context, opts *sql.TxOptions, fn func(repos) er
 		return mapError("store.tx", err)
 	}
 	defer tx.Rollback() // no effect once committed; a panic in fn leaves nothing behind
-	if err := fn(repos{r: tx, w: tx, seal: s.seal}); err != nil {
+	if err := fn(repos{r: tx, w: tx, seal: s.seal, rows: s.rows}); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

@@ -15,10 +15,12 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,7 +105,10 @@ func (l *memListener) Accept() (net.Conn, error) {
 func (l *memListener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
 func (l *memListener) Addr() net.Addr { return &net.UnixAddr{Name: "memory"} }
 func (l *memListener) dial(ctx context.Context) (net.Conn, error) {
-	a, b := net.Pipe()
+	a, b, err := pair()
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case l.conns <- b:
 		l.count.Add(1)
@@ -113,6 +118,23 @@ func (l *memListener) dial(ctx context.Context) (net.Conn, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// pair returns the two ends of a connection within this process. Unlike net.Pipe it holds some bytes, as a network does: TLS may
+// have both ends write at once.
+func pair() (a, b net.Conn, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn := func(fd int) (net.Conn, error) {
+		f := os.NewFile(uintptr(fd), "pair")
+		defer f.Close()
+		return net.FileConn(f)
+	}
+	a, err1 := conn(fds[0])
+	b, err2 := conn(fds[1])
+	return a, b, errors.Join(err1, err2)
 }
 
 func serve(t testing.TB, conf *tls.Config, h http.Handler) *memListener {

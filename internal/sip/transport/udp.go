@@ -1,0 +1,212 @@
+package transport
+
+import (
+	"container/list"
+	"context"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"ringfence/internal/sip"
+)
+
+// udpSocket is a UDP socket with the remote addresses that it talks to, the one heard last at the front. What it remembers
+// is bounded, and only a request that could be parsed makes it remember a new address.
+type udpSocket struct {
+	layer *Layer
+	flow  string
+	pc    net.PacketConn
+	local netip.AddrPort
+
+	mu    sync.Mutex
+	peers map[netip.AddrPort]*list.Element // of *Conn
+	order list.List
+}
+
+// ListenUDP opens the named flow at addr and serves it until Close. UDP is for peers with a named exception: nothing
+// on it is secret, and nobody on it has proved a name. Each remote address is a [Conn] of its own.
+func (l *Layer) ListenUDP(ctx context.Context, flow string, addr netip.AddrPort) (netip.AddrPort, error) {
+	pc, err := l.cfg.Opener.ListenUDP(ctx, flow, addr)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	s := &udpSocket{layer: l, flow: flow, pc: pc, local: addrPort(pc.LocalAddr()), peers: map[netip.AddrPort]*list.Element{}}
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		_ = pc.Close()
+		return netip.AddrPort{}, net.ErrClosed
+	}
+	l.sockets[flow] = s
+	l.wg.Go(s.readLoop)
+	l.mu.Unlock()
+	return s.local, nil
+}
+
+// PeerUDP returns the Conn for a remote address on a flow that ListenUDP opened, or nil if there is no such flow.
+func (l *Layer) PeerUDP(flow string, remote netip.AddrPort) *Conn {
+	l.mu.Lock()
+	s := l.sockets[flow]
+	l.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	return s.peer(remote, true)
+}
+
+// peer finds the Conn for a remote address. With add, it makes one if there is none, at the cost of the one that was silent
+// for longest if the table is full.
+func (s *udpSocket) peer(remote netip.AddrPort, add bool) *Conn {
+	s.mu.Lock()
+	if e := s.peers[remote]; e != nil {
+		s.order.MoveToFront(e)
+		s.mu.Unlock()
+		return e.Value.(*Conn)
+	}
+	if !add {
+		s.mu.Unlock()
+		return nil
+	}
+	l := s.layer
+	c := &Conn{ID: l.nextID.Add(1), Flow: s.flow, Network: "UDP", Local: s.local, Remote: remote, Since: time.Now(), layer: l, udp: s, ready: true}
+	to := net.UDPAddrFromAddrPort(remote)
+	c.one = func(msg []byte) error {
+		_, err := s.pc.WriteTo(msg, to)
+		return err
+	}
+	c.lastRead.Store(c.Since.UnixMilli())
+	s.peers[remote] = s.order.PushFront(c)
+	var evicted *Conn
+	if len(s.peers) > l.cfg.MaxUDPPeers {
+		evicted = s.order.Back().Value.(*Conn)
+		s.drop(evicted)
+	}
+	s.mu.Unlock()
+	l.remember(c)
+	if evicted != nil {
+		evicted.Close(net.ErrClosed)
+	}
+	return c
+}
+
+// drop runs with mu held.
+func (s *udpSocket) drop(c *Conn) {
+	if e := s.peers[c.Remote]; e != nil && e.Value == c {
+		s.order.Remove(e)
+		delete(s.peers, c.Remote)
+	}
+}
+
+func (s *udpSocket) forget(c *Conn) {
+	s.mu.Lock()
+	s.drop(c)
+	s.mu.Unlock()
+}
+
+func (s *udpSocket) readLoop() {
+	buf := make([]byte, 65536)
+	var msg sip.Message
+	for {
+		n, from, err := s.pc.ReadFrom(buf)
+		if err != nil {
+			if s.layer.isClosed() || !s.layer.pause() {
+				return
+			}
+			continue // a port that is not reachable, or too little memory: the socket lives on
+		}
+		s.receive(buf[:n], addrPort(from), &msg)
+	}
+}
+
+func (l *Layer) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+func (s *udpSocket) receive(b []byte, from netip.AddrPort, msg *sip.Message) {
+	if isKeepAlive(b) {
+		return
+	}
+	l := s.layer
+	err := msg.Parse(b, l.cfg.Limits)
+	if err == nil {
+		err = msg.Validate()
+	}
+	if err == nil && msg.IsRequest() {
+		if marked, ok := markSource(msg, from); ok {
+			err = msg.Parse(marked, l.cfg.Limits)
+		}
+	}
+	if err != nil { // no answer: the source may be forged, and an answer would be what a reflection attack is after
+		l.count(&l.stats.Garbage)
+		return
+	}
+	c := s.peer(from, msg.IsRequest())
+	if c == nil { // an answer from someone we never wrote to
+		l.count(&l.stats.Garbage)
+		return
+	}
+	c.lastRead.Store(time.Now().UnixMilli())
+	c.messages.Add(1)
+	l.cfg.Receiver.Receive(c, msg, nil)
+}
+
+// isKeepAlive tells the short nothings that phones send to hold a NAT binding.
+func isKeepAlive(b []byte) bool {
+	for _, c := range b {
+		if c != '\r' && c != '\n' && c != 0 {
+			return false
+		}
+	}
+	return len(b) <= 64
+}
+
+// markSource writes where a request came from into its topmost Via: received, and rport if it was asked for (RFC 3261
+// section 18.2.1, RFC 3581 section 4). It returns a new message text.
+func markSource(m *sip.Message, from netip.AddrPort) ([]byte, bool) {
+	raw := m.Bytes()
+	var via []byte
+	for v := range sip.Values(m.Get(sip.HeaderVia)) {
+		via = v
+		break
+	}
+	at := offsetOf(raw, via)
+	parsed, err := m.TopVia()
+	if at < 0 || err != nil {
+		return nil, false
+	}
+	end := at + len(via)
+	out := make([]byte, 0, len(raw)+80)
+	pos := 0
+	for name, value := range parsed.Params.All() {
+		if i := offsetOf(raw, name); sip.EqualFold(name, "rport") && len(value) == 0 && i >= at && i < end {
+			out = append(out, raw[:i+len(name)]...)
+			out = strconv.AppendUint(append(out, '='), uint64(from.Port()), 10)
+			pos = i + len(name)
+			if pos < end && raw[pos] == '=' {
+				pos++
+			}
+			break
+		}
+	}
+	out = append(out, raw[pos:end]...)
+	out = append(out, ";received="...)
+	out = from.Addr().WithZone("").AppendTo(out)
+	return append(out, raw[end:]...), true
+}
+
+// offsetOf returns where part, a slice of raw, begins in it, or -1.
+func offsetOf(raw, part []byte) int {
+	if len(part) == 0 {
+		return -1
+	}
+	for i := range raw {
+		if &raw[i] == &part[0] {
+			return i
+		}
+	}
+	return -1
+}
