@@ -91,7 +91,7 @@ func New(c Config) *Server {
 	schemas := s.api.OpenAPI().Components.Schemas
 	problem := schemas.Schema(reflect.TypeFor[api.Problem](), false, "Problem")
 	if own, ok := schemas.Map()["ErrorModel"]; ok {
-		*own = *schemas.SchemaFromRef(problem.Ref)
+		*own = *problem
 	}
 	return s
 }

@@ -8,7 +8,6 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/control"
-	"ringfence/internal/call/dialplan"
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/sip"
 )
@@ -82,19 +81,10 @@ func callOut(v control.View) api.Call {
 }
 
 func (s *Server) explain(from ringfence.UserID, to string) (api.Explanation, error) {
-	u := s.c.Roster.User(from)
-	if u == nil {
+	if s.c.Roster.User(from) == nil {
 		return api.Explanation{}, unknown(fault("admin.call", ringfence.KindNotFound, "", ""), "user", string(from))
 	}
-	d := s.c.Plan().Decide(dialplan.Question{From: from, Allowed: dialplan.Class(u.TollClass), Dialled: to, Owner: func(n ringfence.Number) (ringfence.UserID, bool) {
-		if id, ok := s.c.Roster.Owner(n); ok {
-			return id, true
-		}
-		if u := s.c.Roster.User(ringfence.UserID(n)); u != nil {
-			return u.ID, true
-		}
-		return "", false
-	}})
+	d := s.c.Calls.Explain(from, to)
 	e := api.Explanation{From: from, Dialled: to, Action: string(d.Action), User: d.User, Feature: string(d.Feature), Number: d.Number, Trunk: d.Trunk, Class: string(d.Class), Reasons: d.Reasons}
 	if d.Group != nil {
 		e.Group = d.Group.Name

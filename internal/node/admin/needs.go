@@ -7,6 +7,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/control"
+	"ringfence/internal/call/dialplan"
 	"ringfence/internal/call/registrar"
 	"ringfence/internal/node/config"
 	"ringfence/internal/sip/transport"
@@ -63,7 +64,6 @@ type Roster interface {
 	Reload(ctx context.Context) error
 	Counts() (users, devices int)
 	User(id ringfence.UserID) *store.User
-	Owner(n ringfence.Number) (ringfence.UserID, bool)
 }
 
 // Registrar knows who is where; *registrar.Registrar is one.
@@ -82,8 +82,10 @@ type Calls interface {
 	Show(id ringfence.CallID) (control.View, bool)
 	Hangup(id ringfence.CallID, by string) bool
 	Originate(from ringfence.UserID, to string) (ringfence.CallID, error)
+	Explain(from ringfence.UserID, dialled string) dialplan.Decision
 	Count() int
 	Refused() uint64
+	Draining() bool
 }
 
 // Wires owns the SIP connections; *transport.Layer is one.
@@ -121,5 +123,4 @@ type Host interface {
 	HTTPSAddr() netip.AddrPort
 	// Reach returns the name or address that a phone should be told.
 	Reach() string
-	Draining() bool
 }
