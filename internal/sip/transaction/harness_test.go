@@ -273,6 +273,6 @@ func (a *tally) get() []int {
 
 // after lets time pass until everything that was due has been done.
 func (r *rig) after(d time.Duration) {
-	time.Sleep(d)
+	<-time.After(d) // virtual: every rig lives in a bubble
 	synctest.Wait()
 }
