@@ -46,9 +46,9 @@ func allowed() map[string][]string {
 		"call/roster":    {"state/store"},
 		"call/dialplan":  {},
 		"call/registrar": {"call/roster", "sip", "sip/transaction", "sip/transport", "state/store"},
-		"call/watch":     {"call/registrar", "sip", "sip/transaction", "sip/transport"},
-		"call/control": {"call/dialplan", "call/registrar", "call/roster", "call/watch", "media/codec", "media/player", "media/relay", "media/rtp",
+		"call/control": {"call/dialplan", "call/registrar", "call/roster", "media/codec", "media/player", "media/relay", "media/rtp",
 			"sip", "sip/dialog", "sip/sdp", "sip/transaction", "sip/transport", "state/store"},
+		"call/watch": {"call/control", "call/registrar", "sip", "sip/transaction", "sip/transport"},
 		// Services are built on what a stranger's product could use as well: the phone knows no room of calls or state.
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll"},
