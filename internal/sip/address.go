@@ -35,7 +35,8 @@ func ParseNameAddr(b []byte) (NameAddr, error) {
 	if b[0] != '"' {
 		a.Display = trim(rest[:open])
 		for _, c := range a.Display {
-			if !isTokenChar(c) && c != ' ' && c != '\t' {
+			// Raw UTF-8 is only allowed in quotes, but phones send it without.
+			if !isTokenChar(c) && c != ' ' && c != '\t' && c < 0x80 {
 				return a, bad(0, "Bad Display Name")
 			}
 		}

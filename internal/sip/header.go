@@ -70,15 +70,20 @@ func LookupHeader(name []byte) HeaderID {
 	if len(name) == 1 {
 		return compactHeader(name[0] | 0x20)
 	}
-	// The length and first letter leave at most a few candidates, so that most names cost one comparison.
-	if len(name) == 0 {
+	// The length and first letter leave at most two candidates, so that most names cost one comparison.
+	if len(name) == 0 || len(name) >= len(headerIndex) {
 		return HeaderOther
 	}
-	for _, id := range headerCandidates(len(name), name[0]|0x20) {
-		if id == HeaderOther {
-			break
-		}
-		if EqualFold(name, id.String()) {
+	letter := (name[0] | 0x20) - 'a'
+	if letter >= 26 {
+		return HeaderOther
+	}
+	candidates := headerIndex[len(name)][letter]
+	if candidates[0] == HeaderOther {
+		return HeaderOther
+	}
+	for _, id := range candidates {
+		if want := headerNames[id]; string(name) == want || EqualFold(name, want) {
 			return id
 		}
 	}

@@ -54,10 +54,11 @@ func Values(b []byte) iter.Seq[[]byte] {
 
 // cut splits b at the first sep outside quotes, angle brackets and comments.
 func cut(b []byte, sep byte) (head, tail []byte) {
-	if i := bytes.IndexByte(b, sep); i < 0 || bytes.IndexAny(b[:i], `"<(`) < 0 {
-		if i < 0 {
-			return b, nil
-		}
+	i := bytes.IndexByte(b, sep)
+	if i < 0 {
+		return b, nil
+	}
+	if !opens(b[:i]) {
 		return b[:i], b[i+1:]
 	}
 	var quoted, angle bool
@@ -83,6 +84,16 @@ func cut(b []byte, sep byte) (head, tail []byte) {
 		}
 	}
 	return b, nil
+}
+
+// opens reports whether b has a character that could hide a separator after it.
+func opens(b []byte) bool {
+	for _, c := range b {
+		if c == '"' || c == '<' || c == '(' {
+			return true
+		}
+	}
+	return false
 }
 
 func trim(b []byte) []byte {

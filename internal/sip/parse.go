@@ -2,13 +2,15 @@ package sip
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"fmt"
 )
 
-// Limits bound what a message may be before work is done on it. The zero value is [DefaultLimits].
+// Limits bound what a message may be before work is done on it. A field that is 0 has the value of [DefaultLimits].
 type Limits struct {
 	Message int // bytes of the whole message, at most 65,535
-	Headers int // header fields
+	Headers int // header fields, at most 255
 	Header  int // bytes of one header field, name and folded lines included
 	Body    int // bytes of the body
 }
@@ -17,11 +19,16 @@ type Limits struct {
 func DefaultLimits() Limits { return Limits{Message: 65535, Headers: 128, Header: 8192, Body: 32768} }
 
 func (l Limits) orDefault() Limits {
+	d := DefaultLimits()
 	if l == (Limits{}) {
-		return DefaultLimits()
+		return d
 	}
-	l.Message = min(l.Message, 65535)
-	return l
+	return Limits{
+		Message: min(cmp.Or(l.Message, d.Message), 65535),
+		Headers: min(cmp.Or(l.Headers, d.Headers), 255), // Message.first counts in bytes
+		Header:  cmp.Or(l.Header, d.Header),
+		Body:    cmp.Or(l.Body, d.Body),
+	}
 }
 
 // ParseError says why a message was not accepted and what a server should answer.
@@ -204,36 +211,81 @@ func fieldEnd(b []byte, pos, limit int) (int, error) {
 }
 
 func (m *Message) parseField(b []byte, pos, end int) error {
-	colon := bytes.IndexByte(b[pos:end], ':')
-	if colon <= 0 {
-		return bad(pos, "Bad Header Field")
+	line := b[pos:end]
+	n := 0
+	for n < len(line) && tokenChar[line[n]] {
+		n++
 	}
-	nameEnd := pos + colon
-	for nameEnd > pos && (b[nameEnd-1] == ' ' || b[nameEnd-1] == '\t') {
-		nameEnd--
+	i := n
+	for i < len(line) && isBlank(line[i]) {
+		i++
 	}
-	name := b[pos:nameEnd]
-	if !isToken(name) {
+	if n == 0 || i == len(line) || line[i] != ':' {
 		return bad(pos, "Bad Header Field Name")
 	}
-	start := pos + colon + 1
-	for start < end && (b[start] == ' ' || b[start] == '\t') {
+	nameEnd, start := pos+n, pos+i+1
+	for start < end && isBlank(b[start]) {
 		start++
 	}
-	for end > start && (b[end-1] == ' ' || b[end-1] == '\t') {
+	for end > start && isBlank(b[end-1]) {
 		end--
 	}
-	for i, c := range b[start:end] {
-		if c < ' ' && c != '\t' || c == 0x7f {
-			return bad(start+i, "Control Character In Header Field")
-		}
+	if at := controlAt(b[start:end]); at >= 0 {
+		return bad(start+at, "Control Character In Header Field")
 	}
-	id := LookupHeader(name)
+	id := LookupHeader(line[:n])
 	m.fields = append(m.fields, field{id: id, name: span{uint16(pos), uint16(nameEnd)}, value: span{uint16(start), uint16(end)}})
 	if m.first[id] == 0 {
 		m.first[id] = uint8(len(m.fields))
 	}
 	return nil
+}
+
+// controlAt returns the offset of the first control character in b that the grammar does not allow, or -1. Tabs are
+// white space; any other is only allowed in a quoted string, after a backslash (RFC 3261 section 25.1, quoted-pair).
+func controlAt(b []byte) int {
+	if len(b) < 8 {
+		for _, c := range b {
+			if c < ' ' || c == 0x7f {
+				return slowControlAt(b)
+			}
+		}
+		return -1
+	}
+	var hits uint64
+	for rest := b; len(rest) > 8; rest = rest[8:] {
+		hits |= controlBits(binary.LittleEndian.Uint64(rest))
+	}
+	hits |= controlBits(binary.LittleEndian.Uint64(b[len(b)-8:]))
+	if hits != 0 {
+		return slowControlAt(b)
+	}
+	return -1
+}
+
+// controlBits is not 0 if one of the eight bytes of x is below 0x20 or is DEL. A borrow can only add hits to a hit.
+func controlBits(x uint64) uint64 {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	del := x ^ 0x7f*ones
+	return ((x-0x20*ones)&^x | (del-ones)&^del) & high
+}
+
+func slowControlAt(b []byte) int {
+	quoted := false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case quoted && c == '\\' && i+1 < len(b):
+			i++ // quoted-pair; CR and LF cannot be here
+			if b[i] == '\r' {
+				return i
+			}
+		case c == '"':
+			quoted = !quoted
+		case c < ' ' && c != '\t' || c == 0x7f:
+			return i
+		}
+	}
+	return -1
 }
 
 func (m *Message) contentLength() (n int, ok bool, err error) {
@@ -267,22 +319,21 @@ func parseUint(b []byte, limit uint64) (n uint64, ok bool) {
 // isToken reports whether b is a token (RFC 3261 section 25.1).
 func isToken(b []byte) bool {
 	for _, c := range b {
-		if !isTokenChar(c) {
+		if !tokenChar[c] {
 			return false
 		}
 	}
 	return len(b) > 0
 }
 
-func isTokenChar(c byte) bool {
-	const low = 1<<('!'-32) | 1<<('%'-32) | 1<<('\''-32) | 1<<('*'-32) | 1<<('+'-32) | 1<<('-'-32) | 1<<('.'-32) | 0x3ff<<('0'-32)
-	const high = 0x7fffffe | 1<<('_'-64) | 0x7fffffe<<32 | 1<<('~'-64) | 1<<('`'-64)
-	switch {
-	case c < 32 || c > 127:
-		return false
-	case c < 64:
-		return low>>(c-32)&1 == 1
-	default:
-		return uint64(high)>>(c-64)&1 == 1
-	}
+func isTokenChar(c byte) bool { return tokenChar[c] }
+
+// tokenChar says which bytes may be in a token. It is never written.
+var tokenChar = [256]bool{
+	'!': true, '%': true, '\'': true, '*': true, '+': true, '-': true, '.': true, '_': true, '`': true, '~': true,
+	'0': true, '1': true, '2': true, '3': true, '4': true, '5': true, '6': true, '7': true, '8': true, '9': true,
+	'A': true, 'B': true, 'C': true, 'D': true, 'E': true, 'F': true, 'G': true, 'H': true, 'I': true, 'J': true, 'K': true, 'L': true, 'M': true,
+	'N': true, 'O': true, 'P': true, 'Q': true, 'R': true, 'S': true, 'T': true, 'U': true, 'V': true, 'W': true, 'X': true, 'Y': true, 'Z': true,
+	'a': true, 'b': true, 'c': true, 'd': true, 'e': true, 'f': true, 'g': true, 'h': true, 'i': true, 'j': true, 'k': true, 'l': true, 'm': true,
+	'n': true, 'o': true, 'p': true, 'q': true, 'r': true, 's': true, 't': true, 'u': true, 'v': true, 'w': true, 'x': true, 'y': true, 'z': true,
 }

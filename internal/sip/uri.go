@@ -17,7 +17,9 @@ type URI struct {
 	Params   Params
 	Headers  []byte // after "?"
 	Opaque   []byte // everything after the colon, for other schemes
-	raw      []byte
+
+	HasHeaders bool // a "?" is there, even with nothing after it
+	raw        []byte
 }
 
 // Raw returns the text the URI was parsed from.
@@ -77,7 +79,7 @@ func (u *URI) parseSIP(rest []byte) error {
 		if i := bytes.IndexByte(user, ':'); i >= 0 {
 			user, u.Password = user[:i], user[i+1:]
 		}
-		if len(user) == 0 || !validEscapes(user) {
+		if len(user) == 0 || !validEscapes(user) || !validEscapes(u.Password) {
 			return bad(at, "Bad URI User")
 		}
 		u.User, u.HasUser = user, true
@@ -88,13 +90,13 @@ func (u *URI) parseSIP(rest []byte) error {
 		hostport = rest[:i]
 		params := rest[i:]
 		if q := bytes.IndexByte(params, '?'); q >= 0 {
-			u.Headers = params[q+1:]
+			u.Headers, u.HasHeaders = params[q+1:], true
 			params = params[:q]
 		}
 		if len(params) > 0 {
 			u.Params = Params(params[1:])
 		}
-		if !validEscapes(params) {
+		if !validEscapes(params) || !validEscapes(u.Headers) {
 			return bad(0, "Bad URI Parameter")
 		}
 	}
@@ -203,8 +205,12 @@ func (u *URI) Addr() (netip.Addr, bool) {
 	return a, err == nil
 }
 
-// Equal compares two URIs by RFC 3261 section 19.1.4.
+// Equal compares two URIs by RFC 3261 section 19.1.4. The same text is always equal, even with repeated parameters, which
+// the grammar does not allow and which otherwise make two URIs different.
 func (u *URI) Equal(o *URI) bool {
+	if bytes.Equal(u.raw, o.raw) {
+		return true
+	}
 	if !EqualFold(u.Scheme, o.Scheme) {
 		return false
 	}
@@ -212,10 +218,20 @@ func (u *URI) Equal(o *URI) bool {
 		return bytes.EqualFold(u.Opaque, o.Opaque)
 	}
 	if u.HasUser != o.HasUser || !bytes.Equal(Unescape(u.User), Unescape(o.User)) || !bytes.Equal(u.Password, o.Password) ||
-		!EqualFold(u.Host, o.Host) || u.Port != o.Port {
+		!sameHost(u, o) || u.Port != o.Port {
 		return false
 	}
-	return sameParams(u.Params, o.Params) && sameParams(o.Params, u.Params) && sameHeaders(u.Headers, o.Headers)
+	return sameParams(u.Params, o.Params) && sameParams(o.Params, u.Params) && sameHeaders(u.Headers, o.Headers) && sameHeaders(o.Headers, u.Headers)
+}
+
+// sameHost compares names without case and addresses by value, so that two spellings of an IPv6 address are equal.
+func sameHost(u, o *URI) bool {
+	if EqualFold(u.Host, o.Host) {
+		return true
+	}
+	a, okA := u.Addr()
+	b, okB := o.Addr()
+	return okA && okB && a == b
 }
 
 // sameParams: parameters in both must match; user, ttl, method, maddr and transport must be in both or neither.
@@ -237,14 +253,14 @@ func sameParams(a, b Params) bool {
 	return true
 }
 
+// sameHeaders reports whether every header of a is also in b.
 func sameHeaders(a, b []byte) bool {
-	if len(a) != len(b) {
-		return false
+	if bytes.Equal(a, b) {
+		return true
 	}
-	parts := bytes.Split(b, []byte("&"))
-	for _, h := range bytes.Split(a, []byte("&")) {
+	for h := range bytes.SplitSeq(a, []byte("&")) {
 		found := false
-		for _, o := range parts {
+		for o := range bytes.SplitSeq(b, []byte("&")) {
 			if bytes.EqualFold(Unescape(h), Unescape(o)) {
 				found = true
 				break

@@ -1,15 +1,273 @@
 package sip
 
-// Validate makes the checks that need more than the grammar of single lines (RFC 3261 sections 8.1.1 and 8.2).
+import "bytes"
+
+// Validate makes the checks of RFC 3261 sections 8.1.1, 8.2 and 16.3 that do not depend on who we are: the mandatory
+// fields are there once and well formed, the method agrees with CSeq, and the known fields follow their grammar. It
+// returns a [*ParseError] whose Status is the response to send (RFC 4475); a response that fails is to be dropped.
+//
+// It allows what RFC 2543 clients leave out (tags, branch, Max-Forwards). What an element must decide is left to it:
+// methods (501, 405), extensions (420), body types (415), loops (482), hops (483) and dialogs (481).
 func (m *Message) Validate() error {
+	for _, id := range [...]HeaderID{HeaderFrom, HeaderTo, HeaderCallID, HeaderCSeq, HeaderMaxForwards, HeaderContentType} {
+		if m.repeated(id) {
+			return m.fieldError(id, "Repeated ")
+		}
+	}
 	for _, id := range [...]HeaderID{HeaderVia, HeaderFrom, HeaderTo, HeaderCallID, HeaderCSeq} {
-		if len(m.Get(id)) == 0 {
+		if !m.Has(id) {
 			return bad(0, "Missing "+id.String())
 		}
 	}
+	if err := m.validateVias(); err != nil {
+		return err
+	}
+	if err := m.validateDialogFields(); err != nil {
+		return err
+	}
+	if m.request {
+		if err := m.validateRequestURI(); err != nil {
+			return err
+		}
+	}
+	if v := m.Get(HeaderMaxForwards); v != nil {
+		if _, ok := parseUint(v, 255); !ok {
+			return m.fieldError(HeaderMaxForwards, "Bad ")
+		}
+	}
+	if err := m.validateAddresses(); err != nil {
+		return err
+	}
+	if err := m.validateLists(); err != nil {
+		return err
+	}
+	return m.validateBody()
+}
+
+// repeated reports whether a field that may occur once occurs again.
+func (m *Message) repeated(id HeaderID) bool {
+	if m.first[id] == 0 {
+		return false
+	}
+	for _, f := range m.fields[m.first[id]:] {
+		if f.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Message) fieldError(id HeaderID, what string) *ParseError {
+	offset := 0
+	if i := m.first[id]; i > 0 {
+		offset = int(m.fields[i-1].name.start)
+	}
+	return bad(offset, what+id.String())
+}
+
+// validateVias reads every Via: responses go where they say. The branch of the top one must not be only the cookie.
+func (m *Message) validateVias() error {
+	top := true
+	for line := range m.All(HeaderVia) {
+		for v := range Values(line) {
+			via, err := ParseVia(v)
+			if err != nil {
+				return m.fieldError(HeaderVia, "Bad ")
+			}
+			if !validParams(via.Params) || top && !validBranch(&via) {
+				return m.fieldError(HeaderVia, "Bad Parameter In ")
+			}
+			top = false
+		}
+	}
+	if top {
+		return m.fieldError(HeaderVia, "Empty ")
+	}
+	return nil
+}
+
+// validParams reports whether every parameter is a token with, perhaps, a value that is one word or one quoted string.
+// A stray quote, bracket or parenthesis could make two parsers find different tags in the same field.
+func validParams(p Params) bool {
+	for rest := []byte(p); len(rest) > 0; {
+		var item []byte
+		item, rest = cut(rest, ';')
+		if item = trim(item); len(item) == 0 {
+			continue
+		}
+		i := 0
+		for i < len(item) && tokenChar[item[i]] {
+			i++
+		}
+		value := trim(item[i:])
+		if i == 0 || len(value) > 0 && value[0] != '=' {
+			return false
+		}
+		if len(value) == 0 {
+			continue
+		}
+		value = trim(value[1:])
+		if len(value) > 0 && value[0] == '"' {
+			if closingQuote(value) != len(value)-1 {
+				return false
+			}
+			continue
+		}
+		for _, c := range value {
+			if c == '"' || c == '<' || c == '>' || c == '(' || c == ')' || c == '\\' || isBlank(c) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// validBranch: none (RFC 2543) or one, which is a token with something after the cookie.
+func validBranch(v *Via) bool {
+	seen := false
+	for name, value := range v.Params.All() {
+		if EqualFold(name, "branch") {
+			if seen || !isToken(value) || string(value) == MagicCookie {
+				return false
+			}
+			seen = true
+		}
+	}
+	return true
+}
+
+func (m *Message) validateDialogFields() error {
+	for _, id := range [...]HeaderID{HeaderFrom, HeaderTo} {
+		a, err := ParseNameAddr(m.Get(id))
+		if err != nil || !validParams(a.Params) {
+			return m.fieldError(id, "Bad ")
+		}
+		tags := 0
+		for name, value := range a.Params.All() {
+			if EqualFold(name, "tag") {
+				if tags++; tags > 1 || !isToken(value) {
+					return m.fieldError(id, "Bad Tag In ")
+				}
+			}
+		}
+	}
+	if !isCallID(m.CallID()) {
+		return m.fieldError(HeaderCallID, "Bad ")
+	}
 	_, method, ok := m.CSeq()
-	if !ok || m.request && method != m.method {
-		return bad(0, "Bad CSeq")
+	if !ok {
+		return m.fieldError(HeaderCSeq, "Bad ")
+	}
+	if !m.request {
+		return nil
+	}
+	v := m.Get(HeaderCSeq)
+	if method != m.method || !bytes.HasSuffix(v, m.MethodText()) || !isBlank(v[len(v)-len(m.MethodText())-1]) {
+		return m.fieldError(HeaderCSeq, "Method Mismatch In ")
+	}
+	return nil
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
+// isCallID reports whether b is word ["@" word] (RFC 3261 section 25.1).
+func isCallID(b []byte) bool {
+	at := 0
+	for i, c := range b {
+		switch {
+		case c == '@':
+			if at++; at > 1 || i == 0 || i == len(b)-1 {
+				return false
+			}
+		case isTokenChar(c), bytes.IndexByte([]byte(`()<>:\"/[]?{}`), c) >= 0:
+		default:
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// validateRequestURI: 416 for a scheme that is not for SIP (section 8.2.2.1), 400 for header parameters, which a
+// Request-URI may not have (section 19.1.1).
+func (m *Message) validateRequestURI() error {
+	u, err := ParseURI(m.RequestURI())
+	if err != nil {
+		return bad(int(m.uri.start), "Bad Request-URI")
+	}
+	if !u.IsSIP() && !EqualFold(u.Scheme, "tel") {
+		return &ParseError{Status: 416, Reason: "Unsupported URI Scheme", Offset: int(m.uri.start)}
+	}
+	if u.HasHeaders {
+		return bad(int(m.uri.start), "Headers In Request-URI")
+	}
+	return nil
+}
+
+// validateAddresses reads the fields that hold addresses. Contact may be "*"; routes need brackets (section 20.34).
+func (m *Message) validateAddresses() error {
+	for _, id := range [...]HeaderID{HeaderContact, HeaderRoute, HeaderRecordRoute, HeaderPath, HeaderServiceRoute, HeaderReferTo,
+		HeaderReferredBy, HeaderPAssertedIdentity, HeaderPPreferredIdentity} {
+		if !m.Has(id) {
+			continue
+		}
+		for line := range m.All(id) {
+			if id == HeaderContact && string(line) == "*" {
+				if m.repeated(id) {
+					return m.fieldError(id, "Bad ")
+				}
+				continue
+			}
+			for v := range Values(line) {
+				a, err := ParseNameAddr(v)
+				if err != nil || !validParams(a.Params) || needsBrackets(id) && bytes.IndexByte(v, '<') < 0 {
+					return m.fieldError(id, "Bad ")
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func needsBrackets(id HeaderID) bool {
+	return id == HeaderRoute || id == HeaderRecordRoute || id == HeaderPath || id == HeaderServiceRoute
+}
+
+// validateLists reads the fields that hold lists of option tags or methods.
+func (m *Message) validateLists() error {
+	for _, id := range [...]HeaderID{HeaderRequire, HeaderProxyRequire, HeaderSupported, HeaderUnsupported, HeaderAllow} {
+		if !m.Has(id) {
+			continue
+		}
+		for line := range m.All(id) {
+			for v := range Values(line) {
+				if !isToken(v) {
+					return m.fieldError(id, "Bad ")
+				}
+			}
+		}
+	}
+	if m.Has(HeaderEvent) {
+		name, _ := cut(m.Get(HeaderEvent), ';')
+		if !isToken(trim(name)) {
+			return m.fieldError(HeaderEvent, "Bad ")
+		}
+	}
+	return nil
+}
+
+// validateBody: a body has a type (section 20.15).
+func (m *Message) validateBody() error {
+	v := m.Get(HeaderContentType)
+	if v == nil {
+		if len(m.Body()) > 0 {
+			return bad(int(m.body.start), "Missing Content-Type")
+		}
+		return nil
+	}
+	kind, _ := cut(v, ';')
+	main, sub := cut(kind, '/')
+	if !isToken(trim(main)) || !isToken(trim(sub)) {
+		return m.fieldError(HeaderContentType, "Bad ")
 	}
 	return nil
 }

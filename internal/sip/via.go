@@ -16,14 +16,15 @@ const MagicCookie = "z9hG4bK"
 // ParseVia reads one Via value.
 func ParseVia(b []byte) (Via, error) {
 	var v Via
-	proto, rest := cut(b, '/')
-	version, rest := cut(rest, '/')
-	if !EqualFold(trim(proto), "SIP") || !EqualFold(trim(version), "2.0") {
+	rest, ok := viaProtocol(b)
+	if !ok {
 		return v, bad(0, "Bad Via Protocol")
 	}
-	rest = trim(rest)
-	sp := bytes.IndexAny(rest, " \t")
-	if sp < 0 || !isToken(rest[:sp]) {
+	sp := 0
+	for sp < len(rest) && tokenChar[rest[sp]] {
+		sp++
+	}
+	if sp == 0 || sp == len(rest) || !isBlank(rest[sp]) {
 		return v, bad(0, "Bad Via")
 	}
 	v.Transport = rest[:sp]
@@ -36,9 +37,20 @@ func ParseVia(b []byte) (Via, error) {
 	return v, nil
 }
 
+// viaProtocol returns what follows "SIP/2.0/", which may have white space around its slashes.
+func viaProtocol(b []byte) (rest []byte, ok bool) {
+	const usual = "SIP/2.0/"
+	if len(b) > len(usual) && string(b[:len(usual)]) == usual && tokenChar[b[len(usual)]] {
+		return b[len(usual):], true
+	}
+	proto, rest := cut(b, '/')
+	version, rest := cut(rest, '/')
+	return trim(rest), EqualFold(trim(proto), "SIP") && EqualFold(trim(version), "2.0")
+}
+
 // squeeze removes white space around the colon of sent-by, which the grammar allows; it copies only if there is any.
 func squeeze(b []byte) []byte {
-	if bytes.IndexAny(b, " \t") < 0 {
+	if bytes.IndexByte(b, ' ') < 0 && bytes.IndexByte(b, '\t') < 0 {
 		return b
 	}
 	out := make([]byte, 0, len(b))

@@ -45,6 +45,9 @@ type End struct {
 	Err    error  // no answer, or the connection was lost; otherwise nil
 	// Contacts of a 3xx; may be empty.
 	Contacts []string
+	// Message is the peer's final response that refused our INVITE, with its Warning or challenge; it lives until
+	// [User.Ended] returns, and is nil in every other case.
+	Message *sip.Message
 }
 
 // Session is one INVITE dialog. Exported fields are set by the layer; read them only.

@@ -65,7 +65,7 @@ func (s *Session) invited(a transaction.Answer, extra func(*sip.Writer)) {
 		s.invite(extra)
 	default:
 		s.client = nil
-		e := End{Status: status, Phrase: string(a.Reason()), Reason: string(a.Get(sip.HeaderReason)), Remote: true}
+		e := End{Status: status, Phrase: string(a.Reason()), Reason: string(a.Get(sip.HeaderReason)), Remote: true, Message: a.Message}
 		if status < 400 {
 			for line := range a.All(sip.HeaderContact) {
 				for v := range sip.Values(line) {

@@ -96,6 +96,9 @@ func (c *Conn) waiting() int {
 // Messages returns how many messages arrived on the connection.
 func (c *Conn) Messages() uint64 { return c.messages.Load() }
 
+// LastRead returns when the last byte arrived; a peer that answers no keep-alive shows here (RFC 5626 section 4.4.1).
+func (c *Conn) LastRead() time.Time { return time.UnixMilli(c.lastRead.Load()) }
+
 // State returns "Connecting", "Established" or "Closed".
 func (c *Conn) State() string {
 	c.mu.Lock()

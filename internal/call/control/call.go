@@ -1,0 +1,294 @@
+package control
+
+import (
+	"fmt"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/dialog"
+	"ringfence/internal/sip/transaction"
+	"ringfence/internal/state/store"
+)
+
+// Call is one call: a caller's leg, the legs that ring, and the one that answered.
+type Call struct {
+	ID       ringfence.CallID
+	Start    time.Time
+	Answered time.Time // zero until somebody answered
+	Dialled  string
+	From     string // the caller's number or name
+	To       string // who it rings at
+
+	ctl       *Control
+	fromName  string
+	legs      []*Leg // every leg there ever was, for the record
+	caller    *Leg
+	callee    *Leg // the leg that answered
+	ringing   []*Leg
+	reasons   []string // why it went where it went
+	hops      int      // forwardings so far
+	ringer    transaction.Timer
+	next      func(dialog.End) // what to do when every ringing leg has failed
+	worst     dialog.End       // best final response of the legs that failed
+	hushed    bool             // we gave up ringing: what the legs answer now does not matter
+	cause     string
+	over      bool
+	early     *Leg     // whose early media the caller hears
+	diversion []string // Diversion values, latest first
+	transfer  *transfer
+	slot      int // where it is parked, 0 if it is not
+}
+
+func (call *Call) newLeg(side string) *Leg {
+	l := &Leg{ID: ringfence.LegID(fmt.Sprintf("%s-%c", call.ID, 'a'+rune(len(call.legs)%26))), call: call, Side: side, Since: time.Now()}
+	if len(call.legs) >= 26 {
+		l.ID = ringfence.LegID(fmt.Sprintf("%s-%d", call.ID, len(call.legs)))
+	}
+	call.legs = append(call.legs, l)
+	return l
+}
+
+// refuse ends an unanswered call by a final response that names the cause.
+func (call *Call) refuse(err error) {
+	kind := ringfence.KindOf(err)
+	status, phrase := kind.SIP()
+	text := text(err)
+	c := call.ctl
+	if kind == ringfence.KindInsecure {
+		c.refused.Add(1)
+		call.caller.refusal = text
+		c.cfg.Log.Warn("call refused: it could not be sealed", "call", call.ID, "device", call.caller.Device, "cause", text, "hint", ringfence.HintOf(err))
+	}
+	if call.transfer != nil {
+		call.transferred(err)
+		return
+	}
+	if call.caller.session.State() == dialog.Confirmed {
+		call.end(nil, dialog.Reason(kind.Q850(), text), text)
+		return
+	}
+	call.cause = text
+	if r, ok := err.(*refusal); ok {
+		call.caller.session.Reject(r.end.Status, r.end.Phrase, r.end.Reason)
+		return
+	}
+	call.caller.session.RejectWith(status, phrase, dialog.Reason(kind.Q850(), text), call.warning(err))
+}
+
+// warning writes the cause of a refusal into a Warning field (RFC 3261 section 20.43).
+func (call *Call) warning(err error) func(*sip.Writer) {
+	return func(w *sip.Writer) {
+		w.Header(sip.HeaderWarning, fmt.Sprintf("399 %s %q", call.ctl.cfg.Domain, text(err)))
+	}
+}
+
+// peer returns the leg that l talks to, or nil.
+func (call *Call) peer(l *Leg) *Leg {
+	switch l {
+	case call.caller:
+		return call.callee
+	case call.callee:
+		return call.caller
+	}
+	return nil
+}
+
+// holdChanged is told after a leg's direction changed: who is put on hold hears music instead of silence.
+func (call *Call) holdChanged(l *Leg) {
+	held := !l.choice.Direction.Sends() // the peer does not want to hear us
+	if held == l.holding {
+		return
+	}
+	l.holding = held
+	other := call.peer(l)
+	if other == nil || !other.agreed {
+		return
+	}
+	if held {
+		other.play(music)
+	} else {
+		other.silence()
+	}
+}
+
+// answer is called when a ringing leg was answered: the others stop ringing and the two sides are joined.
+func (call *Call) answer(l *Leg) {
+	call.callee = l
+	call.hush(l)
+	if call.caller.session.State() == dialog.Confirmed { // transferred, or parked and ringing back
+		if err := call.connect(call.caller, l); err != nil {
+			call.callee = nil
+			call.refuse(err)
+			l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
+			return
+		}
+		if call.Answered.IsZero() {
+			call.Answered = time.Now()
+		}
+		call.transferred(nil)
+		call.ctl.changed(call)
+		return
+	}
+	var sdp []byte
+	var err error
+	if call.caller.late {
+		sdp, err = call.caller.offerLate(l)
+	} else if sdp, err = call.caller.answerFor(l); err == nil {
+		err = call.join(call.caller, l)
+	}
+	if err != nil {
+		call.callee = nil
+		call.refuse(err)
+		l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
+		return
+	}
+	call.Answered = time.Now()
+	call.caller.session.Answer(sdp, nil)
+	call.ctl.changed(call)
+}
+
+func (call *Call) join(a, b *Leg) error { return call.ctl.cfg.Media.Join(a.media, b.media) }
+
+// drop takes a leg off the list of ringing ones and reports whether it was there.
+func (call *Call) drop(l *Leg) bool {
+	for i, r := range call.ringing {
+		if r == l {
+			call.ringing = append(call.ringing[:i:i], call.ringing[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// hush stops every ringing leg but one, because the call was answered there.
+func (call *Call) hush(answered *Leg) {
+	call.ringer.Stop()
+	ringing := call.ringing
+	call.ringing, call.next = nil, nil
+	for _, l := range ringing {
+		if l != answered {
+			l.session.Cancel(`SIP;cause=200;text="Call completed elsewhere"`)
+		}
+	}
+}
+
+// failed is called when there is nobody left to try.
+func (call *Call) failed(e dialog.End) {
+	call.ringer.Stop()
+	if e.Status == 0 {
+		e = dialog.End{Status: 480}
+	}
+	if call.transfer != nil {
+		call.transferred(&refusal{e})
+		return
+	}
+	if call.caller.session.State() == dialog.Confirmed { // e.g. a parked call that came back to nobody
+		call.end(nil, e.Reason, "not answered: "+sip.Phrase(e.Status))
+		return
+	}
+	if call.cause == "" {
+		call.cause = "not answered: " + sip.Phrase(e.Status)
+	}
+	call.caller.session.Reject(e.Status, e.Phrase, e.Reason)
+}
+
+// better picks the response to pass on when several legs failed (RFC 3261 section 16.7).
+func better(a, b dialog.End) dialog.End {
+	rank := func(s int) int {
+		switch {
+		case s == 0:
+			return 1000
+		case s >= 600:
+			return 0
+		case s == 486 || s == 480:
+			return s - 400
+		}
+		return s
+	}
+	if rank(b.Status) < rank(a.Status) {
+		return b
+	}
+	return a
+}
+
+// legEnded is told by each leg once its dialog is over.
+func (call *Call) legEnded(l *Leg, e dialog.End) {
+	l.close()
+	call.ctl.changed(call)
+	switch {
+	case call.over:
+	case call.transfer != nil && l == call.transfer.by: // gone before the outcome; the transfer goes on
+	case l == call.caller || l == call.callee:
+		cause := "ended by " + l.Side
+		switch {
+		case e.Err != nil:
+			cause = e.Err.Error()
+		case e.Status >= 300 && call.cause != "":
+			cause = call.cause
+		case e.Status == 487:
+			cause = "cancelled by " + l.Side
+		}
+		call.end(l, e.Reason, cause)
+		return
+	default:
+		rang := call.drop(l)
+		if rang && !call.hushed {
+			call.worst = better(call.worst, e)
+		}
+		if rang && len(call.ringing) == 0 {
+			call.allFailed()
+		}
+	}
+	call.finish()
+}
+
+// end ends every leg that is still up, except the one that ended it.
+func (call *Call) end(by *Leg, reason, cause string) {
+	if call.over {
+		return
+	}
+	call.over = true
+	if call.cause == "" {
+		call.cause = cause
+	}
+	call.ringer.Stop()
+	call.next = nil
+	call.unpark()
+	for _, l := range call.legs {
+		if l != by && l.session != nil && l.session.State() != dialog.Ended {
+			l.session.Bye(reason)
+		}
+	}
+	call.finish()
+}
+
+// finish writes the record when the last leg is gone.
+func (call *Call) finish() {
+	if !call.over || call.ctl.calls[call.ID] == nil {
+		return
+	}
+	for _, l := range call.legs {
+		if l.live() {
+			return
+		}
+	}
+	c := call.ctl
+	delete(c.calls, call.ID)
+	cdr := store.CDR{Call: call.ID, Start: call.Start, Answer: call.Answered, End: time.Now(), From: call.From, To: call.To, Direction: "internal",
+		Cause: call.cause, Verdict: ringfence.Sealed}
+	if cdr.To == "" {
+		cdr.To = call.Dialled
+	}
+	for _, l := range call.legs {
+		c.idle[l.User] = cdr.End
+		p := l.Proof()
+		cdr.Legs = append(cdr.Legs, p)
+		if p.Verdict == ringfence.Refused || p.Verdict == ringfence.Exception && cdr.Verdict == ringfence.Sealed {
+			cdr.Verdict = p.Verdict
+		}
+	}
+	if c.cfg.Record != nil {
+		c.cfg.Record(cdr)
+	}
+}

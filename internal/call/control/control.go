@@ -1,0 +1,175 @@
+package control
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/call/dialplan"
+	"ringfence/internal/call/registrar"
+	"ringfence/internal/call/roster"
+	"ringfence/internal/media/relay"
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/dialog"
+	"ringfence/internal/sip/transaction"
+	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/store"
+)
+
+// Config holds what Control needs.
+type Config struct {
+	Domain    string
+	Dialogs   *dialog.Layer
+	Shard     *transaction.Shard // where calls live
+	Media     *relay.Engine
+	Registrar *registrar.Registrar
+	Roster    *roster.Roster
+	Plan      func() dialplan.Plan
+	Log       *slog.Logger
+	// Record hears the record of each finished call, on the shard; it must not block.
+	Record func(store.CDR)
+	// Changed, if set, hears that the lines of a user changed, on the shard.
+	Changed func(ringfence.UserID)
+	// MediaAddr says which address a peer on this connection reaches our media at; nil: the connection's own.
+	MediaAddr func(c *transport.Conn) netip.Addr
+	MaxCalls  int           // 10,000; above it new calls get 503 with Retry-After
+	RingTime  time.Duration // 2 min without an answer
+}
+
+// Control owns the calls. Methods are called on its shard unless they say otherwise.
+type Control struct {
+	cfg      Config
+	calls    map[ringfence.CallID]*Call
+	nextID   uint64
+	epoch    uint32                         // tells the ids of this start from those of others
+	idle     map[ringfence.UserID]time.Time // since when a user has had no call
+	robin    map[ringfence.Number]int       // last member of a round-robin group
+	parked   map[int]*Call
+	refused  atomic.Uint64
+	draining atomic.Bool
+}
+
+// New returns a Control without calls.
+func New(cfg Config) *Control {
+	if cfg.MaxCalls == 0 {
+		cfg.MaxCalls = 10_000
+	}
+	if cfg.RingTime == 0 {
+		cfg.RingTime = 2 * time.Minute
+	}
+	return &Control{cfg: cfg, calls: map[ringfence.CallID]*Call{}, epoch: rand.Uint32(), idle: map[ringfence.UserID]time.Time{}, robin: map[ringfence.Number]int{}, parked: map[int]*Call{}}
+}
+
+// Refused returns how many calls were refused because a leg could not be sealed. It may be called from anywhere.
+func (c *Control) Refused() uint64 { return c.refused.Load() }
+
+// Drain refuses new calls from now on. It may be called from anywhere.
+func (c *Control) Drain() { c.draining.Store(true) }
+
+// Count returns the number of calls, from anywhere.
+func (c *Control) Count() (n int) {
+	c.cfg.Shard.Do(func() { n = len(c.calls) })
+	return n
+}
+
+// EndAll ends every call, e.g. when draining takes too long. It may be called from anywhere.
+func (c *Control) EndAll(reason string) {
+	c.cfg.Shard.Do(func() {
+		for _, call := range c.calls {
+			call.end(nil, dialog.Reason(41, reason), "node stopped")
+		}
+	})
+}
+
+// Invite handles an INVITE that starts a dialog, from an identified device.
+func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
+	if len(c.calls) >= c.cfg.MaxCalls || c.draining.Load() {
+		tx.Reply(503, "", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(5+rand.IntN(10))) })
+		return
+	}
+	if tag := unsupported(tx.Request); tag != "" {
+		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, tag) })
+		return
+	}
+	uri, err := sip.ParseURI(tx.Request.RequestURI())
+	if err != nil || !uri.IsSIP() && !sip.EqualFold(uri.Scheme, "tel") {
+		tx.Reply(416, "", nil)
+		return
+	}
+	call := c.newCall()
+	leg := call.newLeg("caller")
+	leg.Device, leg.User, leg.auth = id.Device, id.User, id.Auth
+	call.Dialled = string(sip.Unescape(uri.User))
+	tx.Reply(100, "", nil)
+	leg.session = c.cfg.Dialogs.Accept(tx, c.contact(tx.Conn), leg)
+	call.caller = leg
+	if user := c.cfg.Roster.User(id.User); user != nil {
+		call.From, call.fromName = string(user.ID), user.Name
+		if len(user.Numbers) > 0 {
+			call.From = string(user.Numbers[0])
+		}
+	}
+	if err := leg.hear(tx.Request.Body()); err != nil {
+		call.refuse(err)
+		return
+	}
+	if v := tx.Request.Get(sip.HeaderReplaces); len(v) > 0 {
+		if err := call.replace(string(v)); err != nil {
+			call.refuse(err)
+		}
+		return
+	}
+	call.route(call.Dialled, id.User)
+}
+
+// unsupported returns the first required option that is not known here.
+func unsupported(m *sip.Message) string {
+	for line := range m.All(sip.HeaderRequire) {
+		for v := range sip.Values(line) {
+			switch string(v) {
+			case "100rel", "timer", "replaces", "outbound", "gruu":
+			default:
+				return string(v)
+			}
+		}
+	}
+	return ""
+}
+
+func (c *Control) contact(conn *transport.Conn) string {
+	scheme := "transport=" + map[string]string{"TLS": "tls", "TCP": "tcp", "UDP": "udp", "WS": "ws", "WSS": "wss"}[conn.Network]
+	return "<sip:" + conn.Local.String() + ";" + scheme + ">"
+}
+
+func (c *Control) newCall() *Call {
+	c.nextID++
+	call := &Call{ID: ringfence.CallID(fmt.Sprintf("c%08x-%d", c.epoch, c.nextID)), ctl: c, Start: time.Now()}
+	c.calls[call.ID] = call
+	return call
+}
+
+// busy returns how many calls a user has now.
+func (c *Control) busy(user ringfence.UserID) (n int) {
+	for _, call := range c.calls {
+		for _, l := range call.legs {
+			if l.User == user && l.live() {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func (c *Control) mediaAddr(conn *transport.Conn, port uint16) netip.AddrPort {
+	addr := conn.Local.Addr()
+	if c.cfg.MediaAddr != nil {
+		if a := c.cfg.MediaAddr(conn); a.IsValid() {
+			addr = a
+		}
+	}
+	return netip.AddrPortFrom(addr, port)
+}

@@ -1,0 +1,210 @@
+package control
+
+import (
+	"fmt"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/media/relay"
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/dialog"
+	"ringfence/internal/sip/sdp"
+	"ringfence/internal/sip/transaction"
+)
+
+// Leg is one SIP dialog with its one media session and its security state.
+type Leg struct {
+	ID     ringfence.LegID
+	Side   string // "caller" or "callee"
+	Device ringfence.DeviceID
+	User   ringfence.UserID
+	Since  time.Time
+
+	call    *Call
+	session *dialog.Session
+	media   *relay.Endpoint
+	auth    ringfence.Auth
+	refusal string // why it was refused, if it was
+	ended   bool
+	final   *ringfence.MediaProof // numbers of the media once it is closed
+
+	ours    []sdp.Crypto // our keys for this leg
+	heard   *sdp.Session // the peer's last description
+	sent    *sdp.Session // our last description
+	choice  sdp.Choice   // what both agreed on
+	agreed  bool
+	holding bool // the peer has put us on hold
+	late    bool // its INVITE had no offer
+}
+
+// live reports whether the leg is not over.
+func (l *Leg) live() bool { return !l.ended }
+
+// Proof returns the evidence about the leg so far.
+func (l *Leg) Proof() ringfence.Proof {
+	p := ringfence.Proof{ID: string(l.ID), Peer: "device " + string(l.Device), Verdict: ringfence.Sealed, Auth: l.auth, At: time.Now()}
+	if l.session != nil {
+		p.TLS = l.session.Conn.TLS
+	}
+	switch {
+	case l.final != nil:
+		p.Media = l.final
+	case l.media != nil:
+		m := l.media.Stats()
+		p.Media = &m
+	}
+	switch {
+	case l.refusal != "":
+		p.Verdict, p.Reason = ringfence.Refused, l.refusal
+	case p.TLS == nil:
+		p.Verdict, p.Reason = ringfence.Exception, "plain SIP by a named exception"
+	case l.agreed && (p.Media == nil || p.Media.Suite == ""):
+		p.Verdict, p.Reason = ringfence.Exception, "plain RTP by a named exception"
+	}
+	return p
+}
+
+// close gives the leg's media back and keeps its last numbers.
+func (l *Leg) close() {
+	if l.ended {
+		return
+	}
+	l.ended = true
+	if l.media != nil {
+		final := l.media.Close()
+		l.final = &final
+		l.media = nil
+	}
+	l.ours, l.heard, l.sent = nil, nil, nil
+	l.choice.Local, l.choice.Remote = sdp.Crypto{}, sdp.Crypto{}
+}
+
+// ring starts a leg to a contact, with an offer made from the caller's.
+func (call *Call) ring(contact *contact) {
+	c := call.ctl
+	l := call.newLeg("callee")
+	l.Device, l.User = contact.Device, ringfence.UserID(call.To)
+	if d := c.cfg.Roster.Device(contact.Device); d != nil {
+		l.User = d.User
+	}
+	l.auth = contact.Proof.Auth
+	offer, err := l.offerFor(call.caller, contact.Conn)
+	if err != nil {
+		l.refusal = err.Error()
+		l.close()
+		c.cfg.Log.Warn("a phone could not be rung", "call", call.ID, "device", contact.Device, "err", err)
+		return
+	}
+	from := fmt.Sprintf("<sip:%s@%s>", call.From, c.cfg.Domain)
+	if call.fromName != "" {
+		from = quote(call.fromName) + " " + from
+	}
+	l.session = c.cfg.Dialogs.Invite(c.cfg.Shard, dialog.Invitation{
+		Conn: contact.Conn, URI: contact.Contact, Routes: contact.Path, From: from, To: "<" + contact.AOR + ">",
+		Contact: c.contact(contact.Conn), SDP: offer,
+		Extra: func(w *sip.Writer) {
+			w.Header(sip.HeaderPAssertedIdentity, from)
+			call.diverted(w)
+		},
+	}, l)
+	call.ringing = append(call.ringing, l)
+	c.changed(call)
+}
+
+func quote(s string) string {
+	out := []byte{'"'}
+	for i := 0; i < len(s); i++ {
+		if s[i] == '"' || s[i] == '\\' {
+			out = append(out, '\\')
+		}
+		out = append(out, s[i])
+	}
+	return string(append(out, '"'))
+}
+
+// Progress implements dialog.User.
+func (l *Leg) Progress(s *dialog.Session, m *sip.Message) {
+	call := l.call
+	status := m.Status()
+	if call.transfer != nil && status == 180 {
+		call.transfer.by.notify(180, "", true)
+	}
+	if call.callee != nil || call.caller.session.State() != dialog.Early {
+		return
+	}
+	if body := m.Body(); len(body) > 0 && !call.caller.late && (call.early == nil || call.early == l) {
+		if err := l.accept(body); err == nil {
+			if answer, err := call.caller.answerFor(l); err == nil && call.join(call.caller, l) == nil {
+				call.early = l
+				call.caller.session.Progress(183, answer)
+				return
+			}
+		}
+	}
+	if status != 183 && call.early == nil {
+		call.caller.session.Progress(status, nil)
+	}
+}
+
+// Answered implements dialog.User.
+func (l *Leg) Answered(s *dialog.Session, m *sip.Message) {
+	call := l.call
+	if call.callee != nil || call.over {
+		s.Bye(`SIP;cause=200;text="Call completed elsewhere"`)
+		return
+	}
+	if len(m.Body()) > 0 || !l.agreed {
+		if err := l.accept(m.Body()); err != nil {
+			l.refusal = text(err)
+			call.ctl.refused.Add(1)
+			call.ctl.cfg.Log.Warn("an answer was refused", "leg", l.ID, "device", l.Device, "cause", text(err), "hint", ringfence.HintOf(err))
+			call.worst = dialog.End{Status: 488, Reason: dialog.Reason(58, text(err))}
+			s.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
+			return
+		}
+	}
+	call.answer(l)
+}
+
+func text(err error) string {
+	if f, ok := err.(*ringfence.Fault); ok && f.Text != "" {
+		return f.Text
+	}
+	return err.Error()
+}
+
+// Confirmed implements dialog.User: the ACK to our 200, which for a late offer holds the answer.
+func (l *Leg) Confirmed(s *dialog.Session, m *sip.Message) {
+	if !l.late || l.agreed {
+		return
+	}
+	call := l.call
+	err := l.accept(m.Body())
+	if err == nil && call.callee != nil {
+		err = call.connect(l, call.callee)
+	}
+	if err != nil {
+		l.refusal = text(err)
+		call.ctl.refused.Add(1)
+		call.end(nil, dialog.Reason(ringfence.KindOf(err).Q850(), text(err)), text(err))
+	}
+}
+
+// Ended implements dialog.User.
+func (l *Leg) Ended(s *dialog.Session, e dialog.End) { l.call.legEnded(l, e) }
+
+// Requested implements dialog.User.
+func (l *Leg) Requested(s *dialog.Session, tx *transaction.Server) {
+	switch tx.Method {
+	case sip.REFER:
+		l.refer(tx)
+	case sip.OPTIONS, sip.INFO, sip.NOTIFY:
+		tx.Reply(200, "", nil)
+	default:
+		tx.Reply(405, "", func(w *sip.Writer) {
+			w.Header(sip.HeaderAllow, "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, REFER, NOTIFY")
+		})
+	}
+}
+
+var _ dialog.User = (*Leg)(nil)

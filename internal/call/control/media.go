@@ -1,0 +1,234 @@
+package control
+
+import (
+	"crypto/rand"
+
+	"ringfence"
+	"ringfence/internal/call/registrar"
+	"ringfence/internal/media/relay"
+	"ringfence/internal/media/rtp"
+	"ringfence/internal/sip/dialog"
+	"ringfence/internal/sip/sdp"
+	"ringfence/internal/sip/transport"
+)
+
+type contact = registrar.Contact
+
+// hear takes the peer's offer, refusing one that cannot be sealed. Without one (a late offer, RFC 3261 section 13.2.1) we
+// offer in our 200, and the peer answers in its ACK.
+func (l *Leg) hear(body []byte) error {
+	if len(body) == 0 {
+		l.late = true
+		return nil
+	}
+	offer, err := sdp.Parse(body)
+	if err != nil {
+		return err
+	}
+	i := offer.Audio()
+	if i < 0 {
+		return &ringfence.Fault{Op: "call.media", Kind: ringfence.KindInsecure, Text: "the offer has no audio"}
+	}
+	if err := sdp.Sealed(&offer.Media[i]); err != nil {
+		return err
+	}
+	l.heard = offer
+	return nil
+}
+
+// open makes the leg's media ports and keys, once.
+func (l *Leg) open() error {
+	if l.media != nil {
+		return nil
+	}
+	media, err := l.call.ctl.cfg.Media.Open(l.ID)
+	if err != nil {
+		return err
+	}
+	l.media = media
+	l.ours, err = sdp.NewCryptos(rand.Reader)
+	return err
+}
+
+func (l *Leg) options(conn *transport.Conn) sdp.RewriteOptions {
+	return sdp.RewriteOptions{Addr: l.call.ctl.mediaAddr(conn, l.media.Local().Port()), Mux: true, Crypto: l.ours, Origin: l.origin()}
+}
+
+func (l *Leg) origin() sdp.Origin {
+	if l.sent != nil {
+		return l.sent.Origin
+	}
+	return sdp.Origin{ID: uint64(l.Since.UnixNano()) >> 10, Version: 1}
+}
+
+// offerFor makes our offer to this leg: what the other leg offered, or the codec that it agreed on already.
+func (l *Leg) offerFor(other *Leg, conn *transport.Conn) ([]byte, error) {
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	var offer *sdp.Session
+	var err error
+	switch {
+	case other.agreed && other.session.State() == dialog.Confirmed:
+		offer, err = sdp.BuildOffer(l.options(conn), codecsOf(other)...)
+	case other.late:
+		offer, err = sdp.BuildOffer(l.options(conn), append([]sdp.Codec{sdp.Opus(111)}, own()...)...)
+	default:
+		offer, err = sdp.Rewrite(other.heard, l.options(conn))
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.sent = offer
+	return offer.Bytes(), nil
+}
+
+// accept takes the peer's answer to our offer and sets the leg's keys and address.
+func (l *Leg) accept(body []byte) error {
+	answer, err := sdp.Parse(body)
+	if err != nil {
+		return err
+	}
+	choice, err := sdp.Accept(l.sent, answer)
+	if err != nil {
+		return err
+	}
+	l.heard = answer
+	return l.agree(choice)
+}
+
+// answerFor makes our answer to this leg's offer out of what the other leg answered, and sets this leg's keys and address.
+func (l *Leg) answerFor(other *Leg) ([]byte, error) {
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	if l.agreed && l.sent != nil && l.session.State() == dialog.Early { // it was answered by a provisional response already
+		return l.sent.Bytes(), nil
+	}
+	o := l.options(l.session.Conn)
+	o.Offer = l.heard
+	answer, err := sdp.Rewrite(other.heard, o)
+	if err != nil {
+		return nil, err
+	}
+	choice, err := sdp.Accept(l.heard, answer)
+	if err != nil {
+		return nil, err
+	}
+	l.sent = answer
+	// Accept speaks from the offerer's side; we are the answerer here.
+	choice.Local, choice.Remote = choice.Remote, choice.Local
+	choice.Direction = choice.Direction.Reverse()
+	choice.RTP, choice.RTCP, _ = l.heard.Remote(l.heard.Audio())
+	return answer.Bytes(), l.agree(choice)
+}
+
+// offerLate makes the offer that goes into our 200 to a caller who made none: what the answering leg speaks.
+func (l *Leg) offerLate(other *Leg) ([]byte, error) {
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	offer, err := sdp.BuildOffer(l.options(l.session.Conn), codecsOf(other)...)
+	if err != nil {
+		return nil, err
+	}
+	l.sent = offer
+	return offer.Bytes(), nil
+}
+
+// agree puts what an offer and its answer agreed on into force.
+func (l *Leg) agree(choice sdp.Choice) error {
+	local, err := keys(choice.Local)
+	if err != nil {
+		return err
+	}
+	remote, err := keys(choice.Remote)
+	if err != nil {
+		return err
+	}
+	if err := l.media.SetLocalKeys(local); err != nil {
+		return err
+	}
+	mux := false
+	if i := l.heard.Audio(); i >= 0 {
+		mux = l.heard.Media[i].Mux
+	}
+	if err := l.media.SetRemote(relay.RemoteParams{Addr: choice.RTP, RTCP: choice.RTCP, Mux: mux, Keys: remote}); err != nil {
+		return err
+	}
+	l.media.Hold(direction(choice.Direction))
+	l.choice, l.agreed = choice, true
+	return nil
+}
+
+func keys(c sdp.Crypto) (rtp.Keys, error) {
+	return rtp.ParseInline(rtp.Suite(c.Suite), "inline:"+c.Inline)
+}
+
+func direction(d sdp.Direction) relay.Direction {
+	switch {
+	case d.Sends() && d.Receives():
+		return relay.SendRecv
+	case d.Sends():
+		return relay.SendOnly
+	case d.Receives():
+		return relay.RecvOnly
+	}
+	return relay.Inactive
+}
+
+// Offered implements dialog.User: a new offer on an established leg (hold, resume, new address, new keys) is answered here,
+// with the codec in use; the other side is not disturbed.
+func (l *Leg) Offered(s *dialog.Session, o *dialog.Offer) {
+	if !l.agreed || l.media == nil {
+		o.Reject(491, "", nil)
+		return
+	}
+	if len(o.SDP) == 0 {
+		o.Propose(l.sent.Bytes(), func(answer []byte) {
+			if len(answer) > 0 {
+				_ = l.accept(answer) // on failure the old agreement stays in force
+			}
+		})
+		return
+	}
+	answer, err := l.reanswer(o.SDP)
+	if err != nil {
+		status, phrase := ringfence.KindOf(err).SIP()
+		l.call.ctl.cfg.Log.Warn("a change of media was refused", "leg", l.ID, "cause", text(err))
+		o.Reject(status, phrase, l.call.warning(err))
+		return
+	}
+	o.Answer(answer)
+	l.call.holdChanged(l)
+}
+
+func (l *Leg) reanswer(body []byte) ([]byte, error) {
+	offer, err := sdp.Parse(body)
+	if err != nil {
+		return nil, err
+	}
+	i := offer.Audio()
+	if i < 0 {
+		return nil, &ringfence.Fault{Op: "call.media", Kind: ringfence.KindUnsupported, Text: "the new offer has no audio"}
+	}
+	if err := sdp.Sealed(&offer.Media[i]); err != nil {
+		return nil, err
+	}
+	o := l.options(l.session.Conn)
+	codecs := []sdp.Codec{l.choice.Codec}
+	if l.choice.Events.Name != "" {
+		codecs = append(codecs, l.choice.Events)
+	}
+	answer, choice, err := sdp.Answer(offer, o, codecs...)
+	if err != nil {
+		return nil, err
+	}
+	sdp.SetVersion(l.sent, answer)
+	l.heard = offer
+	if err := l.agree(choice); err != nil {
+		return nil, err
+	}
+	l.sent = answer
+	return answer.Bytes(), nil
+}

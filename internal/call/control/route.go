@@ -1,0 +1,267 @@
+package control
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/call/dialplan"
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/dialog"
+)
+
+// maxHops bounds forwarding, so that two users who forward to each other do not loop.
+const maxHops = 5
+
+// maxCallsPerUser is how many calls a user may have before the next caller hears busy (call waiting).
+const maxCallsPerUser = 4
+
+// Explain says where a number would go and why, from anywhere. It changes nothing.
+func (c *Control) Explain(from ringfence.UserID, dialled string) dialplan.Decision {
+	return c.decide(from, dialled)
+}
+
+func (c *Control) decide(asker ringfence.UserID, number string) dialplan.Decision {
+	q := dialplan.Question{From: asker, Dialled: number, Owner: c.Owner}
+	if u := c.cfg.Roster.User(asker); u != nil {
+		q.Allowed = dialplan.Class(u.TollClass)
+	}
+	return c.cfg.Plan().Decide(q)
+}
+
+// Owner returns whose number or name n is.
+func (c *Control) Owner(n ringfence.Number) (ringfence.UserID, bool) {
+	if id, ok := c.cfg.Roster.Owner(n); ok {
+		return id, true
+	}
+	if u := c.cfg.Roster.User(ringfence.UserID(n)); u != nil {
+		return u.ID, true
+	}
+	return "", false
+}
+
+// route asks the dial plan where number goes, in the name of asker, and starts ringing there.
+func (call *Call) route(number string, asker ringfence.UserID) {
+	d := call.ctl.decide(asker, number)
+	call.reasons = append(call.reasons, d.Reasons...)
+	switch d.Action {
+	case dialplan.ToUser:
+		call.ringUser(d.User)
+	case dialplan.ToGroup:
+		call.ringGroup(d.Group)
+	case dialplan.ToFeature:
+		call.feature(d.Feature, d.Arg)
+	case dialplan.Refuse:
+		call.refuse(d.Fault)
+	default:
+		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "there is no trunk for outside calls", Hint: "configure a trunk"})
+	}
+}
+
+func (call *Call) because(format string, args ...any) {
+	call.reasons = append(call.reasons, fmt.Sprintf(format, args...))
+}
+
+// ringUser rings every phone of a user, or goes where the user forwards.
+func (call *Call) ringUser(id ringfence.UserID) {
+	c := call.ctl
+	u := c.cfg.Roster.User(id)
+	if u == nil {
+		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindNotFound, Text: "there is no user " + string(id)})
+		return
+	}
+	call.To = string(id)
+	if len(u.Numbers) > 0 {
+		call.To = string(u.Numbers[0])
+	}
+	f := u.Forward
+	unanswered := c.cfg.RingTime
+	if f.NoAnswer != "" {
+		unanswered = f.NoAnswerAfter
+		if unanswered == 0 {
+			unanswered = 20 * time.Second
+		}
+	}
+	end := func(target, why string, e dialog.End) {
+		if target != "" {
+			call.forward(u.ID, target, why)
+			return
+		}
+		call.failed(e)
+	}
+	switch contacts := c.cfg.Registrar.Locate(id); {
+	case f.Always != "":
+		call.forward(id, f.Always, "always")
+	case u.DoNotDisturb:
+		call.because("%s does not want to be disturbed", id)
+		end(f.Busy, "do not disturb", dialog.End{Status: 486, Phrase: "Do Not Disturb", Reason: dialog.Reason(17, "do not disturb")})
+	case len(contacts) == 0:
+		call.because("no phone of %s is registered", id)
+		end(f.Unreachable, "unreachable", dialog.End{Status: 480, Reason: dialog.Reason(20, "no phone of "+string(id)+" is registered")})
+	case c.busy(id) >= maxCallsPerUser:
+		call.because("%s has %d calls already", id, maxCallsPerUser)
+		end(f.Busy, "busy", dialog.End{Status: 486, Reason: dialog.Reason(17, "busy")})
+	default:
+		call.ringAll(contacts, unanswered, func(e dialog.End) {
+			switch {
+			case e.Status == 486 || e.Status == 600 || e.Status == 603:
+				end(f.Busy, "busy", e)
+			case e.Status == 480 || e.Status == 408:
+				end(f.NoAnswer, "no answer", e)
+			case e.Status >= 500:
+				end(f.Unreachable, "unreachable", e)
+			default:
+				call.failed(e)
+			}
+		})
+	}
+}
+
+// ringAll rings contacts at once; then hears how it failed if none answers.
+func (call *Call) ringAll(contacts []contact, wait time.Duration, then func(dialog.End)) {
+	call.worst = dialog.End{}
+	call.next = then
+	for i := range contacts {
+		call.ring(&contacts[i])
+	}
+	if len(call.ringing) == 0 {
+		call.allFailed()
+		return
+	}
+	call.ctl.cfg.Shard.After(&call.ringer, wait, func() {
+		call.worst = dialog.End{Status: 480, Phrase: "Nobody Answered", Reason: dialog.Reason(19, "no answer")}
+		call.hushed = true
+		for _, l := range slices.Clone(call.ringing) {
+			l.session.Cancel(dialog.Reason(19, "no answer"))
+		}
+	})
+}
+
+// allFailed is called when no leg rings any more and nobody answered.
+func (call *Call) allFailed() {
+	call.ringer.Stop()
+	e, then := call.worst, call.next
+	if e.Status == 0 {
+		e = dialog.End{Status: 480}
+	}
+	call.next, call.hushed = nil, false
+	if then == nil {
+		then = call.failed
+	}
+	then(e)
+}
+
+// forward sends the call on, paid for by who forwards it.
+func (call *Call) forward(by ringfence.UserID, target, why string) {
+	call.hops++
+	call.because("%s forwards to %s (%s)", by, target, why)
+	if call.hops > maxHops {
+		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindConflict, Text: "the call was forwarded too often", Hint: "two users forward to each other"})
+		return
+	}
+	call.diversion = append([]string{fmt.Sprintf("<sip:%s@%s>;reason=%s", by, call.ctl.cfg.Domain, map[string]string{
+		"always": "unconditional", "busy": "user-busy", "no answer": "no-answer", "unreachable": "unavailable", "do not disturb": "do-not-disturb"}[why])}, call.diversion...)
+	if call.caller.session.State() == dialog.Early {
+		call.caller.session.Progress(181, nil)
+	}
+	call.route(target, by)
+}
+
+// ringGroup rings the members of a hunt group by its strategy.
+func (call *Call) ringGroup(g *dialplan.Group) {
+	c := call.ctl
+	call.To = string(g.Number)
+	wait := time.Duration(g.Seconds) * time.Second
+	if wait == 0 {
+		wait = 20 * time.Second
+	}
+	members := slices.Clone(g.Members)
+	switch g.Strategy {
+	case dialplan.RoundRobin:
+		at := c.robin[g.Number] % len(members)
+		c.robin[g.Number] = at + 1
+		members = append(members[at:], members[:at]...)
+	case dialplan.LongestIdle:
+		slices.SortStableFunc(members, func(a, b ringfence.UserID) int { return c.idle[a].Compare(c.idle[b]) })
+	}
+	free := func(id ringfence.UserID) []contact {
+		u := c.cfg.Roster.User(id)
+		if u == nil || u.DoNotDisturb || c.busy(id) > 0 {
+			return nil
+		}
+		return c.cfg.Registrar.Locate(id)
+	}
+	over := func(e dialog.End) {
+		if g.Overflow != "" {
+			call.because("nobody of %s answered", g.Name)
+			call.route(g.Overflow, g.Members[0])
+			return
+		}
+		call.failed(e)
+	}
+	if g.Strategy == dialplan.RingAll {
+		var all []contact
+		for _, id := range members {
+			all = append(all, free(id)...)
+		}
+		call.ringAll(all, wait, over)
+		return
+	}
+	var try func(e dialog.End)
+	try = func(e dialog.End) {
+		for len(members) > 0 {
+			id := members[0]
+			members = members[1:]
+			if contacts := free(id); len(contacts) > 0 {
+				call.because("%s is next in %s", id, g.Name)
+				call.ringAll(contacts, wait, try)
+				return
+			}
+		}
+		over(e)
+	}
+	try(dialog.End{Status: 480, Reason: dialog.Reason(20, "nobody of "+g.Name+" is free")})
+}
+
+// feature does what a feature code says.
+func (call *Call) feature(f dialplan.Feature, arg string) {
+	call.To = string(f)
+	var err error
+	switch f {
+	case dialplan.EchoTest:
+		err = call.alone(nil)
+	case dialplan.Announcement:
+		err = call.alone(pitch(1004))
+	case dialplan.PickupGroup:
+		err = call.pickUp(ringfence.Number(arg))
+	case dialplan.Retrieve:
+		err = call.retrieve(arg)
+	default:
+		err = &ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "the feature " + string(f) + " is not available by dialling",
+			Hint: "set it by `ringfence user set`"}
+	}
+	if err != nil {
+		call.refuse(err)
+	}
+}
+
+// alone answers a caller who talks to the node itself: it hears what maker yields, or itself if there is none.
+func (call *Call) alone(maker func(rate int) func([]int16)) error {
+	if err := call.caller.answerWith(own()); err != nil {
+		return err
+	}
+	call.Answered = time.Now()
+	if maker != nil {
+		call.caller.play(maker)
+		return nil
+	}
+	call.caller.echo()
+	return nil
+}
+
+func (call *Call) diverted(w *sip.Writer) {
+	for _, d := range call.diversion {
+		w.Header(sip.HeaderDiversion, d)
+	}
+}

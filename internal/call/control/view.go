@@ -1,0 +1,133 @@
+package control
+
+import (
+	"time"
+
+	"ringfence"
+	"ringfence/internal/call/watch"
+	"ringfence/internal/sip/dialog"
+)
+
+// View is what can be told about a call while it is up.
+type View struct {
+	ID       ringfence.CallID  `json:"id"`
+	From     string            `json:"from"`
+	To       string            `json:"to"`
+	Dialled  string            `json:"dialled"`
+	State    string            `json:"state"` // "ringing", "up" or "ending"
+	Start    time.Time         `json:"start"`
+	Answered time.Time         `json:"answered,omitzero"`
+	Verdict  ringfence.Verdict `json:"verdict"`
+	Reasons  []string          `json:"reasons"`
+	Legs     []LegView         `json:"legs"`
+}
+
+// LegView is what can be told about a leg.
+type LegView struct {
+	ringfence.Proof
+	Side  string `json:"side"`
+	State string `json:"state"` // "early", "confirmed" or "ended"
+	Held  bool   `json:"held"`
+	Codec string `json:"codec,omitempty"`
+}
+
+// List returns every call, from anywhere.
+func (c *Control) List() (out []View) {
+	c.cfg.Shard.Do(func() {
+		for _, call := range c.calls {
+			out = append(out, call.view())
+		}
+	})
+	return out
+}
+
+// Show returns one call, from anywhere.
+func (c *Control) Show(id ringfence.CallID) (v View, ok bool) {
+	c.cfg.Shard.Do(func() {
+		if call := c.calls[id]; call != nil {
+			v, ok = call.view(), true
+		}
+	})
+	return v, ok
+}
+
+// Hangup ends a call and reports whether there was one, from anywhere.
+func (c *Control) Hangup(id ringfence.CallID, by string) (ok bool) {
+	c.cfg.Shard.Do(func() {
+		if call := c.calls[id]; call != nil {
+			ok = true
+			call.end(nil, dialog.Reason(16, "ended by an administrator"), "ended by "+by)
+		}
+	})
+	return ok
+}
+
+func (call *Call) view() View {
+	v := View{ID: call.ID, From: call.From, To: call.To, Dialled: call.Dialled, State: "ringing", Start: call.Start, Answered: call.Answered,
+		Verdict: ringfence.Sealed, Reasons: call.reasons}
+	switch {
+	case call.over:
+		v.State = "ending"
+	case !call.Answered.IsZero():
+		v.State = "up"
+	}
+	for _, l := range call.legs {
+		lv := LegView{Proof: l.Proof(), Side: l.Side, State: "ended", Held: l.holding, Codec: l.choice.Codec.Name}
+		if l.session != nil && !l.ended {
+			lv.State = map[dialog.State]string{dialog.Early: "early", dialog.Confirmed: "confirmed", dialog.Ended: "ended"}[l.session.State()]
+		}
+		if lv.Verdict != ringfence.Sealed {
+			v.Verdict = lv.Verdict
+		}
+		v.Legs = append(v.Legs, lv)
+	}
+	return v
+}
+
+// EndDevice ends every call that a device takes part in, from anywhere.
+func (c *Control) EndDevice(id ringfence.DeviceID, why string) {
+	c.cfg.Shard.Do(func() {
+		for _, call := range c.calls {
+			for _, l := range call.legs {
+				if l.Device == id && l.live() {
+					call.end(nil, dialog.Reason(21, why), why)
+					break
+				}
+			}
+		}
+	})
+}
+
+// Lines implements watch.Lines. It is called on the shard.
+func (c *Control) Lines(user ringfence.UserID) (out []watch.Line) {
+	for _, call := range c.calls {
+		for _, l := range call.legs {
+			if l.User != user || !l.live() || l.session == nil {
+				continue
+			}
+			line := watch.Line{ID: string(l.ID), State: "early", Receives: l.Side == "callee", Remote: call.From}
+			if l.session.State() == dialog.Confirmed {
+				line.State = "confirmed"
+			}
+			if l.Side == "caller" {
+				line.Remote = call.To
+			}
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// changed tells who watches the users of a call's legs, once the present work is done.
+func (c *Control) changed(call *Call) {
+	if c.cfg.Changed == nil {
+		return
+	}
+	users := map[ringfence.UserID]bool{}
+	for _, l := range call.legs {
+		users[l.User] = true
+	}
+	for u := range users {
+		c.cfg.Shard.Post(func() { c.cfg.Changed(u) })
+	}
+}

@@ -1,0 +1,57 @@
+package dialplan
+
+import (
+	"strings"
+	"testing"
+
+	"ringfence"
+)
+
+func TestDecide(t *testing.T) {
+	p := Plan{Country: "49", Area: "30", National: "0", International: "00", Outside: "", Emergency: []string{"112", "110"}, Trunk: "carrier",
+		Rules:  []Rule{{"+4915", Mobile}, {"+49900", Premium}},
+		Groups: []Group{{Number: "300", Name: "sales", Strategy: RingAll, Members: []ringfence.UserID{"alice"}}}}
+	if err := p.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	owner := func(n ringfence.Number) (ringfence.UserID, bool) {
+		if n == "101" || n == "alice" {
+			return "alice", true
+		}
+		return "", false
+	}
+	for _, c := range []struct {
+		dialled string
+		allowed Class
+		action  Action
+		class   Class
+		detail  string
+	}{
+		{"101", "", ToUser, Internal, "alice"},
+		{"alice", "", ToUser, Internal, "alice"},
+		{"300", "", ToGroup, Internal, "sales"},
+		{"112", "", ToEmergency, Emergency, "112"},
+		{"*43", "", ToFeature, Internal, "echo"},
+		{"*8101", "", ToFeature, Internal, "101"},
+		{"*99", "", Refuse, "", "no feature code"},
+		{"0301234567", "", Refuse, Local, "may call up to class internal"},
+		{"0301234567", Local, ToTrunk, Local, "+49301234567"},
+		{"(030) 123-4567", Local, ToTrunk, Local, "+49301234567"},
+		{"1234567", Local, ToTrunk, Local, "+49301234567"},
+		{"0891234567", Local, Refuse, National, "may call up to class local"},
+		{"015112345678", National, Refuse, Mobile, "this is mobile"},
+		{"+49900123456", International, Refuse, Premium, "this is premium"},
+		{"00331234567", International, ToTrunk, International, "+331234567"},
+		{"", "", Refuse, "", "nothing"},
+		{"bob", Premium, Refuse, "", "nobody's number"},
+	} {
+		d := p.Decide(Question{From: "carol", Allowed: c.allowed, Dialled: c.dialled, Owner: owner})
+		text := strings.Join(d.Reasons, "; ") + " " + string(d.User) + d.Number + d.Arg
+		if d.Action != c.action || d.Class != c.class || !strings.Contains(text, c.detail) {
+			t.Errorf("%q allowed %q: got %s class %s (%s), want %s class %s (%s)", c.dialled, c.allowed, d.Action, d.Class, text, c.action, c.class, c.detail)
+		}
+		if (d.Action == Refuse) != (d.Fault != nil) {
+			t.Errorf("%q: refusal and fault must go together", c.dialled)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package registrar
+
+import (
+	"ringfence"
+	"ringfence/internal/sip/transaction"
+	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/store"
+)
+
+// Identity says which device speaks, for whom, and how it proved that.
+type Identity struct {
+	Device ringfence.DeviceID
+	User   ringfence.UserID
+	Auth   ringfence.Auth
+}
+
+// Identify says who sent a request. If it cannot, it has answered the request (401 or 403) and ok is false.
+func (r *Registrar) Identify(tx *transaction.Server) (id Identity, ok bool) {
+	if id, ok := r.Known(tx.Conn); ok {
+		return r.allowed(tx, id)
+	}
+	if tx.Conn.Peer.Role != "" {
+		r.count(&r.stats.Refused)
+		tx.Reply(403, "Not A Device Of This Node", nil)
+		return Identity{}, false
+	}
+	return r.digest(tx)
+}
+
+// Known returns the identity that a connection has proved already.
+func (r *Registrar) Known(c *transport.Conn) (Identity, bool) {
+	if c.Peer.Role == "device" {
+		d := r.cfg.Roster.Device(ringfence.DeviceID(c.Peer.Name))
+		if d == nil {
+			return Identity{Device: ringfence.DeviceID(c.Peer.Name), Auth: ringfence.AuthCertificate}, true
+		}
+		return Identity{Device: d.ID, User: d.User, Auth: ringfence.AuthCertificate}, true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	id, ok := r.known[c.ID]
+	return id, ok
+}
+
+// allowed refuses devices that were removed or revoked since they proved themselves.
+func (r *Registrar) allowed(tx *transaction.Server, id Identity) (Identity, bool) {
+	d := r.cfg.Roster.Device(id.Device)
+	if d == nil || d.State != store.DeviceActive {
+		r.count(&r.stats.Refused)
+		tx.Reply(403, "Device Is Revoked Or Removed", nil)
+		return Identity{}, false
+	}
+	return id, true
+}

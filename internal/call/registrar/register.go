@@ -1,0 +1,284 @@
+package registrar
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/transaction"
+	"ringfence/internal/state/store"
+)
+
+// Register answers a REGISTER of an identified device, after its bindings are on disk.
+func (r *Registrar) Register(tx *transaction.Server, id Identity) {
+	m := tx.Request
+	if err := r.checkTarget(m, id); err != nil {
+		kind := ringfence.KindOf(err)
+		code, _ := kind.SIP()
+		r.count(&r.stats.Refused)
+		tx.Reply(code, err.Error(), nil)
+		return
+	}
+	if tag := unsupported(m); tag != "" {
+		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, tag) })
+		return
+	}
+	ch, err := r.plan(tx, id)
+	var brief errBrief
+	switch {
+	case errors.As(err, &brief):
+		tx.Reply(423, "", func(w *sip.Writer) { w.Uint(sip.HeaderMinExpires, uint64(r.cfg.Min/time.Second)) })
+		return
+	case err != nil:
+		code, _ := ringfence.KindOf(err).SIP()
+		tx.Reply(code, err.Error(), nil)
+		return
+	}
+	if len(ch.put)+len(ch.remove) == 0 { // a question only
+		r.reply(tx, id)
+		return
+	}
+	tx.Keep()
+	ch.done = func(err error) {
+		tx.Shard.Post(func() {
+			if err != nil {
+				r.cfg.Log.Error("a registration could not be kept", "device", id.Device, "err", err, "hint", ringfence.HintOf(err))
+				tx.Reply(503, "Registration Could Not Be Kept", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, 10) })
+				return
+			}
+			r.adopt(tx, id, ch)
+			r.reply(tx, id)
+		})
+	}
+	r.commit.add(ch)
+}
+
+func (r *Registrar) checkTarget(m *sip.Message, id Identity) error {
+	to, err := m.To()
+	if err != nil || !to.URI.IsSIP() {
+		return &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "Bad Address-Of-Record"}
+	}
+	if user := ringfence.UserID(sip.Unescape(to.URI.User)); user != id.User || !sip.EqualFold(to.URI.Host, r.cfg.Domain) {
+		return &ringfence.Fault{Kind: ringfence.KindDenied, Text: "Not Your Address-Of-Record"}
+	}
+	return nil
+}
+
+// unsupported returns the first required option that a registrar here does not know (RFC 3261 section 8.2.2.3).
+func unsupported(m *sip.Message) string {
+	for line := range m.All(sip.HeaderRequire) {
+		for v := range sip.Values(line) {
+			switch strings.ToLower(string(v)) {
+			case "path", "outbound", "gruu":
+			default:
+				return string(v)
+			}
+		}
+	}
+	return ""
+}
+
+type errBrief struct{}
+
+func (errBrief) Error() string { return "Interval Too Brief" }
+
+// plan reads the contacts of a REGISTER into a change, without making it (RFC 3261 section 10.3).
+func (r *Registrar) plan(tx *transaction.Server, id Identity) (change, error) {
+	m := tx.Request
+	var ch change
+	seq, _, _ := m.CSeq()
+	fallback, hasExpires := m.Uint(sip.HeaderExpires, 1<<32-1)
+	if !hasExpires {
+		fallback = uint64(r.cfg.Max / time.Second)
+	}
+	now := time.Now()
+	for line := range m.All(sip.HeaderContact) {
+		for v := range sip.Values(line) {
+			if string(v) == "*" {
+				if !hasExpires || fallback != 0 {
+					return ch, &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "Contact * Needs Expires 0"}
+				}
+				ch.remove = append(ch.remove, r.keysOf(id)...)
+				continue
+			}
+			b, err := r.binding(tx, id, v, now)
+			if err != nil {
+				return ch, err
+			}
+			if old := r.find(id.User, b.Key()); old != nil && old.CallID == b.CallID && old.CSeq >= seq {
+				return ch, &ringfence.Fault{Kind: ringfence.KindInternal, Text: "CSeq Out Of Order"}
+			}
+			seconds := fallback
+			if addr, err := sip.ParseNameAddr(v); err == nil {
+				if e, ok := addr.Params.Get("expires"); ok {
+					if n, err := strconv.ParseUint(string(e), 10, 32); err == nil {
+						seconds = n
+					}
+				}
+			}
+			if seconds == 0 {
+				ch.remove = append(ch.remove, b.Key())
+				continue
+			}
+			d := min(time.Duration(seconds)*time.Second, r.cfg.Max)
+			if d < r.cfg.Min {
+				return ch, errBrief{}
+			}
+			b.Expires = now.Add(d)
+			ch.put = append(ch.put, b)
+		}
+	}
+	if r.tooMany(id.User, ch.put) {
+		return ch, &ringfence.Fault{Kind: ringfence.KindDenied, Text: "Too Many Contacts"}
+	}
+	return ch, nil
+}
+
+func (r *Registrar) binding(tx *transaction.Server, id Identity, contact []byte, now time.Time) (store.Binding, error) {
+	addr, err := sip.ParseNameAddr(contact)
+	if err != nil || !addr.URI.IsSIP() {
+		return store.Binding{}, &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "Bad Contact"}
+	}
+	m := tx.Request
+	seq, _, _ := m.CSeq()
+	b := store.Binding{AOR: r.AOR(id.User), Device: id.Device, Contact: addr.URI.String(), CallID: string(m.CallID()), CSeq: seq,
+		UserAgent: string(m.Get(sip.HeaderUserAgent)), Updated: now, FlowToken: strconv.FormatUint(tx.Conn.ID, 10),
+		Proof: ringfence.Proof{ID: fmt.Sprintf("conn-%d", tx.Conn.ID), Peer: "device " + string(id.Device), Verdict: ringfence.Sealed, Auth: id.Auth, TLS: tx.Conn.TLS, At: now}}
+	if tx.Conn.TLS == nil {
+		b.Proof.Verdict, b.Proof.Reason = ringfence.Exception, "plain SIP by a named exception"
+	}
+	if inst, ok := addr.Params.Get("+sip.instance"); ok {
+		b.Instance = string(bytes.Trim(inst, "<>"))
+	}
+	if reg, ok := addr.Params.Get("reg-id"); ok {
+		n, err := strconv.ParseUint(string(reg), 10, 31)
+		if err != nil || n == 0 {
+			return b, &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "Bad reg-id"}
+		}
+		b.RegID = int(n)
+	}
+	for line := range m.All(sip.HeaderPath) {
+		for v := range sip.Values(line) {
+			b.Path = append(b.Path, string(v))
+		}
+	}
+	if b.Instance != "" && m.HasOption(sip.HeaderSupported, "gruu") {
+		b.GRUU = "sip:" + string(id.User) + "@" + r.cfg.Domain + ";gr=" + b.Instance
+	}
+	return b, nil
+}
+
+func (r *Registrar) find(user ringfence.UserID, key store.BindingKey) *Contact {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.byUser[user] {
+		if c.Key() == key {
+			return c
+		}
+	}
+	return nil
+}
+
+// keysOf returns the keys of a device's bindings; "*" removes only one's own, not those of the user's other devices.
+func (r *Registrar) keysOf(id Identity) []store.BindingKey {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var keys []store.BindingKey
+	for _, c := range r.byUser[id.User] {
+		if c.Device == id.Device {
+			keys = append(keys, c.Key())
+		}
+	}
+	return keys
+}
+
+func (r *Registrar) tooMany(user ringfence.UserID, put []store.Binding) bool {
+	fresh := 0
+	for _, b := range put {
+		if r.find(user, b.Key()) == nil {
+			fresh++
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.byUser[user])+fresh > r.cfg.MaxPerUser
+}
+
+// adopt puts a change that is on disk into memory.
+func (r *Registrar) adopt(tx *transaction.Server, id Identity, ch change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := r.byUser[id.User]
+	drop := func(key store.BindingKey) {
+		for i, c := range list {
+			if c.Key() == key {
+				list = append(list[:i:i], list[i+1:]...)
+				return
+			}
+		}
+	}
+	for _, k := range ch.remove {
+		drop(k)
+		r.stats.Unregistered++
+	}
+	for _, b := range ch.put {
+		drop(b.Key())
+		c := &Contact{Binding: b, Conn: tx.Conn}
+		list = append([]*Contact{c}, list...)
+		r.byConn[tx.Conn.ID] = append(r.onlyLive(r.byConn[tx.Conn.ID], c), c)
+		r.stats.Registered++
+	}
+	r.set(id.User, list)
+}
+
+// onlyLive drops contacts that c replaces, so that a refresh does not make the list grow.
+func (r *Registrar) onlyLive(list []*Contact, c *Contact) []*Contact {
+	kept := list[:0]
+	for _, o := range list {
+		if o.Key() != c.Key() {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
+func (r *Registrar) reply(tx *transaction.Server, id Identity) {
+	m := tx.Request
+	w := tx.Respond(200, "")
+	now := time.Now()
+	r.mu.Lock()
+	outbound := false
+	for _, c := range r.byUser[id.User] {
+		left := int(c.Expires.Sub(now).Round(time.Second) / time.Second)
+		if left <= 0 {
+			continue
+		}
+		v := "<" + c.Contact + ">;expires=" + strconv.Itoa(left)
+		if c.Instance != "" {
+			v += `;+sip.instance="<` + c.Instance + `>"`
+		}
+		if c.RegID > 0 {
+			v += ";reg-id=" + strconv.Itoa(c.RegID)
+			outbound = outbound || c.Conn == tx.Conn
+		}
+		if c.GRUU != "" {
+			v += `;pub-gruu="` + c.GRUU + `"`
+		}
+		w.Header(sip.HeaderContact, v)
+	}
+	r.mu.Unlock()
+	w.Copy(m, sip.HeaderPath)
+	w.Header(sip.HeaderSupported, "path, outbound, gruu")
+	if outbound {
+		w.Header(sip.HeaderRequire, "outbound")
+		w.Uint(sip.HeaderFlowTimer, uint64(r.cfg.FlowTimer/time.Second))
+	}
+	w.Header(sip.HeaderDate, now.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"))
+	w.Body("", nil)
+	tx.Send(200, w)
+}

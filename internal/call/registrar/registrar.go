@@ -1,0 +1,238 @@
+package registrar
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/call/roster"
+	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/store"
+)
+
+// Ledger keeps bindings on disk; *store.Store is one.
+type Ledger interface {
+	ApplyBindings(ctx context.Context, put []store.Binding, remove []store.BindingKey) error
+	AllBindings(ctx context.Context, now time.Time, each func(store.Binding) error) error
+}
+
+// Config holds what a Registrar needs. Zero durations take the defaults beside them.
+type Config struct {
+	Domain     string // the domain of every address-of-record here
+	Ledger     Ledger
+	Roster     *roster.Roster
+	Secrets    Secrets // digest secrets; nil: certificates only
+	Log        *slog.Logger
+	Min        time.Duration // 60 s
+	Max        time.Duration // 1 h
+	FlowTimer  time.Duration // 120 s: how often a phone must send something (RFC 5626 section 4.4)
+	MaxPerUser int           // 20 bindings of one address-of-record
+}
+
+// Contact is one way to reach a user now.
+type Contact struct {
+	store.Binding
+	Conn *transport.Conn // the flow; nil if the phone has not come back since its connection ended
+}
+
+// Live reports whether the contact can be called now.
+func (c *Contact) Live() bool { return c.Conn != nil && c.Conn.State() == "Established" }
+
+// Registrar holds the bindings. Its methods may be called from any goroutine, except that Register and Identify are called on
+// the request's shard.
+type Registrar struct {
+	cfg    Config
+	commit *committer
+	auth   *authenticator
+
+	mu     sync.Mutex
+	byUser map[ringfence.UserID][]*Contact
+	byConn map[uint64][]*Contact
+	known  map[uint64]Identity // connections whose peer answered a digest challenge
+
+	stats Stats
+}
+
+// Stats counts since start.
+type Stats struct {
+	Registered   uint64 `json:"registered"`   // REGISTERs that made or refreshed a binding
+	Unregistered uint64 `json:"unregistered"` // that removed one
+	Refused      uint64 `json:"refused"`      // requests of devices that could not prove themselves, or may not
+	Challenged   uint64 `json:"challenged"`
+}
+
+// Open loads the bindings that were on disk; their flows are gone until the phones come back.
+func Open(ctx context.Context, cfg Config) (*Registrar, error) {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&cfg.Min, time.Minute)
+	set(&cfg.Max, time.Hour)
+	set(&cfg.FlowTimer, 2*time.Minute)
+	if cfg.MaxPerUser == 0 {
+		cfg.MaxPerUser = 20
+	}
+	auth, err := newAuthenticator()
+	if err != nil {
+		return nil, err
+	}
+	r := &Registrar{cfg: cfg, auth: auth, commit: newCommitter(cfg.Ledger), byUser: map[ringfence.UserID][]*Contact{}, byConn: map[uint64][]*Contact{}, known: map[uint64]Identity{}}
+	now := time.Now()
+	err = cfg.Ledger.AllBindings(ctx, now, func(b store.Binding) error {
+		if d := cfg.Roster.Device(b.Device); d != nil && d.State == store.DeviceActive {
+			r.byUser[d.User] = append(r.byUser[d.User], &Contact{Binding: b})
+		}
+		return nil
+	})
+	if err != nil {
+		r.commit.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// Close waits until what was accepted is on disk.
+func (r *Registrar) Close() { r.commit.close() }
+
+// AOR returns the address-of-record of a user.
+func (r *Registrar) AOR(user ringfence.UserID) string {
+	return "sip:" + string(user) + "@" + r.cfg.Domain
+}
+
+// Stats returns the counters.
+func (r *Registrar) Stats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stats
+}
+
+func (r *Registrar) count(n *uint64) {
+	r.mu.Lock()
+	*n++
+	r.mu.Unlock()
+}
+
+// Locate returns the user's contacts that can be called now, the latest first, one for each device and instance.
+func (r *Registrar) Locate(user ringfence.UserID) []Contact {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	var out []Contact
+	seen := map[string]bool{}
+	for _, c := range r.byUser[user] {
+		key := string(c.Device) + " " + c.Instance
+		if c.Instance == "" {
+			key += c.Contact
+		}
+		if c.Live() && c.Expires.After(now) && !seen[key] { // several flows of one phone (RFC 5626) are one place to ring
+			seen[key] = true
+			out = append(out, *c)
+		}
+	}
+	return out
+}
+
+// All returns every binding that has not expired.
+func (r *Registrar) All() []Contact {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	var out []Contact
+	for _, list := range r.byUser {
+		for _, c := range list {
+			if c.Expires.After(now) {
+				out = append(out, *c)
+			}
+		}
+	}
+	return out
+}
+
+// FlowOf returns a live connection of the device, or nil.
+func (r *Registrar) FlowOf(device ringfence.DeviceID) *transport.Conn {
+	d := r.cfg.Roster.Device(device)
+	if d == nil {
+		return nil
+	}
+	for _, c := range r.Locate(d.User) {
+		if c.Device == device {
+			return c.Conn
+		}
+	}
+	return nil
+}
+
+// Closed forgets the flow of a connection that ended. The binding stays: the phone may come back before it expires.
+func (r *Registrar) Closed(conn *transport.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.known, conn.ID)
+	for _, c := range r.byConn[conn.ID] {
+		if c.Conn == conn {
+			c.Conn = nil
+		}
+	}
+	delete(r.byConn, conn.ID)
+}
+
+// Drop ends every binding and connection of a device that was revoked or removed, and returns how many connections it closed.
+func (r *Registrar) Drop(ctx context.Context, device ringfence.DeviceID, cause error) (int, error) {
+	r.mu.Lock()
+	var conns []*transport.Conn
+	var keys []store.BindingKey
+	for user, list := range r.byUser {
+		kept := list[:0]
+		for _, c := range list {
+			if c.Device != device {
+				kept = append(kept, c)
+				continue
+			}
+			keys = append(keys, c.Key())
+			if c.Conn != nil {
+				conns = append(conns, c.Conn)
+			}
+		}
+		r.set(user, kept)
+	}
+	r.mu.Unlock()
+	for _, c := range conns {
+		c.Close(cause)
+	}
+	return len(conns), r.cfg.Ledger.ApplyBindings(ctx, nil, keys)
+}
+
+// set is called with mu held.
+func (r *Registrar) set(user ringfence.UserID, list []*Contact) {
+	if len(list) == 0 {
+		delete(r.byUser, user)
+		return
+	}
+	r.byUser[user] = list
+}
+
+// Expire removes bindings whose time is over; call it now and then.
+func (r *Registrar) Expire(ctx context.Context) error {
+	r.mu.Lock()
+	now := time.Now()
+	var keys []store.BindingKey
+	for user, list := range r.byUser {
+		kept := list[:0]
+		for _, c := range list {
+			if c.Expires.After(now) {
+				kept = append(kept, c)
+			} else {
+				keys = append(keys, c.Key())
+			}
+		}
+		r.set(user, kept)
+	}
+	r.mu.Unlock()
+	if len(keys) == 0 {
+		return nil
+	}
+	return r.cfg.Ledger.ApplyBindings(ctx, nil, keys)
+}

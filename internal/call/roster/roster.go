@@ -1,0 +1,96 @@
+package roster
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+
+	"ringfence"
+	"ringfence/internal/state/store"
+)
+
+// Source is where the roster is read from; *store.Store is one.
+type Source interface {
+	Users(ctx context.Context, after ringfence.UserID, limit int) ([]store.User, error)
+	Devices(ctx context.Context, after ringfence.DeviceID, limit int) ([]store.Device, error)
+}
+
+type snapshot struct {
+	users   map[ringfence.UserID]*store.User
+	devices map[ringfence.DeviceID]*store.Device
+	numbers map[ringfence.Number]ringfence.UserID
+	md5     bool
+}
+
+// Roster answers who is who. Its methods may be called from any goroutine; what they return must not be changed.
+type Roster struct {
+	source Source
+	now    atomic.Pointer[snapshot]
+}
+
+// Open reads everything once.
+func Open(ctx context.Context, source Source) (*Roster, error) {
+	r := &Roster{source: source}
+	return r, r.Reload(ctx)
+}
+
+const page = 1000
+
+// Reload reads everything again and replaces the snapshot; on error the old one stays.
+func (r *Roster) Reload(ctx context.Context) error {
+	s := &snapshot{users: map[ringfence.UserID]*store.User{}, devices: map[ringfence.DeviceID]*store.Device{}, numbers: map[ringfence.Number]ringfence.UserID{}}
+	for after := ringfence.UserID(""); ; {
+		users, err := r.source.Users(ctx, after, page)
+		if err != nil {
+			return err
+		}
+		for i := range users {
+			u := &users[i]
+			s.users[u.ID] = u
+			for _, n := range u.Numbers {
+				s.numbers[n] = u.ID
+			}
+			after = u.ID
+		}
+		if len(users) < page {
+			break
+		}
+	}
+	for after := ringfence.DeviceID(""); ; {
+		devices, err := r.source.Devices(ctx, after, page)
+		if err != nil {
+			return err
+		}
+		for i := range devices {
+			s.devices[devices[i].ID] = &devices[i]
+			s.md5 = s.md5 || slices.Contains(devices[i].Profile.Auth, ringfence.AuthDigestMD5)
+			after = devices[i].ID
+		}
+		if len(devices) < page {
+			break
+		}
+	}
+	r.now.Store(s)
+	return nil
+}
+
+// User returns a user, or nil.
+func (r *Roster) User(id ringfence.UserID) *store.User { return r.now.Load().users[id] }
+
+// Device returns a device, or nil.
+func (r *Roster) Device(id ringfence.DeviceID) *store.Device { return r.now.Load().devices[id] }
+
+// Owner returns whose number n is.
+func (r *Roster) Owner(n ringfence.Number) (ringfence.UserID, bool) {
+	id, ok := r.now.Load().numbers[n]
+	return id, ok
+}
+
+// AnyMD5 reports whether the profile of any device allows digest with MD5.
+func (r *Roster) AnyMD5() bool { return r.now.Load().md5 }
+
+// Counts returns how many users and devices there are.
+func (r *Roster) Counts() (users, devices int) {
+	s := r.now.Load()
+	return len(s.users), len(s.devices)
+}

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/parser"
+
+	"ringfence"
+	"ringfence/internal/call/dialplan"
+)
+
+// Config is the whole configuration of a node. [Default] works without a file.
+type Config struct {
+	Domain string `yaml:"domain"` // the domain of every address-of-record
+	Name   string `yaml:"name"`   // the organisation, as certificates name it
+	Node   string `yaml:"node"`   // this node's name
+
+	SIP     SIP           `yaml:"sip"`
+	Media   Media         `yaml:"media"`
+	API     API           `yaml:"api"`
+	Store   Store         `yaml:"store"`
+	Calls   Calls         `yaml:"calls"`
+	Plan    dialplan.Plan `yaml:"dialplan"`
+	Log     Log           `yaml:"log"`
+	NodeDNS []string      `yaml:"node-names"` // further names of this node, for its certificate
+}
+
+// SIP says where signalling listens.
+type SIP struct {
+	TLS     netip.AddrPort `yaml:"tls"`     // SIP over TLS, e.g. [::]:5061
+	Expires time.Duration  `yaml:"expires"` // longest registration
+}
+
+// Media says which ports media uses.
+type Media struct {
+	Addr  netip.Addr `yaml:"addr"`
+	First uint16     `yaml:"first"`
+	Last  uint16     `yaml:"last"`
+	DSCP  uint8      `yaml:"dscp"`
+	// Advertise is the address phones reach our media at, if it is not the one they reach our signalling at.
+	Advertise netip.Addr `yaml:"advertise"`
+}
+
+// API says where enrolment and the administration listen.
+type API struct {
+	HTTPS netip.AddrPort `yaml:"https"`
+}
+
+// Store says where facts are kept.
+type Store struct {
+	DSN string `yaml:"dsn"` // empty: SQLite in the data directory
+}
+
+// Calls bounds calls.
+type Calls struct {
+	Max  int           `yaml:"max"`
+	Ring time.Duration `yaml:"ring"` // how long a call rings without an answer
+}
+
+// Log says how to log.
+type Log struct {
+	Format string `yaml:"format"` // "text" or "json"
+	Level  string `yaml:"level"`  // "debug", "info", "warn" or "error"
+}
+
+// Default returns a configuration that works on any host.
+func Default() Config {
+	return Config{
+		Domain: "ringfence.internal", Name: "Ringfence", Node: "node-1",
+		SIP:   SIP{TLS: netip.MustParseAddrPort("[::]:5061"), Expires: time.Hour},
+		Media: Media{Addr: netip.IPv6Unspecified(), First: 16384, Last: 32767, DSCP: 46},
+		API:   API{HTTPS: netip.MustParseAddrPort("[::]:8443")},
+		Calls: Calls{Max: 10_000, Ring: 2 * time.Minute},
+		Plan:  dialplan.Default(), Log: Log{Format: "text", Level: "info"},
+	}
+}
+
+// Load reads a file over the defaults; unknown keys are errors with line and column.
+func Load(path string) (Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, &ringfence.Fault{Op: "config.load", Kind: ringfence.KindNotFound, Text: "the configuration cannot be read", Err: err}
+	}
+	return Parse(b, path)
+}
+
+// maxSize bounds a configuration file, in bytes.
+const maxSize = 1 << 20
+
+// Parse is Load for text; name is used in errors. An error names the file, and line and column where they are known, for
+// each thing that is wrong.
+func Parse(b []byte, name string) (Config, error) {
+	c := Default()
+	if len(b) > maxSize {
+		return c, &ringfence.Fault{Op: "config.parse", Kind: ringfence.KindInvalid, Text: name + " is larger than 1 MiB"}
+	}
+	file, err := parser.ParseBytes(b, 0)
+	if err == nil && empty(file) {
+		return c, nil
+	}
+	if err == nil {
+		err = yaml.UnmarshalWithOptions(b, &c, yaml.Strict())
+	}
+	if err != nil {
+		return Default(), &ringfence.Fault{Op: "config.parse", Kind: ringfence.KindInvalid, Text: located(name, file, err),
+			Hint: "docs/guides/cli.md lists the keys; `ringfence config export` prints a whole file"}
+	}
+	if wrong := c.Check(); len(wrong) > 0 {
+		return c, &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: locatedAll(name, file, wrong)}
+	}
+	return c, nil
+}
+
+// Export writes a configuration as a file that Parse reads back.
+func Export(c Config) ([]byte, error) {
+	b, err := yaml.MarshalWithOptions(c, yaml.UseLiteralStyleIfMultiline(true))
+	if err != nil {
+		return nil, &ringfence.Fault{Op: "config.export", Kind: ringfence.KindInternal, Text: "the configuration cannot be written", Err: err}
+	}
+	return b, nil
+}
+
+// Validate reports everything that is wrong, or nil.
+func (c Config) Validate() error {
+	wrong := c.Check()
+	if len(wrong) == 0 {
+		return nil
+	}
+	lines := make([]string, len(wrong))
+	for i, w := range wrong {
+		lines[i] = w.String()
+	}
+	return &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: strings.Join(lines, "\n")}
+}
+
+// Flows declares what the node needs of the network.
+func (c Config) Flows() []ringfence.Flow {
+	at := func(a netip.AddrPort) ringfence.PortRange {
+		return ringfence.PortRange{First: a.Port(), Last: a.Port()}
+	}
+	return []ringfence.Flow{
+		{Name: "sip-tls", Purpose: "SIP signalling of phones over TLS", Room: "sip/transport", Direction: ringfence.Listens, Transport: "tcp",
+			Addr: c.SIP.TLS.Addr(), Ports: at(c.SIP.TLS), Peers: "any phone", DSCP: 24, TLS: ringfence.TLSServer},
+		{Name: "media", Purpose: "voice of every call, sealed by SRTP", Room: "media/relay", Direction: ringfence.Listens, Transport: "udp",
+			Addr: c.Media.Addr, Ports: ringfence.PortRange{First: c.Media.First, Last: c.Media.Last}, Peers: "any phone", DSCP: c.Media.DSCP, TLS: ringfence.MediaSRTP},
+		{Name: "https", Purpose: "enrolment of devices and the administration API", Room: "node/admin", Direction: ringfence.Listens, Transport: "tcp",
+			Addr: c.API.HTTPS.Addr(), Ports: at(c.API.HTTPS), Peers: "any phone, any administrator", TLS: ringfence.TLSServer},
+		{Name: "admin-socket", Purpose: "administration from this host, guarded by file permissions", Room: "node/admin", Direction: ringfence.Listens,
+			Transport: "unix", Path: "admin.sock", Peers: "this host", TLS: ringfence.HostSocket},
+	}
+}

@@ -1,0 +1,395 @@
+package node
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/call/control"
+	"ringfence/internal/call/dialplan"
+	"ringfence/internal/call/registrar"
+	"ringfence/internal/call/roster"
+	"ringfence/internal/call/watch"
+	"ringfence/internal/media/relay"
+	"ringfence/internal/node/admin"
+	"ringfence/internal/node/admin/api"
+	"ringfence/internal/node/config"
+	"ringfence/internal/sip/dialog"
+	"ringfence/internal/sip/transaction"
+	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/store"
+	"ringfence/internal/trust/ca"
+	"ringfence/internal/trust/enroll"
+)
+
+// Options say how to start a node.
+type Options struct {
+	Config  config.Config
+	Data    string // directory of everything the node keeps; made if missing, readable by its owner only
+	Version string
+	Log     *slog.Logger
+	Opener  ringfence.Opener // nil: real sockets for the flow table
+
+	ConfigFile string               // what a change of the configuration is written to; empty: ringfence.yaml in Data
+	Override   func(*config.Config) // what the command line says over any configuration; nil: nothing
+	LogLevel   *slog.LevelVar       // follows log.level; nil: it cannot change
+}
+
+// Node is one running node.
+type Node struct {
+	Config    config.Config // what it was started with; Current is what is in force
+	Store     *store.Store
+	Authority *ca.Authority
+	Enroll    *enroll.Service
+	Roster    *roster.Roster
+	Registrar *registrar.Registrar
+	Calls     *control.Control
+	Transport *transport.Layer
+	Settings  *config.Keeper
+	Admin     *admin.Server
+	AdminCode api.AdminCode // the one-time administrator code, if it was made at this start
+	FirstRun  bool          // the data directory is new
+
+	opts     Options
+	log      *slog.Logger
+	opener   ringfence.Opener
+	identity *ca.Identity
+	txs      *transaction.Layer
+	media    *relay.Engine
+	https    *http.Server
+	sipAddr  netip.AddrPort
+	webAddr  netip.AddrPort
+	cdrs     chan store.CDR
+	stop     context.CancelFunc
+	wg       sync.WaitGroup
+	closers  []func()
+	chain    chain
+	current  atomic.Pointer[config.Config]
+}
+
+// Open builds the rooms from the bottom up and starts listening. On error, what was started is stopped again.
+func Open(ctx context.Context, opts Options) (n *Node, err error) {
+	if err := opts.Config.Validate(); err != nil {
+		return nil, err
+	}
+	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, cdrs: make(chan store.CDR, 4096)}
+	n.current.Store(&opts.Config)
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	n.stop = stop
+	defer func() {
+		if err != nil {
+			n.Close()
+			n = nil
+		}
+	}()
+	if n.opener == nil {
+		if n.opener, err = NewSockets(opts.Config.Flows()); err != nil {
+			return n, err
+		}
+	}
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
+		if err = step(ctx); err != nil {
+			return n, err
+		}
+	}
+	n.wg.Go(func() { n.keepRecords(run) })
+	n.wg.Go(func() { n.maintain(run) })
+	return n, n.serveSocket(ctx, run)
+}
+
+func (n *Node) openState(ctx context.Context) error {
+	if err := os.MkdirAll(n.opts.Data, 0o700); err != nil {
+		return &ringfence.Fault{Op: "node.open", Kind: ringfence.KindUnavailable, Text: "the data directory cannot be made", Err: err}
+	}
+	dsn := n.Config.Store.DSN
+	if dsn == "" {
+		path := filepath.Join(n.opts.Data, "ringfence.db")
+		_, err := os.Stat(path)
+		n.FirstRun = errors.Is(err, os.ErrNotExist)
+		dsn = "sqlite:" + path
+	}
+	var err error
+	n.Store, err = store.Open(ctx, store.Config{DSN: dsn, KeyFile: filepath.Join(n.opts.Data, "seal.key")})
+	if err != nil {
+		return err
+	}
+	n.closers = append(n.closers, func() { _ = n.Store.Close() })
+	n.Roster, err = roster.Open(ctx, n.Store)
+	return err
+}
+
+func (n *Node) openTrust(ctx context.Context) (err error) {
+	if n.Authority, err = ca.Open(ctx, ca.Config{Name: n.Config.Name, Vault: n.Store, Ledger: n.Store}); err != nil {
+		return err
+	}
+	if n.identity, err = n.newIdentity(ctx); err != nil {
+		return err
+	}
+	n.Enroll, err = enroll.New(ctx, enroll.Config{Issuer: n.Authority, Codes: n.Store, Bootstrap: n.bootstrap})
+	return err
+}
+
+// newIdentity issues this node's certificate for a key made now. The key lives only as long as the process.
+func (n *Node) newIdentity(ctx context.Context) (*ca.Identity, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	issued, err := n.issueNode(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return ca.NewIdentity(issued.Chain, key)
+}
+
+func (n *Node) issueNode(ctx context.Context, key *ecdsa.PrivateKey) (ca.Issued, error) {
+	names := append([]string{n.Config.Domain, n.Config.Node + "." + n.Config.Domain, "localhost"}, n.Config.NodeDNS...)
+	if host, err := os.Hostname(); err == nil && host != "localhost" {
+		names = append(names, host)
+	}
+	return n.Authority.Issue(ctx, ca.Request{Role: ca.RoleNode, Name: n.Config.Node, DNSNames: unique(names), IPs: localAddrs(),
+		URIs: []string{"sip:" + n.Config.Domain}, PublicKey: key.Public()})
+}
+
+func unique(names []string) (out []string) {
+	seen := map[string]bool{}
+	for _, s := range names {
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// localAddrs lists the host's addresses, so that a phone may be told an address instead of a name.
+func localAddrs() (out []netip.Addr) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLinkLocalUnicast() {
+			out = append(out, p.Addr().Unmap())
+		}
+	}
+	return out
+}
+
+func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Bootstrap, error) {
+	d, err := n.Store.Device(ctx, id)
+	if err != nil {
+		return enroll.Bootstrap{}, err
+	}
+	return enroll.Bootstrap{User: d.User, Domain: n.Config.Domain, SIP: enroll.Endpoint{Host: n.Config.Domain, Port: n.sipAddr.Port()}}, nil
+}
+
+func (n *Node) openCalls(ctx context.Context) (err error) {
+	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.Store, Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires}); err != nil {
+		return err
+	}
+	n.closers = append(n.closers, n.Registrar.Close)
+	m := n.Config.Media
+	if n.media, err = relay.New(relay.Config{Opener: n.opener, Flow: "media", Addr: m.Addr, Ports: ringfence.PortRange{First: m.First, Last: m.Last}, DSCP: m.DSCP, Log: n.log}); err != nil {
+		return err
+	}
+	n.closers = append(n.closers, n.media.Close)
+	n.txs = transaction.New(transaction.Config{User: &n.chain, Log: n.log, Server: "Ringfence/" + n.opts.Version})
+	n.closers = append(n.closers, n.txs.Close)
+	n.Transport = transport.New(transport.Config{Opener: n.opener, Receiver: n.txs, Verifier: verifier{n.Authority}, Log: n.log})
+	n.closers = append(n.closers, n.Transport.Close)
+	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf}, n.txs)
+	n.Calls = control.New(control.Config{Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
+		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.record, MaxCalls: n.Config.Calls.Max,
+		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, RingTime: n.Config.Calls.Ring, MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
+	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
+	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps}
+	return nil
+}
+
+// flowOf finds the way back to a phone whose connection was replaced during a call.
+func (n *Node) flowOf(s *dialog.Session) *transport.Conn {
+	if leg, ok := s.User().(*control.Leg); ok {
+		return n.Registrar.FlowOf(leg.Device)
+	}
+	return nil
+}
+
+func (n *Node) listen(ctx context.Context) error {
+	conf, err := ca.ServerConfig(ca.TLSOptions{Identity: n.identity, Roots: n.Authority.Roots(), ClientAuth: tls.VerifyClientCertIfGiven, Check: n.checkPeer})
+	if err != nil {
+		return err
+	}
+	if n.sipAddr, err = n.Transport.Listen(ctx, "sip-tls", n.Config.SIP.TLS, conf); err != nil {
+		return err
+	}
+	ln, err := n.opener.Listen(ctx, "https", n.Config.API.HTTPS)
+	if err != nil {
+		return err
+	}
+	n.webAddr = ln.Addr().(*net.TCPAddr).AddrPort()
+	web, err := ca.ServerConfig(ca.TLSOptions{Identity: n.identity, Roots: n.Authority.Roots(), ClientAuth: tls.VerifyClientCertIfGiven, NextProtos: []string{"http/1.1"}, Check: n.checkPeer})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/enrol/", n.Enroll.Handler())
+	mux.Handle("/", n.Admin.Handler())
+	n.https = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
+	n.wg.Go(func() { _ = n.https.Serve(tls.NewListener(ln, web)) })
+	n.closers = append(n.closers, func() { _ = n.https.Close() })
+	return nil
+}
+
+// checkPeer is asked at each handshake about a certificate that a peer showed; none is fine, the peer may answer a challenge.
+func (n *Node) checkPeer(chain []*x509.Certificate) error {
+	if len(chain) == 0 {
+		return nil
+	}
+	_, err := n.Authority.Verify(chain, ca.RoleOf(chain[0]), time.Now())
+	return err
+}
+
+// SIPAddr returns where SIP listens.
+func (n *Node) SIPAddr() netip.AddrPort { return n.sipAddr }
+
+// HTTPSAddr returns where enrolment and the API listen.
+func (n *Node) HTTPSAddr() netip.AddrPort { return n.webAddr }
+
+// Flows returns the flow table as it runs, with the ports that are really open.
+func (n *Node) Flows() []ringfence.Flow {
+	flows := n.Config.Flows()
+	for i := range flows {
+		switch flows[i].Name {
+		case "sip-tls":
+			flows[i].Ports = ringfence.PortRange{First: n.sipAddr.Port(), Last: n.sipAddr.Port()}
+		case "https":
+			flows[i].Ports = ringfence.PortRange{First: n.webAddr.Port(), Last: n.webAddr.Port()}
+		case "admin-socket":
+			flows[i].Path = n.SocketPath()
+		}
+	}
+	return flows
+}
+
+func (n *Node) record(cdr store.CDR) {
+	select {
+	case n.cdrs <- cdr:
+	default:
+		n.log.Error("a call record was lost: the disk is too slow", "call", cdr.Call)
+	}
+}
+
+// keepRecords writes call records apart from the calls, so that a slow disk delays no call.
+func (n *Node) keepRecords(ctx context.Context) {
+	write := func(cdr store.CDR) {
+		if err := n.Store.AddCDR(context.WithoutCancel(ctx), cdr); err != nil {
+			n.log.Error("a call record could not be kept", "call", cdr.Call, "err", err, "hint", ringfence.HintOf(err))
+		}
+	}
+	for {
+		select {
+		case cdr := <-n.cdrs:
+			write(cdr)
+		case <-ctx.Done():
+			for {
+				select {
+				case cdr := <-n.cdrs:
+					write(cdr)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// maintain does what is due now and then: expiries, and the node's own certificate at two thirds of its life.
+func (n *Node) maintain(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := n.Registrar.Expire(ctx); err != nil {
+			n.log.Warn("expired registrations could not be removed", "err", err)
+		}
+		if err := n.Authority.Maintain(ctx); err != nil {
+			n.log.Warn("the authority could not be maintained", "err", err)
+		}
+		if time.Now().After(ca.RenewAt(n.identity.Leaf())) {
+			if err := n.renew(ctx); err != nil {
+				n.log.Error("the node's certificate could not be renewed", "err", err, "hint", ringfence.HintOf(err))
+			}
+		}
+	}
+}
+
+func (n *Node) renew(ctx context.Context) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	issued, err := n.issueNode(ctx, key)
+	if err != nil {
+		return err
+	}
+	return n.identity.Replace(issued.Chain, key)
+}
+
+// Shutdown drains: no new calls, and calls that are up may end by themselves until ctx is over.
+func (n *Node) Shutdown(ctx context.Context) {
+	n.Calls.Drain()
+	n.Transport.StopListening()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for n.Calls.Count() > 0 {
+		select {
+		case <-ctx.Done():
+			n.Calls.EndAll("the node is stopping")
+			n.Close()
+			return
+		case <-tick.C:
+		}
+	}
+	n.Close()
+}
+
+// Close stops the rooms in reverse order.
+func (n *Node) Close() {
+	if n.Calls != nil {
+		n.Calls.EndAll("the node is stopping")
+	}
+	// Records are written before the store is closed.
+	n.stop()
+	for i := len(n.closers) - 1; i >= 1; i-- {
+		n.closers[i]()
+	}
+	n.wg.Wait()
+	if len(n.closers) > 0 {
+		n.closers[0]()
+	}
+	n.closers = nil
+}
+
+// Discard is a logger that drops everything.
+func Discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }

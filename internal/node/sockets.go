@@ -1,0 +1,126 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"ringfence"
+)
+
+// Sockets is the ringfence.Opener of a real host. It opens what the flow table declares and nothing else.
+type Sockets struct {
+	mu    sync.Mutex
+	flows map[string]ringfence.Flow
+}
+
+// NewSockets returns an opener for a flow table.
+func NewSockets(flows []ringfence.Flow) (*Sockets, error) {
+	if err := ringfence.CheckFlows(flows); err != nil {
+		return nil, err
+	}
+	s := &Sockets{flows: map[string]ringfence.Flow{}}
+	for _, f := range flows {
+		s.flows[f.Name] = f
+	}
+	return s, nil
+}
+
+// flow returns the declared flow, or a fault that names what was not declared.
+func (s *Sockets) flow(name string, direction ringfence.Direction, transport string, addr netip.AddrPort) (ringfence.Flow, error) {
+	s.mu.Lock()
+	f, ok := s.flows[name]
+	s.mu.Unlock()
+	undeclared := func(why string) error {
+		return &ringfence.Fault{Op: "sockets", Kind: ringfence.KindDenied, Text: fmt.Sprintf("%s %s %s: %s", name, transport, addr, why),
+			Hint: "every socket must be declared as a flow"}
+	}
+	switch {
+	case !ok:
+		return f, undeclared("no such flow")
+	case f.Direction != direction || f.Transport != transport:
+		return f, undeclared("the flow is declared to " + string(f.Direction) + " " + f.Transport)
+	case f.Ports != (ringfence.PortRange{}) && !f.Ports.Contains(addr.Port()):
+		return f, undeclared("the flow is declared for ports " + f.Ports.String())
+	case f.Addr.IsValid() && !f.Addr.IsUnspecified() && f.Addr != addr.Addr():
+		return f, undeclared("the flow is declared for " + f.Addr.String())
+	}
+	return f, nil
+}
+
+// mark sets the DSCP of a socket (RFC 2474), before it is used.
+func mark(dscp uint8) func(network, address string, c syscall.RawConn) error {
+	return func(network, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			// On a dual-stack socket both apply; where one does not, the kernel says so and there is nothing to do.
+			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_TOS, int(dscp)<<2)
+			if network[len(network)-1] != '4' {
+				_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IPV6, syscall.IPV6_TCLASS, int(dscp)<<2)
+			}
+		})
+	}
+}
+
+// Listen implements ringfence.Opener.
+func (s *Sockets) Listen(ctx context.Context, flow string, addr netip.AddrPort) (net.Listener, error) {
+	f, err := s.flow(flow, ringfence.Listens, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	lc := net.ListenConfig{Control: mark(f.DSCP)}
+	ln, err := lc.Listen(ctx, "tcp", addr.String())
+	return ln, inUse(err, flow, addr)
+}
+
+// ListenUDP implements ringfence.Opener.
+func (s *Sockets) ListenUDP(ctx context.Context, flow string, addr netip.AddrPort) (net.PacketConn, error) {
+	f, err := s.flow(flow, ringfence.Listens, "udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	lc := net.ListenConfig{Control: mark(f.DSCP)}
+	pc, err := lc.ListenPacket(ctx, "udp", addr.String())
+	return pc, inUse(err, flow, addr)
+}
+
+// Dial implements ringfence.Opener.
+func (s *Sockets) Dial(ctx context.Context, flow string, addr netip.AddrPort) (net.Conn, error) {
+	f, err := s.flow(flow, ringfence.Dials, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	d := net.Dialer{Control: mark(f.DSCP)}
+	return d.DialContext(ctx, "tcp", addr.String())
+}
+
+// ListenUnix opens a socket file that only its owner may use.
+func (s *Sockets) ListenUnix(ctx context.Context, flow, path string) (net.Listener, error) {
+	if _, err := s.flow(flow, ringfence.Listens, "unix", netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	_ = os.Remove(path) // left over from a process that was killed
+	old := syscall.Umask(0o077)
+	defer syscall.Umask(old)
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "no socket at " + path, Err: err}
+	}
+	return ln, nil
+}
+
+func inUse(err error, flow string, addr netip.AddrPort) error {
+	if err == nil {
+		return nil
+	}
+	f := &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "flow " + flow + " cannot listen on " + addr.String(), Err: err}
+	if addr.Port() != 0 {
+		f.Hint = "see who uses the port: ss -lntup sport = :" + strconv.Itoa(int(addr.Port())) + "; or set another one in the configuration"
+	}
+	return f
+}

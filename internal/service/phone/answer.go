@@ -1,0 +1,254 @@
+package phone
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"ringfence"
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/dialog"
+	"ringfence/internal/sip/sdp"
+	"ringfence/internal/sip/transaction"
+)
+
+// invited handles a new INVITE on its shard.
+func (p *Phone) invited(tx *transaction.Server) {
+	m := tx.Request
+	p.mu.Lock()
+	busy, contact := p.dnd, p.contact
+	p.mu.Unlock()
+	if require := unsupported(m); require != "" {
+		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, require) })
+		return
+	}
+	old, status := p.replaces(m)
+	if status != 0 {
+		tx.Reply(status, "", nil)
+		return
+	}
+	if busy && old == nil {
+		tx.Reply(486, "", func(w *sip.Writer) { warn(w, p.cfg.Domain, "do not disturb") })
+		return
+	}
+	invited, err := p.readOffer(m.Body())
+	if err != nil {
+		status := 488
+		if ringfence.KindOf(err) == ringfence.KindInvalid {
+			status = 400
+		}
+		p.log.Info("call refused", "phone", p.cfg.User, "cause", err)
+		tx.Reply(status, "", func(w *sip.Writer) {
+			warn(w, p.cfg.Domain, text(err))
+			w.Header(sip.HeaderReason, dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
+		})
+		return
+	}
+	c := p.newCall(tx.Shard, true, CallOptions{})
+	if err := p.admit(c); err != nil {
+		tx.Reply(486, "", func(w *sip.Writer) { warn(w, p.cfg.Domain, text(err)) })
+		return
+	}
+	c.invited, c.replaced = invited, old
+	c.s = p.stack.dialogs.Accept(tx, contact, c)
+	c.s.Data = c
+	c.learn(m)
+	c.setState(Ringing)
+	switch {
+	case old != nil: // it takes the place of a call that was answered already
+		if p.spawn(func() { _ = c.Answer(p.ctx, CallOptions{}) }) {
+			return
+		}
+	case p.cfg.Auto != nil:
+		c.s.Ring()
+		if p.spawn(func() { p.cfg.Auto(p.ctx, c) }) {
+			return
+		}
+	default:
+		c.s.Ring()
+		offer(p.incoming, c)
+		return
+	}
+	c.s.Reject(480, "", "")
+}
+
+// unsupported lists the extensions that a request requires and a phone does not know.
+func unsupported(m *sip.Message) string {
+	var out []string
+	for line := range m.All(sip.HeaderRequire) {
+		for v := range sip.Values(line) {
+			switch tag := strings.ToLower(string(v)); tag {
+			case "100rel", "timer", "replaces", "outbound", "path":
+			default:
+				out = append(out, tag)
+			}
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// readOffer reads the description of an INVITE and refuses one that cannot be sealed or understood. It is nil for an INVITE
+// without one.
+func (p *Phone) readOffer(body []byte) (*sdp.Session, error) {
+	if len(body) == 0 {
+		return nil, nil
+	}
+	s, err := sdp.Parse(body)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Sealed(); err != nil {
+		return nil, err
+	}
+	m := &s.Media[s.Audio()]
+	if !slices.ContainsFunc(m.Crypto, func(c sdp.Crypto) bool { return c.Supported() && p.allowsSuite(c.Suite) }) {
+		return nil, &ringfence.Fault{Op: "phone.offer", Kind: ringfence.KindInsecure, Text: "there is no SRTP suite that both sides allow", Hint: "enable the same suite on both sides"}
+	}
+	if !slices.ContainsFunc(p.codecs(), func(c sdp.Codec) bool { return !c.IsEvent() && slices.ContainsFunc(m.Codecs, c.Same) }) {
+		return nil, &ringfence.Fault{Op: "phone.offer", Kind: ringfence.KindUnsupported, Text: "no audio codec that both sides know"}
+	}
+	return s, nil
+}
+
+// replaces finds the call that an INVITE replaces (RFC 3891 section 3). status is not 0 if the INVITE must be refused.
+func (p *Phone) replaces(m *sip.Message) (old *Call, status int) {
+	v := m.Get(sip.HeaderReplaces)
+	if len(v) == 0 {
+		return nil, 0
+	}
+	id, rest, _ := strings.Cut(string(v), ";")
+	params := sip.Params(rest)
+	to, okTo := params.Get("to-tag")
+	from, okFrom := params.Get("from-tag")
+	_, earlyOnly := params.Get("early-only")
+	if !okTo || !okFrom {
+		return nil, 400
+	}
+	for _, c := range p.Calls() {
+		c.mu.Lock()
+		match := c.ids == dialogIDs{callID: strings.TrimSpace(id), local: string(to), remote: string(from)}
+		state := c.state
+		c.mu.Unlock()
+		switch {
+		case !match:
+		case state == Up && earlyOnly:
+			return nil, 486
+		case state == Up, state == Ringing && !c.incoming:
+			return c, 0
+		}
+	}
+	return nil, 481
+}
+
+// Answer takes an incoming call. opt says what it says and where it is heard; the phone's Config.Audio fills what opt leaves
+// nil.
+func (c *Call) Answer(ctx context.Context, opt CallOptions) error {
+	if state, err := c.State(); !c.incoming || state != Ringing {
+		if err != nil {
+			return err
+		}
+		return &ringfence.Fault{Op: "phone.answer", Kind: ringfence.KindConflict, Text: "there is no ringing call to answer"}
+	}
+	source, sink := opt.Audio, opt.Hear
+	if c.phone.cfg.Audio != nil && (source == nil || sink == nil) {
+		s, h := c.phone.cfg.Audio(c)
+		if source == nil {
+			source = s
+		}
+		if sink == nil {
+			sink = h
+		}
+	}
+	m, err := c.phone.openMedia(ctx, c, source, sink)
+	if err != nil {
+		c.shard.Do(func() { c.s.Reject(500, "", "") })
+		return err
+	}
+	c.shard.Do(func() { err = c.answer(m) })
+	return err
+}
+
+// answer runs on the shard.
+func (c *Call) answer(m *media) error {
+	if c.s.State() != dialog.Early || c.media != nil {
+		m.close()
+		_, err := c.State()
+		if err == nil {
+			err = notUp("phone.answer")
+		}
+		return err
+	}
+	c.media = m
+	if c.invited == nil {
+		out, err := c.makeOffer(sdp.SendRecv, true)
+		if err != nil {
+			c.s.Reject(500, "", "")
+			return err
+		}
+		c.offered, c.late = out, true
+		c.s.Answer(out.Bytes(), nil)
+		return nil
+	}
+	out, ch, err := c.makeAnswer(c.invited)
+	if err != nil {
+		c.insecure = err
+		c.s.RejectWith(488, "", dialog.Reason(ringfence.KindOf(err).Q850(), text(err)), func(w *sip.Writer) { warn(w, c.phone.cfg.Domain, text(err)) })
+		return err
+	}
+	if err := c.agree(ch, false); err != nil {
+		c.s.Reject(500, "", "")
+		return err
+	}
+	c.s.Answer(out.Bytes(), nil)
+	c.up()
+	return nil
+}
+
+// Reject declines an incoming call with a final response, usually 486 or 603.
+func (c *Call) Reject(status int) error {
+	if !c.incoming || status < 300 || status > 699 {
+		return &ringfence.Fault{Op: "phone.reject", Kind: ringfence.KindInvalid, Text: "only an incoming call can be rejected, with 300 to 699"}
+	}
+	var err error
+	c.shard.Do(func() {
+		if c.s.State() != dialog.Early {
+			err = notUp("phone.reject")
+			return
+		}
+		c.s.Reject(status, "", "")
+	})
+	return err
+}
+
+// Redirect sends the caller of an incoming call elsewhere (302).
+func (c *Call) Redirect(number string) error {
+	uri, err := c.phone.target(number)
+	if err != nil {
+		return err
+	}
+	c.shard.Do(func() {
+		if !c.incoming || c.s.State() != dialog.Early {
+			err = notUp("phone.redirect")
+			return
+		}
+		c.s.RejectWith(302, "", "", func(w *sip.Writer) { w.Header(sip.HeaderContact, "<"+uri+">") })
+	})
+	return err
+}
+
+// Confirmed implements dialog.User: our answer has arrived.
+func (c *Call) Confirmed(s *dialog.Session, m *sip.Message) {
+	if s != c.s {
+		return
+	}
+	if !c.late {
+		c.media.confirmed()
+		return
+	}
+	c.late = false
+	if err := c.accept(c.offered, m.Body(), false); err != nil {
+		c.abort(err)
+		return
+	}
+	c.up()
+}

@@ -1,0 +1,142 @@
+package sdp
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"ringfence"
+)
+
+// The SRTP suites that the product seals media with (RFC 7714, RFC 4568).
+const (
+	AES256GCM = "AEAD_AES_256_GCM"
+	AES128GCM = "AEAD_AES_128_GCM"
+	AESCM128  = "AES_CM_128_HMAC_SHA1_80"
+)
+
+// Suites returns the supported suites, best first.
+func Suites() [3]string { return [3]string{AES256GCM, AES128GCM, AESCM128} }
+
+// Crypto is one a=crypto line (RFC 4568 section 9.1). Printing or logging it shows the suite and never the key.
+type Crypto struct {
+	Tag    int    // 1 to 999,999,999
+	Suite  string // e.g. AES256GCM
+	Inline string `json:"-"` // after "inline:": base64 of master key and salt, then "|lifetime" and "|MKI:length" if given
+	Params string // session parameters, separated by spaces; may be empty
+}
+
+// String returns the line without the key.
+func (c Crypto) String() string { return fmt.Sprintf("%d %s inline:redacted", c.Tag, c.Suite) }
+
+// GoString returns the same as String.
+func (c Crypto) GoString() string { return c.String() }
+
+// LogValue returns the line without the key.
+func (c Crypto) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// suiteSizes returns the bytes of master key and salt of a supported suite (RFC 7714 section 12, RFC 4568 section 6.2).
+func suiteSizes(suite string) (key, salt int, ok bool) {
+	switch suite {
+	case AES256GCM:
+		return 32, 12, true
+	case AES128GCM:
+		return 16, 12, true
+	case AESCM128:
+		return 16, 14, true
+	}
+	return 0, 0, false
+}
+
+// NewCrypto makes a line with a fresh key read from random (use crypto/rand.Reader).
+func NewCrypto(tag int, suite string, random io.Reader) (Crypto, error) {
+	key, salt, ok := suiteSizes(suite)
+	if !ok {
+		return Crypto{}, &ringfence.Fault{Op: "sdp.crypto", Kind: ringfence.KindUnsupported, Text: "the SRTP suite is not supported"}
+	}
+	var buf [64]byte
+	if _, err := io.ReadFull(random, buf[:key+salt]); err != nil {
+		return Crypto{}, &ringfence.Fault{Op: "sdp.crypto", Kind: ringfence.KindInternal, Text: "no randomness for a media key", Err: err}
+	}
+	inline := base64.StdEncoding.EncodeToString(buf[:key+salt])
+	clear(buf[:])
+	return Crypto{Tag: tag, Suite: suite, Inline: inline}, nil
+}
+
+// NewCryptos makes one line a supported suite, best first, tagged from 1.
+func NewCryptos(random io.Reader) ([]Crypto, error) {
+	suites := Suites()
+	out := make([]Crypto, 0, len(suites))
+	for i, suite := range suites {
+		c, err := NewCrypto(i+1, suite, random)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// Key returns the master key and salt. It fails for everything that we could not seal with: an unknown suite, a key of
+// the wrong length, a master key index, or session parameters that weaken or change SRTP. The error names the cause and
+// never holds the key.
+func (c Crypto) Key() (key, salt []byte, err error) {
+	keyLen, saltLen, ok := suiteSizes(c.Suite)
+	if !ok {
+		return nil, nil, cryptoFault(c, "its suite is not supported")
+	}
+	for p := range strings.FieldsSeq(c.Params) {
+		// RFC 4568 section 6.3: window size hints do no harm; a leading "-" marks what may be ignored.
+		if !strings.HasPrefix(p, "WSH=") && !strings.HasPrefix(p, "-") {
+			return nil, nil, cryptoFault(c, "it asks for session parameters that are not supported")
+		}
+	}
+	text, rest, _ := strings.Cut(c.Inline, "|")
+	if strings.ContainsAny(rest, ":;") {
+		return nil, nil, cryptoFault(c, "it uses a master key index or several keys")
+	}
+	if rest != "" && !validLifetime(rest) {
+		return nil, nil, cryptoFault(c, "its key lifetime is malformed")
+	}
+	raw, decodeErr := base64.StdEncoding.DecodeString(text)
+	if decodeErr != nil {
+		raw, decodeErr = base64.RawStdEncoding.DecodeString(text)
+	}
+	if decodeErr != nil || len(raw) != keyLen+saltLen {
+		return nil, nil, cryptoFault(c, "its key has the wrong length")
+	}
+	return raw[:keyLen:keyLen], raw[keyLen:], nil
+}
+
+// Supported reports whether Key succeeds.
+func (c Crypto) Supported() bool {
+	_, _, err := c.Key()
+	return err == nil
+}
+
+func cryptoFault(c Crypto, why string) error {
+	return &ringfence.Fault{Op: "sdp.crypto", Kind: ringfence.KindInsecure,
+		Text: "a=crypto with tag " + strconv.Itoa(c.Tag) + " cannot be used: " + why}
+}
+
+// validLifetime accepts "2^n" and a decimal number of packets (RFC 4568 section 6.1).
+func validLifetime(s string) bool {
+	s = strings.TrimPrefix(s, "2^")
+	n, err := strconv.ParseUint(s, 10, 48)
+	return err == nil && n > 0
+}
+
+// parseCrypto reads "tag suite inline:key [params]".
+func parseCrypto(v string) (Crypto, bool) {
+	tagText, rest, _ := strings.Cut(v, " ")
+	suite, rest, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
+	keys, params, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
+	tag, err := strconv.ParseUint(tagText, 10, 32)
+	if err != nil || tag > 999999999 || suite == "" || len(keys) <= len("inline:") || !strings.EqualFold(keys[:7], "inline:") {
+		return Crypto{}, false
+	}
+	return Crypto{Tag: int(tag), Suite: suite, Inline: keys[7:], Params: strings.Join(strings.Fields(params), " ")}, true
+}

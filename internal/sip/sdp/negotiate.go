@@ -1,0 +1,165 @@
+package sdp
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ringfence"
+)
+
+func formatOf(c Codec) string { return strconv.Itoa(int(c.PayloadType)) }
+
+// BuildOffer makes an offer of one audio section with these codecs, first the one we like best. Payload types must differ.
+func BuildOffer(o RewriteOptions, codecs ...Codec) (*Session, error) {
+	m := Media{Type: "audio", Direction: o.Direction, PTime: 20}
+	for _, c := range codecs {
+		if c.PayloadType > 127 || c.Name == "" || slices.Contains(m.Formats, formatOf(c)) {
+			return nil, &ringfence.Fault{Op: "sdp.offer", Kind: ringfence.KindInternal, Text: "a codec without a name, or two with one payload type"}
+		}
+		m.addCodec(c)
+	}
+	o.Offer = nil
+	return o.assemble([]Media{{}}, 0, m)
+}
+
+// Choice is what an offer and its answer agreed on.
+type Choice struct {
+	Codec     Codec          // with the payload type to send and the far side's parameters
+	Events    Codec          // telephone-event with the codec's clock; Name is empty if there is none
+	PTime     uint16         // milliseconds a packet that the far side wants; 20 if it did not say
+	Direction Direction      // seen from us
+	RTP       netip.AddrPort // where to send; invalid if the far side named no address
+	RTCP      netip.AddrPort
+	Remote    Crypto // the far side's key; zero for a plain leg
+	Local     Crypto // ours
+}
+
+// Answer answers offer: it accepts the first audio section that is not refused with the codec that comes first in
+// supported, and telephone-event if both have it; every other section is refused with port 0. In o, Offer may be left
+// nil. It fails with ringfence.KindInsecure if the offer cannot be sealed and no exception is named, and with
+// KindUnsupported if no codec is shared.
+func Answer(offer *Session, o RewriteOptions, supported ...Codec) (*Session, Choice, error) {
+	at := offer.Audio()
+	if at < 0 {
+		return nil, Choice{}, invalid("there is no audio in the offer")
+	}
+	from := &offer.Media[at]
+	var ch Choice
+	m := Media{Type: "audio", PTime: from.PTime, Direction: from.Direction.Reverse().And(o.Direction)}
+	for _, want := range supported {
+		i := slices.IndexFunc(from.Codecs, want.Same)
+		if i < 0 || want.IsEvent() {
+			continue
+		}
+		ch.Codec = from.Codecs[i]
+		want.PayloadType = ch.Codec.PayloadType
+		m.addCodec(want)
+		break
+	}
+	if ch.Codec.Name == "" {
+		return nil, Choice{}, &ringfence.Fault{Op: "sdp.answer", Kind: ringfence.KindUnsupported, Text: "no audio codec that both sides know"}
+	}
+	ch.Events = answerEvents(&m, from, supported, ch.Codec.Clock)
+	o.Offer = offer
+	out, err := o.assemble(offer.Media, at, m)
+	if err != nil {
+		return nil, Choice{}, err
+	}
+	ours := &out.Media[at]
+	ch.Direction, ch.PTime = ours.Direction, max(from.PTime, 10)
+	if from.PTime == 0 {
+		ch.PTime = 20
+	}
+	ch.RTP, ch.RTCP, _ = offer.Remote(at)
+	if len(ours.Crypto) > 0 {
+		ch.Remote, ch.Local, _ = pairCrypto(from, o.Crypto)
+	}
+	return out, ch, nil
+}
+
+// answerEvents accepts telephone-event of the clock of the chosen codec (RFC 4733 section 2.1), else of any we support.
+func answerEvents(m, from *Media, supported []Codec, clock uint32) Codec {
+	for _, exact := range [...]bool{true, false} {
+		for _, want := range supported {
+			if !want.IsEvent() || exact && want.Clock != clock {
+				continue
+			}
+			if i := slices.IndexFunc(from.Codecs, want.Same); i >= 0 {
+				events := from.Codecs[i]
+				want.PayloadType = events.PayloadType
+				m.addCodec(want)
+				return events
+			}
+		}
+	}
+	return Codec{}
+}
+
+// Accept reads the answer to an offer of ours, both as sent. It fails if the answer breaks RFC 3264 or RFC 4568: another
+// number of sections, other media, a codec or a key that was not offered, or audio that is refused or not sealed
+// (unless the offer was plain by an exception).
+func Accept(offer, answer *Session) (Choice, error) {
+	if len(answer.Media) != len(offer.Media) {
+		return Choice{}, invalid("the answer has %d media sections, the offer %d", len(answer.Media), len(offer.Media))
+	}
+	at := offer.Audio()
+	if at < 0 || !strings.EqualFold(answer.Media[at].Type, "audio") {
+		return Choice{}, invalid("the answer has other media than the offer")
+	}
+	ours, theirs := &offer.Media[at], &answer.Media[at]
+	if theirs.Port == 0 {
+		return Choice{}, &ringfence.Fault{Op: "sdp.accept", Kind: ringfence.KindUnsupported, Text: "the far side refused the audio"}
+	}
+	ch := Choice{Direction: theirs.Direction.Reverse().And(ours.Direction), PTime: theirs.PTime}
+	if ch.PTime == 0 {
+		ch.PTime = 20
+	}
+	if err := acceptKeys(ours, theirs, &ch); err != nil {
+		return Choice{}, err
+	}
+	for _, c := range theirs.Codecs {
+		// The answerer may use its own payload type, but should not (RFC 3264 section 6.1); its number is the one to send.
+		if !slices.ContainsFunc(ours.Codecs, c.Same) {
+			continue
+		}
+		if c.IsEvent() {
+			if ch.Events.Name == "" {
+				ch.Events = c
+			}
+		} else if ch.Codec.Name == "" {
+			ch.Codec = c
+		}
+	}
+	if ch.Codec.Name == "" {
+		return Choice{}, &ringfence.Fault{Op: "sdp.accept", Kind: ringfence.KindUnsupported, Text: "the answer has no codec of the offer"}
+	}
+	ch.RTP, ch.RTCP, _ = answer.Remote(at)
+	return ch, nil
+}
+
+func acceptKeys(ours, theirs *Media, ch *Choice) error {
+	if isAVP(ours.Proto) { // we offered plain RTP by an exception
+		if !isAVP(theirs.Proto) {
+			return invalid("the answer has another profile than the offer")
+		}
+		return nil
+	}
+	if err := Sealed(theirs); err != nil {
+		return err
+	}
+	if len(theirs.Crypto) != 1 {
+		return insecure("the answer has several a=crypto lines", "an answer picks one (RFC 4568 section 5.1.2)")
+	}
+	ch.Remote = theirs.Crypto[0]
+	i := slices.IndexFunc(ours.Crypto, func(c Crypto) bool { return c.Tag == ch.Remote.Tag && c.Suite == ch.Remote.Suite })
+	if i < 0 {
+		return insecure("the answer picks an a=crypto line that was not offered", "")
+	}
+	if ours.Crypto[i].Inline == ch.Remote.Inline {
+		return insecure("the answer repeats our media key", "each side must make its own key (RFC 4568 section 7.1.2)")
+	}
+	ch.Local = ours.Crypto[i]
+	return nil
+}

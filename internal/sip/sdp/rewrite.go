@@ -1,0 +1,161 @@
+package sdp
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ringfence"
+)
+
+// RewriteOptions are what one leg is to see of us: our address, keys and ids.
+type RewriteOptions struct {
+	Addr   netip.AddrPort // where we receive RTP of this leg
+	RTCP   uint16         // where we receive RTCP, if it is not Addr's port plus one; ignored with Mux
+	Mux    bool           // RTP and RTCP share a port (RFC 5761); in an answer only if the offer had it
+	Crypto []Crypto       // our keys for this leg, best first; an answer carries the best one that the offer has
+	Origin Origin         // our session id and version; the user name and address in it are not used
+	// Direction is what we want, seen from us. In a Rewrite and an Answer it can only narrow.
+	Direction Direction
+	// Offer is the offer being answered, as it was received from the leg that gets the result. It is nil for an offer.
+	Offer *Session
+	// Feedback makes an offer use the profile with feedback: RTP/SAVPF (RFC 5124). An answer repeats the offer's profile.
+	Feedback bool
+	// Exception names the exception that lets this leg use plain RTP. It is empty for every other leg, and then a
+	// description without keys is never made.
+	Exception string
+}
+
+// Rewrite makes the description that the other leg gets from the one that this leg sent. Only media formats, packet
+// times and the direction of its first audio section pass; addresses, names, ids, keys, ICE candidates and every
+// attribute that is not on the list of media-format attributes do not. Every other section is refused with port 0, so
+// that the result has as many sections as the offer, in the same order (RFC 3264 section 6). s is not changed.
+//
+// It fails with ringfence.KindInsecure if the result would not be sealed and no exception is named.
+func Rewrite(s *Session, o RewriteOptions) (*Session, error) {
+	at := s.Audio()
+	if at < 0 {
+		return nil, invalid("there is no audio in the session description")
+	}
+	from := &s.Media[at]
+	m := Media{Type: "audio", PTime: from.PTime, MaxPTime: from.MaxPTime, Direction: from.Direction.And(o.Direction)}
+	for _, c := range from.Codecs {
+		if c.Name != "" {
+			m.addCodec(c)
+		}
+	}
+	for _, a := range from.Attributes {
+		if formatAttribute(a.Name) {
+			m.Attributes = append(m.Attributes, a)
+		}
+	}
+	return o.assemble(s.Media, at, m)
+}
+
+// formatAttribute is the allow list: attributes about the format of media that name no host, person, key or network.
+func formatAttribute(name string) bool {
+	switch strings.ToLower(name) {
+	case "silencesupp", "annexb":
+		return true
+	}
+	return false
+}
+
+func (m *Media) addCodec(c Codec) {
+	m.Codecs = append(m.Codecs, c)
+	m.Formats = append(m.Formats, formatOf(c))
+}
+
+// assemble completes our section m and puts it in a description with the sections of like, or of o.Offer, refused
+// around it. at is the place of audio in like.
+func (o RewriteOptions) assemble(like []Media, at int, m Media) (*Session, error) {
+	if !o.Addr.IsValid() || o.Addr.Port() == 0 || o.Addr.Addr().IsUnspecified() {
+		return nil, &ringfence.Fault{Op: "sdp.rewrite", Kind: ringfence.KindInternal, Text: "no media address for the session description"}
+	}
+	if len(m.Codecs) == 0 {
+		return nil, &ringfence.Fault{Op: "sdp.rewrite", Kind: ringfence.KindUnsupported, Text: "no audio codec that both sides know"}
+	}
+	if o.Offer != nil {
+		like, at = o.Offer.Media, o.Offer.Audio()
+		if at < 0 {
+			return nil, invalid("there is no audio in the offer being answered")
+		}
+	}
+	if err := o.seal(&m, at); err != nil {
+		return nil, err
+	}
+	m.Port = o.Addr.Port()
+	m.Mux = o.Mux && (o.Offer == nil || o.Offer.Media[at].Mux)
+	if o.RTCP != 0 && !m.Mux && o.RTCP != m.Port+1 {
+		m.RTCPPort = o.RTCP
+	}
+	out := &Session{Name: "-", Connection: ConnectionOf(o.Addr.Addr())}
+	out.Origin = Origin{User: "-", ID: o.Origin.ID, Version: o.Origin.Version, Addr: out.Connection}
+	for i := range like {
+		if i == at {
+			out.Media = append(out.Media, m)
+		} else {
+			out.Media = append(out.Media, refused(&like[i]))
+		}
+	}
+	return out, nil
+}
+
+// seal sets the profile and the keys of our section.
+func (o RewriteOptions) seal(m *Media, at int) error {
+	if o.Offer == nil {
+		for _, c := range o.Crypto {
+			if c.Supported() {
+				m.Crypto = append(m.Crypto, c)
+			}
+		}
+		switch {
+		case len(m.Crypto) > 0 && o.Feedback:
+			m.Proto = "RTP/SAVPF"
+		case len(m.Crypto) > 0:
+			m.Proto = "RTP/SAVP"
+		case o.Exception != "":
+			m.Proto = "RTP/AVP"
+		default:
+			return insecure("there is no media key for this leg", "")
+		}
+		return nil
+	}
+	offer := &o.Offer.Media[at]
+	m.Proto = offer.Proto
+	if o.Exception != "" && isAVP(offer.Proto) {
+		return nil
+	}
+	if err := Sealed(offer); err != nil {
+		return err
+	}
+	_, local, ok := pairCrypto(offer, o.Crypto)
+	if !ok {
+		return insecure("there is no SRTP suite that both sides support", "enable the same suite on both sides")
+	}
+	m.Crypto = []Crypto{local}
+	return nil
+}
+
+// refused is a section with port 0. It keeps what RFC 3264 section 6 wants to recognise the line by, and one format.
+func refused(m *Media) Media {
+	r := Media{Type: m.Type, Proto: m.Proto, Formats: []string{"0"}}
+	if len(m.Formats) > 0 {
+		r.Formats = slices.Clone(m.Formats[:1])
+	}
+	return r
+}
+
+// SetVersion gives next the ids of prev, the description sent before it in the same dialog, and prev's version plus one
+// if anything else changed (RFC 3264 section 8). Without prev it leaves next alone. It reports whether anything changed.
+func SetVersion(prev, next *Session) (changed bool) {
+	if prev == nil {
+		return true
+	}
+	next.Origin.ID, next.Origin.Version = prev.Origin.ID, prev.Origin.Version
+	if string(prev.Bytes()) == string(next.Bytes()) {
+		return false
+	}
+	next.Origin.Version++
+	return true
+}

@@ -1,0 +1,113 @@
+package sdp
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"ringfence"
+)
+
+// Sealed returns nil if section m may be served: it is refused (port 0), it is not audio (which [Rewrite] and [Answer]
+// refuse), or it is RTP/SAVP or RTP/SAVPF with at least one a=crypto line that we support. Otherwise it returns a
+// ringfence.KindInsecure fault that names the cause.
+func Sealed(m *Media) error {
+	if m.Port == 0 || !strings.EqualFold(m.Type, "audio") {
+		return nil
+	}
+	if !isSAVP(m.Proto) {
+		return notSealed(m)
+	}
+	if len(m.Crypto) == 0 {
+		if m.BadCrypto > 0 {
+			return insecure("the a=crypto line is malformed", "")
+		}
+		return insecure("the audio is offered as SRTP, but without an a=crypto line", "switch SDES keys (RFC 4568) on at the far end")
+	}
+	var first error
+	for _, c := range m.Crypto {
+		_, _, err := c.Key()
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return &ringfence.Fault{Op: "sdp.sealed", Kind: ringfence.KindInsecure, Text: "no a=crypto line that we support", Err: first,
+		Hint: "enable AEAD_AES_256_GCM, AEAD_AES_128_GCM or AES_CM_128_HMAC_SHA1_80 at the far end"}
+}
+
+func notSealed(m *Media) error {
+	switch {
+	case isDTLS(m.Proto):
+		return insecure("DTLS-SRTP (UDP/TLS/RTP/SAVPF) is not offered yet", "use SRTP with a=crypto (RTP/SAVP)")
+	case strings.EqualFold(m.Proto, "RTP/AVP") || strings.EqualFold(m.Proto, "RTP/AVPF"):
+		if len(m.Crypto) > 0 || m.BadCrypto > 0 {
+			return insecure("the audio is offered as plain RTP with optional encryption (a=crypto with RTP/AVP)",
+				"make SRTP mandatory (RTP/SAVP) at the far end")
+		}
+		return insecure("the audio is offered as plain RTP (RTP/AVP)", "switch SRTP on at the far end")
+	}
+	return insecure("the audio uses a transport that is not SRTP", "use SRTP with a=crypto (RTP/SAVP)")
+}
+
+func insecure(text, hint string) error {
+	return &ringfence.Fault{Op: "sdp.sealed", Kind: ringfence.KindInsecure, Text: text, Hint: hint}
+}
+
+func isSAVP(proto string) bool {
+	return strings.EqualFold(proto, "RTP/SAVP") || strings.EqualFold(proto, "RTP/SAVPF")
+}
+
+func isAVP(proto string) bool {
+	return strings.EqualFold(proto, "RTP/AVP") || strings.EqualFold(proto, "RTP/AVPF")
+}
+
+func isDTLS(proto string) bool {
+	return strings.EqualFold(proto, "UDP/TLS/RTP/SAVPF") || strings.EqualFold(proto, "UDP/TLS/RTP/SAVP")
+}
+
+// Sealed returns the first fault of [Sealed] over the sections, and a fault if no section is audio that is not refused.
+func (s *Session) Sealed() error {
+	for i := range s.Media {
+		if err := Sealed(&s.Media[i]); err != nil {
+			return err
+		}
+	}
+	if s.Audio() < 0 {
+		return invalid("there is no audio in the session description")
+	}
+	return nil
+}
+
+func invalid(format string, args ...any) error {
+	return &ringfence.Fault{Op: "sdp.negotiate", Kind: ringfence.KindInvalid, Text: fmt.Sprintf(format, args...)}
+}
+
+// ChooseCrypto picks a line of the section that we support: of the best suite in the order of [Suites], the first one.
+func ChooseCrypto(m *Media) (Crypto, bool) {
+	for _, suite := range Suites() {
+		for _, c := range m.Crypto {
+			if c.Suite == suite && c.Supported() {
+				return c, true
+			}
+		}
+	}
+	return Crypto{}, false
+}
+
+// pairCrypto picks the line of the offer to accept and the key of ours to answer with: the best suite both have. The
+// answer carries the tag of the offer (RFC 4568 section 5.1.2).
+func pairCrypto(offer *Media, ours []Crypto) (remote, local Crypto, ok bool) {
+	for _, suite := range Suites() {
+		i := slices.IndexFunc(offer.Crypto, func(c Crypto) bool { return c.Suite == suite && c.Supported() })
+		j := slices.IndexFunc(ours, func(c Crypto) bool { return c.Suite == suite && c.Supported() })
+		if i >= 0 && j >= 0 {
+			local = ours[j]
+			local.Tag = offer.Crypto[i].Tag
+			return offer.Crypto[i], local, true
+		}
+	}
+	return Crypto{}, Crypto{}, false
+}

@@ -1,0 +1,226 @@
+package sdp
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Bytes returns the description in the order of RFC 8866 section 5, with CRLF line ends.
+func (s *Session) Bytes() []byte { return s.Append(make([]byte, 0, 512)) }
+
+// Append appends the description to b.
+func (s *Session) Append(b []byte) []byte {
+	b = append(b, "v=0\r\no="...)
+	b = token(b, s.Origin.User)
+	b = append(b, ' ')
+	b = strconv.AppendUint(b, s.Origin.ID, 10)
+	b = append(b, ' ')
+	b = strconv.AppendUint(b, s.Origin.Version, 10)
+	b = append(b, ' ')
+	origin := s.Origin.Addr
+	if origin.Host == "" {
+		origin = Connection{Type: "IP4", Host: "0.0.0.0"}
+	}
+	b = origin.append(b)
+	b = append(b, "\r\n"...)
+	name := s.Name
+	if name == "" {
+		name = "-"
+	}
+	b = line(b, 's', name)
+	b = ordered(b, s.Lines, s.Connection)
+	if !slices.ContainsFunc(s.Lines, func(l Line) bool { return l.Type == 't' }) {
+		b = line(b, 't', "0 0")
+	}
+	b = others(b, s.Lines)
+	for _, a := range s.Attributes {
+		b = a.append(b)
+	}
+	for i := range s.Media {
+		b = s.Media[i].append(b)
+	}
+	return b
+}
+
+// ordered appends i=, u=, e= and p= lines, the connection, b= lines.
+func ordered(b []byte, lines []Line, c Connection) []byte {
+	for _, kind := range []byte("iuep") {
+		b = linesOf(b, lines, kind)
+	}
+	if c.Host != "" {
+		b = append(b, "c="...)
+		b = c.append(b)
+		b = append(b, "\r\n"...)
+	}
+	return linesOf(b, lines, 'b')
+}
+
+func linesOf(b []byte, lines []Line, kind byte) []byte {
+	for _, l := range lines {
+		if l.Type == kind {
+			b = line(b, kind, l.Value)
+		}
+	}
+	return b
+}
+
+// others appends what ordered does not, in order: t= with its r= lines, z=, and unknown types.
+func others(b []byte, lines []Line) []byte {
+	for _, l := range lines {
+		if strings.IndexByte("iuepb", l.Type) < 0 {
+			b = line(b, l.Type, l.Value)
+		}
+	}
+	return b
+}
+
+// line appends one line. A line break in a value would add lines, so it becomes a space.
+func line(b []byte, kind byte, v string) []byte {
+	b = append(b, kind, '=')
+	b = text(b, v)
+	return append(b, "\r\n"...)
+}
+
+func text(b []byte, v string) []byte {
+	start := len(b)
+	b = append(b, v...)
+	for i := start; i < len(b); i++ {
+		if b[i] == '\r' || b[i] == '\n' || b[i] == 0 {
+			b[i] = ' '
+		}
+	}
+	return b
+}
+
+// token appends v as one word, "-" if it is empty.
+func token(b []byte, v string) []byte {
+	if v == "" {
+		return append(b, '-')
+	}
+	start := len(b)
+	b = text(b, v)
+	for i := start; i < len(b); i++ {
+		if b[i] == ' ' || b[i] == '\t' {
+			b[i] = '_'
+		}
+	}
+	return b
+}
+
+func (c Connection) append(b []byte) []byte {
+	b = append(b, "IN "...)
+	b = append(b, addrType(c.Type)...)
+	b = append(b, ' ')
+	return token(b, c.Host)
+}
+
+func (a Attribute) append(b []byte) []byte {
+	b = append(b, "a="...)
+	b = text(b, a.Name)
+	if a.Value != "" {
+		b = append(b, ':')
+		b = text(b, a.Value)
+	}
+	return append(b, "\r\n"...)
+}
+
+func (m *Media) append(b []byte) []byte {
+	b = append(b, "m="...)
+	b = token(b, m.Type)
+	b = append(b, ' ')
+	b = strconv.AppendUint(b, uint64(m.Port), 10)
+	if m.Ports > 0 {
+		b = append(b, '/')
+		b = strconv.AppendUint(b, uint64(m.Ports), 10)
+	}
+	b = append(b, ' ')
+	b = token(b, m.Proto)
+	for _, f := range m.Formats {
+		b = append(b, ' ')
+		b = token(b, f)
+	}
+	b = append(b, "\r\n"...)
+	b = ordered(b, m.Lines, m.Connection)
+	b = others(b, m.Lines)
+	for _, c := range m.Codecs {
+		b = c.append(b)
+	}
+	for _, c := range m.Crypto {
+		b = c.append(b)
+	}
+	b = m.appendTyped(b)
+	for _, a := range m.Attributes {
+		b = a.append(b)
+	}
+	return b
+}
+
+func (c Codec) append(b []byte) []byte {
+	if c.Name != "" {
+		b = append(b, "a=rtpmap:"...)
+		b = strconv.AppendUint(b, uint64(c.PayloadType), 10)
+		b = append(b, ' ')
+		b = token(b, c.Name)
+		b = append(b, '/')
+		b = strconv.AppendUint(b, uint64(c.Clock), 10)
+		if c.Channels > 1 {
+			b = append(b, '/')
+			b = strconv.AppendUint(b, uint64(c.Channels), 10)
+		}
+		b = append(b, "\r\n"...)
+	}
+	if c.FMTP != "" {
+		b = append(b, "a=fmtp:"...)
+		b = strconv.AppendUint(b, uint64(c.PayloadType), 10)
+		b = append(b, ' ')
+		b = text(b, c.FMTP)
+		b = append(b, "\r\n"...)
+	}
+	return b
+}
+
+func (c Crypto) append(b []byte) []byte {
+	b = append(b, "a=crypto:"...)
+	b = strconv.AppendInt(b, int64(c.Tag), 10)
+	b = append(b, ' ')
+	b = token(b, c.Suite)
+	b = append(b, " inline:"...)
+	b = token(b, c.Inline)
+	if c.Params != "" {
+		b = append(b, ' ')
+		b = text(b, c.Params)
+	}
+	return append(b, "\r\n"...)
+}
+
+// appendTyped appends the attributes that have a field of their own.
+func (m *Media) appendTyped(b []byte) []byte {
+	number := func(name string, n uint16) {
+		if n > 0 {
+			b = append(b, name...)
+			b = strconv.AppendUint(b, uint64(n), 10)
+			b = append(b, "\r\n"...)
+		}
+	}
+	number("a=ptime:", m.PTime)
+	number("a=maxptime:", m.MaxPTime)
+	if m.RTCPPort > 0 {
+		b = append(b, "a=rtcp:"...)
+		b = strconv.AppendUint(b, uint64(m.RTCPPort), 10)
+		if m.RTCPAddr.Host != "" {
+			b = append(b, ' ')
+			b = m.RTCPAddr.append(b)
+		}
+		b = append(b, "\r\n"...)
+	}
+	if m.Mux {
+		b = append(b, "a=rtcp-mux\r\n"...)
+	}
+	if m.Port != 0 && m.IsRTP() || m.Direction != SendRecv {
+		b = append(b, "a="...)
+		b = append(b, m.Direction.String()...)
+		b = append(b, "\r\n"...)
+	}
+	return b
+}

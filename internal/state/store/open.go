@@ -1,0 +1,259 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+
+	"ringfence"
+)
+
+// Config says where the facts are and with which key secrets are sealed.
+type Config struct {
+	// DSN is "sqlite:/path/to/file.db" or a PostgreSQL URL "postgres://user@host/name?sslmode=verify-full".
+	// A PostgreSQL server on another host must be reached over verified TLS; a socket directory (host=/run/postgresql) is local.
+	DSN string
+	// KeyFile holds the sealing key. It is made, readable by its owner only, when a new database is opened for the first time.
+	KeyFile string
+	// Passphrase, if not empty, wraps the key in KeyFile with argon2id.
+	Passphrase []byte
+	// FullSync flushes the disk at each commit, so that acknowledged facts survive a power cut (SQLite only; PostgreSQL does so by itself).
+	FullSync bool
+	// BusyTimeout is how long a write waits for another process; zero means five seconds.
+	BusyTimeout time.Duration
+	// Dial opens the connections to a PostgreSQL server on the network (the flow "postgres"). It is not used for a socket directory.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Validate reports the first contradiction in the configuration, without touching the disk.
+func (c Config) Validate() error {
+	switch {
+	case !strings.HasPrefix(c.DSN, "sqlite:") && !c.postgres():
+		return fault("store.config", ringfence.KindInvalid, "the database address must begin with sqlite: or postgres://",
+			"write for example sqlite:/var/lib/ringfence/ringfence.db", nil)
+	case strings.HasPrefix(c.DSN, "sqlite:") && !filepath.IsAbs(strings.TrimPrefix(c.DSN, "sqlite:")):
+		return fault("store.config", ringfence.KindInvalid, "the SQLite file must be named by an absolute path",
+			"write for example sqlite:/var/lib/ringfence/ringfence.db", nil)
+	case c.KeyFile == "":
+		return fault("store.config", ringfence.KindInvalid, "no sealing key file is named", "name a file outside the database's backup", nil)
+	case c.BusyTimeout < 0:
+		return fault("store.config", ringfence.KindInvalid, "the busy timeout is negative", "", nil)
+	}
+	if c.postgres() {
+		_, err := c.pgConfig()
+		return err
+	}
+	return nil
+}
+
+// Flows declares what the store needs of the network: nothing for SQLite or a local socket, one dialled flow for PostgreSQL.
+func (c Config) Flows() []ringfence.Flow {
+	if !c.postgres() {
+		return nil
+	}
+	pc, err := c.pgConfig()
+	if err != nil || strings.HasPrefix(pc.Host, "/") {
+		return nil
+	}
+	return []ringfence.Flow{{Name: "postgres", Purpose: "keeps facts in the PostgreSQL server " + pc.Host, Room: "state/store",
+		Direction: ringfence.Dials, Transport: "tcp", Ports: ringfence.PortRange{First: pc.Port, Last: pc.Port},
+		Peers: "the database server", TLS: ringfence.TLSServer}}
+}
+
+func (c Config) postgres() bool {
+	return strings.HasPrefix(c.DSN, "postgres://") || strings.HasPrefix(c.DSN, "postgresql://")
+}
+
+func (c Config) busy() time.Duration {
+	if c.BusyTimeout == 0 {
+		return 5 * time.Second
+	}
+	return c.BusyTimeout
+}
+
+// pgConfig parses a PostgreSQL address and refuses one that would carry facts over an unverified network connection.
+func (c Config) pgConfig() (*pgx.ConnConfig, error) {
+	const op = "store.config"
+	pc, err := pgx.ParseConfig(c.DSN)
+	if err != nil {
+		// The parser's error may quote the address, password and all: it is not passed on.
+		return nil, fault(op, ringfence.KindInvalid, "the PostgreSQL address cannot be read", "write postgres://user@host:5432/name?sslmode=verify-full", nil)
+	}
+	hosts := []string{pc.Host}
+	verified := []bool{pc.TLSConfig != nil && !pc.TLSConfig.InsecureSkipVerify}
+	for _, f := range pc.Fallbacks {
+		hosts = append(hosts, f.Host)
+		verified = append(verified, f.TLSConfig != nil && !f.TLSConfig.InsecureSkipVerify)
+	}
+	for i, h := range hosts {
+		if strings.HasPrefix(h, "/") {
+			continue
+		}
+		if !verified[i] {
+			return nil, fault(op, ringfence.KindInsecure, fmt.Sprintf("the connection to the PostgreSQL server %s would not be verified TLS", h),
+				"add sslmode=verify-full (and sslrootcert=) to the address, or use a socket directory", nil)
+		}
+	}
+	return pc, nil
+}
+
+// Store is the open database. Its methods may be called from any goroutine.
+type Store struct {
+	repos
+	writer *sql.DB
+	reader *sql.DB // the same as writer on PostgreSQL
+	postgr bool
+}
+
+// Open opens the database, makes it if it is not there, brings its tables up to date and checks that the sealing key is the
+// one that the database was sealed with. Close the Store when done.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Store{}
+	var err error
+	if c.postgres() {
+		err = s.openPostgres(c)
+	} else {
+		err = s.openSQLite(c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err = s.prepare(ctx, c); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) openSQLite(c Config) error {
+	const op = "store.open"
+	path := strings.TrimPrefix(c.DSN, "sqlite:")
+	// SQLite gives its -wal and -shm files the mode of the main file, so only the owner can read any of them.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fault(op, ringfence.KindUnavailable, "the database file "+path+" cannot be opened", "make its directory, owned by the service's user", err)
+	}
+	if err := f.Close(); err != nil {
+		return mapError(op, err)
+	}
+	sync := "NORMAL"
+	if c.FullSync {
+		sync = "FULL"
+	}
+	q := url.Values{}
+	q.Add("_pragma", fmt.Sprintf("busy_timeout(%d)", c.busy().Milliseconds()))
+	q.Add("_pragma", "journal_mode(WAL)")
+	q.Add("_pragma", "synchronous("+sync+")")
+	q.Add("_pragma", "foreign_keys(1)")
+	q.Set("_txlock", "immediate")
+	uri := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
+	if s.writer, err = sql.Open("sqlite", uri.String()); err != nil {
+		return mapError(op, err)
+	}
+	s.writer.SetMaxOpenConns(1)
+	q.Add("_pragma", "query_only(1)")
+	q.Del("_txlock")
+	uri.RawQuery = q.Encode()
+	if s.reader, err = sql.Open("sqlite", uri.String()); err != nil {
+		s.writer.Close()
+		return mapError(op, err)
+	}
+	n := max(4, 2*runtime.NumCPU())
+	s.reader.SetMaxOpenConns(n)
+	s.reader.SetMaxIdleConns(n)
+	return nil
+}
+
+func (s *Store) openPostgres(c Config) error {
+	pc, err := c.pgConfig()
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(pc.Host, "/") {
+		if c.Dial == nil {
+			return fault("store.open", ringfence.KindInvalid, "a PostgreSQL server on the network needs an opened flow", "hand Config.Dial the node's opener", nil)
+		}
+		pc.DialFunc = c.Dial
+	}
+	pc.RuntimeParams["lock_timeout"] = fmt.Sprint(c.busy().Milliseconds())
+	pc.RuntimeParams["application_name"] = "ringfence"
+	s.writer = stdlib.OpenDB(*pc)
+	n := max(8, 4*runtime.NumCPU())
+	s.writer.SetMaxOpenConns(n)
+	s.writer.SetMaxIdleConns(n)
+	s.reader, s.postgr = s.writer, true
+	return nil
+}
+
+// prepare migrates, loads the key and checks it against the mark that the database carries.
+func (s *Store) prepare(ctx context.Context, c Config) error {
+	const op = "store.open"
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	s.repos = repos{r: s.reader, w: s.writer, store: s, rows: sqliteRows}
+	if s.postgr {
+		s.rows = postgresRows
+	}
+	mark, err := s.Setting(ctx, "seal.key_id")
+	fresh := ringfence.KindOf(err) == ringfence.KindNotFound
+	if err != nil && !fresh {
+		return err
+	}
+	key, err := loadKey(c.KeyFile, c.Passphrase, fresh)
+	if err != nil {
+		return err
+	}
+	if s.seal, err = newSealer(key); err != nil {
+		return err
+	}
+	if fresh {
+		// Two nodes may start on one new database; the first mark wins and the other node learns that its key is wrong.
+		if _, err := s.exec(ctx, op, `INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, "seal.key_id", s.seal.id); err != nil {
+			return err
+		}
+		if mark, err = s.Setting(ctx, "seal.key_id"); err != nil {
+			return err
+		}
+	}
+	if mark != s.seal.id {
+		return fault(op, ringfence.KindConflict, fmt.Sprintf("the database was sealed with key %s, but %s holds key %s", mark, c.KeyFile, s.seal.id),
+			"put back the key file that belongs to this database", nil)
+	}
+	return nil
+}
+
+// Close closes the database. Calls under way fail.
+func (s *Store) Close() error {
+	err := s.writer.Close()
+	if s.reader != s.writer {
+		err = firstOf(err, s.reader.Close())
+	}
+	if err != nil {
+		return mapError("store.close", err)
+	}
+	return nil
+}
+
+func firstOf(errs ...error) error {
+	for _, e := range errs {
+		if e != nil {
+			return e
+		}
+	}
+	return nil
+}

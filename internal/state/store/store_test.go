@@ -1,0 +1,534 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ringfence"
+)
+
+// place is where a test's database lives; the same suite runs on every place.
+type testPlace struct {
+	name string
+	dsn  func(t testing.TB) string
+}
+
+func places(t testing.TB, pgArgs ...string) []testPlace {
+	c := startCluster(t, pgArgs...)
+	return []testPlace{
+		{"sqlite", func(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "a b%20?#.db") }},
+		{"postgres", c.dsn},
+	}
+}
+
+func open(t testing.TB, c Config) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func config(t testing.TB, p testPlace) Config {
+	return Config{DSN: p.dsn(t), KeyFile: filepath.Join(t.TempDir(), "seal.key"), BusyTimeout: 300 * time.Millisecond}
+}
+
+// TestStore runs every check of the suite on SQLite and on PostgreSQL.
+func TestStore(t *testing.T) {
+	suite := []struct {
+		name string
+		run  func(*testing.T, *Store)
+	}{
+		{"users", checkUsers}, {"devices", checkDevices}, {"digest", checkDigest}, {"activation", checkActivation},
+		{"activation race", checkActivationRace}, {"certificates", checkCertificates}, {"bindings", checkBindings},
+		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"audit", checkAudit}, {"tokens", checkTokens}, {"settings", checkSettings},
+		{"secrets", checkSecrets}, {"exceptions", checkExceptions}, {"tx", checkTx}, {"tx counter", checkTxCounter},
+		{"text", checkText0}, {"cancel", checkCancel}, {"moved seal", checkMovedSeal},
+	}
+	for _, p := range places(t, "fsync=off") {
+		t.Run(p.name, func(t *testing.T) {
+			for _, c := range suite {
+				t.Run(c.name, func(t *testing.T) { c.run(t, open(t, config(t, p))) })
+			}
+			t.Run("reopen", func(t *testing.T) { checkReopen(t, config(t, p)) })
+			t.Run("locked", func(t *testing.T) { checkLocked(t, config(t, p)) })
+			t.Run("newer", func(t *testing.T) { checkNewer(t, config(t, p)) })
+			t.Run("together", func(t *testing.T) { checkTogether(t, config(t, p)) })
+		})
+	}
+}
+
+func ctx() context.Context { return context.Background() }
+
+func noErr(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%v (hint: %s)", err, ringfence.HintOf(err))
+	}
+}
+
+func wantKind(t *testing.T, err error, k ringfence.Kind) {
+	t.Helper()
+	if _, ok := errors.AsType[*ringfence.Fault](err); !ok || ringfence.KindOf(err) != k {
+		t.Fatalf("got %v (%v), want a fault of kind %v", err, ringfence.KindOf(err), k)
+	}
+}
+
+func same(t *testing.T, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("\n got %+v\nwant %+v", got, want)
+	}
+}
+
+func at(sec int) time.Time { return time.Date(2026, 1, 2, 3, 4, sec, 567000, time.UTC) }
+
+func alice() User {
+	return User{ID: "alice", Name: "Alice Ü", Numbers: []ringfence.Number{"+4930111", "100"}, Voicemail: true, DoNotDisturb: true, TollClass: "national",
+		Forward: Forwarding{Always: "1", Busy: "2", NoAnswer: "3", Unreachable: "4", NoAnswerAfter: 20 * time.Second}}
+}
+
+func addAlice(t *testing.T, s *Store, devices ...ringfence.DeviceID) {
+	t.Helper()
+	noErr(t, s.CreateUser(ctx(), alice()))
+	for _, d := range devices {
+		noErr(t, s.CreateDevice(ctx(), Device{ID: d, User: "alice", Kind: "softphone", Created: at(0)}))
+	}
+}
+
+func checkUsers(t *testing.T, s *Store) {
+	a := alice()
+	hash, err := HashPIN("4711")
+	noErr(t, err)
+	a.PINHash = hash
+	noErr(t, s.CreateUser(ctx(), a))
+	wantKind(t, s.CreateUser(ctx(), a), ringfence.KindConflict)
+	wantKind(t, s.CreateUser(ctx(), User{ID: "bob", Numbers: []ringfence.Number{"7", "100"}}), ringfence.KindConflict)
+	_, err = s.User(ctx(), "bob") // all or nothing
+	wantKind(t, err, ringfence.KindNotFound)
+	noErr(t, s.CreateUser(ctx(), User{ID: "bob", Numbers: []ringfence.Number{"7"}}))
+	got, err := s.User(ctx(), "alice")
+	noErr(t, err)
+	same(t, got, a)
+	got, err = s.UserByNumber(ctx(), "+4930111")
+	noErr(t, err)
+	same(t, got, a)
+	all, err := s.Users(ctx(), "", 10)
+	noErr(t, err)
+	same(t, all, []User{a, {ID: "bob", Numbers: []ringfence.Number{"7"}}})
+	all, err = s.Users(ctx(), "alice", 10)
+	noErr(t, err)
+	same(t, len(all), 1)
+	a.Numbers, a.DoNotDisturb = []ringfence.Number{"200"}, false
+	noErr(t, s.UpdateUser(ctx(), a))
+	got, err = s.User(ctx(), "alice")
+	noErr(t, err)
+	same(t, got, a)
+	_, err = s.UserByNumber(ctx(), "100")
+	wantKind(t, err, ringfence.KindNotFound)
+	wantKind(t, s.UpdateUser(ctx(), User{ID: "carol"}), ringfence.KindNotFound)
+	wantKind(t, s.CreateUser(ctx(), User{ID: "dan", Forward: Forwarding{NoAnswerAfter: -time.Second}}), ringfence.KindInvalid)
+	noErr(t, s.DeleteUser(ctx(), "alice"))
+	wantKind(t, s.DeleteUser(ctx(), "alice"), ringfence.KindNotFound)
+	_, err = s.UserByNumber(ctx(), "200")
+	wantKind(t, err, ringfence.KindNotFound)
+}
+
+func checkDevices(t *testing.T, s *Store) {
+	d := Device{ID: "alice-desk", User: "alice", Kind: "desk", State: DeviceActive, Created: at(1), Profile: DeviceProfile{
+		Auth: []ringfence.Auth{ringfence.AuthCertificate, ringfence.AuthDigestMD5}, Plain: &PlainException{Until: at(9), Reason: "old firmware"}}}
+	wantKind(t, s.CreateDevice(ctx(), d), ringfence.KindInvalid) // no such user
+	addAlice(t, s)
+	noErr(t, s.CreateDevice(ctx(), d))
+	wantKind(t, s.CreateDevice(ctx(), d), ringfence.KindConflict)
+	got, err := s.Device(ctx(), "alice-desk")
+	noErr(t, err)
+	same(t, got, d)
+	d.State, d.Profile = DeviceRevoked, DeviceProfile{}
+	noErr(t, s.UpdateDevice(ctx(), d))
+	list, err := s.DevicesOf(ctx(), "alice")
+	noErr(t, err)
+	same(t, list, []Device{d})
+	d.State = "asleep"
+	wantKind(t, s.UpdateDevice(ctx(), d), ringfence.KindInvalid)
+	noErr(t, s.DeleteUser(ctx(), "alice"))
+	list, err = s.Devices(ctx(), "", 5)
+	noErr(t, err)
+	same(t, len(list), 0)
+}
+
+func checkDigest(t *testing.T, s *Store) {
+	addAlice(t, s, "d1", "d2")
+	d := DigestSecret{Device: "d1", Username: "alice", Realm: "example.com", Algorithm: ringfence.AuthDigestSHA256, HA1: []byte(strings.Repeat("k", 32))}
+	noErr(t, s.PutDigestSecret(ctx(), d))
+	got, err := s.DigestSecret(ctx(), "alice", "example.com", ringfence.AuthDigestSHA256)
+	noErr(t, err)
+	same(t, got, d)
+	d.HA1 = []byte(strings.Repeat("n", 32))
+	noErr(t, s.PutDigestSecret(ctx(), d))
+	got, err = s.DigestSecret(ctx(), "alice", "example.com", ringfence.AuthDigestSHA256)
+	noErr(t, err)
+	same(t, got, d)
+	other := d
+	other.Device = "d2"
+	wantKind(t, s.PutDigestSecret(ctx(), other), ringfence.KindConflict)
+	other.HA1 = other.HA1[:16]
+	wantKind(t, s.PutDigestSecret(ctx(), other), ringfence.KindInvalid)
+	n, err := s.DeleteDigestSecrets(ctx(), "d1")
+	noErr(t, err)
+	same(t, n, 1)
+	_, err = s.DigestSecret(ctx(), "alice", "example.com", ringfence.AuthDigestSHA256)
+	wantKind(t, err, ringfence.KindNotFound)
+}
+
+func activation(lookup string, d ringfence.DeviceID) Activation {
+	return Activation{Lookup: lookup, Device: d, Verifier: []byte("verifier"), Salt: []byte("salt"), Params: "p", Expires: at(30), AttemptsLeft: 2}
+}
+
+func checkActivation(t *testing.T, s *Store) {
+	addAlice(t, s, "d1", "d2")
+	a := activation("1234", "d1")
+	noErr(t, s.CreateActivation(ctx(), a, at(0)))
+	got, err := s.Activation(ctx(), "1234")
+	noErr(t, err)
+	same(t, got, a)
+	wantKind(t, s.CreateActivation(ctx(), activation("1234", "d2"), at(0)), ringfence.KindConflict)
+	wantKind(t, s.UseActivation(ctx(), "1234", "d2", at(1)), ringfence.KindConflict)
+	wantKind(t, s.UseActivation(ctx(), "1234", "d1", at(30)), ringfence.KindConflict) // expired
+	noErr(t, s.UseActivation(ctx(), "1234", "d1", at(1)))
+	wantKind(t, s.UseActivation(ctx(), "1234", "d1", at(1)), ringfence.KindConflict)
+	noErr(t, s.ReleaseActivation(ctx(), "1234", "d1", at(1)))
+	wantKind(t, s.ReleaseActivation(ctx(), "1234", "d1", at(1)), ringfence.KindNotFound)
+	for _, want := range []bool{true, true, false} {
+		ok, err := s.SpendAttempt(ctx(), "1234")
+		noErr(t, err)
+		same(t, ok, want)
+	}
+	got, err = s.Activation(ctx(), "1234")
+	noErr(t, err)
+	if got.AttemptsLeft != 0 || got.Live(at(1)) {
+		t.Fatalf("still live: %+v", got)
+	}
+	noErr(t, s.CreateActivation(ctx(), activation("1234", "d2"), at(1))) // a dead lookup is taken over
+	noErr(t, s.CreateActivation(ctx(), activation("9999", "d2"), at(1))) // and withdrawn by a newer code
+	_, err = s.Activation(ctx(), "1234")
+	wantKind(t, err, ringfence.KindNotFound)
+	n, err := s.PurgeActivations(ctx(), at(31))
+	noErr(t, err)
+	same(t, n, 1)
+}
+
+func checkActivationRace(t *testing.T, s *Store) {
+	addAlice(t, s, "d1")
+	noErr(t, s.CreateActivation(ctx(), activation("1234", "d1"), at(0)))
+	var wg sync.WaitGroup
+	won := make(chan error, 16)
+	for range cap(won) {
+		wg.Go(func() { won <- s.UseActivation(ctx(), "1234", "d1", at(1)) })
+	}
+	wg.Wait()
+	close(won)
+	n := 0
+	for err := range won {
+		if err == nil {
+			n++
+			continue
+		}
+		wantKind(t, err, ringfence.KindConflict)
+	}
+	same(t, n, 1)
+}
+
+func checkCertificates(t *testing.T, s *Store) {
+	c := Certificate{Serial: "ab12", Subject: "CN=d1,O=Example", Role: "device", Name: "d1", Device: "d1", NotBefore: at(0), NotAfter: at(40), PEM: "pem"}
+	entry := AuditEntry{At: at(0), Who: "ca", What: "certificate.issue", Target: "ab12", Outcome: "done"}
+	noErr(t, s.RecordCertificate(ctx(), c, entry))
+	wantKind(t, s.RecordCertificate(ctx(), c, entry), ringfence.KindConflict)
+	wantKind(t, s.RevokeCertificate(ctx(), "cd", at(5), "lost", entry), ringfence.KindNotFound)
+	noErr(t, s.RevokeCertificate(ctx(), "ab12", at(5), "lost", entry))
+	wantKind(t, s.RevokeCertificate(ctx(), "ab12", at(6), "again", entry), ringfence.KindConflict)
+	c.RevokedAt, c.Reason = at(5), "lost"
+	got, err := s.Certificate(ctx(), "ab12")
+	noErr(t, err)
+	same(t, got, c)
+	for _, when := range []struct{ sec, want int }{{39, 1}, {40, 0}} {
+		list, err := s.RevokedCertificates(ctx(), at(when.sec))
+		noErr(t, err)
+		same(t, len(list), when.want)
+	}
+	list, err := s.CertificatesOf(ctx(), "d1")
+	noErr(t, err)
+	same(t, list, []Certificate{c})
+	list, err = s.Certificates(ctx(), "ab12", 5)
+	noErr(t, err)
+	same(t, len(list), 0)
+	log, err := s.Audit(ctx(), 0, 10)
+	noErr(t, err)
+	same(t, len(log), 2) // one for each act that took place
+}
+
+func binding(i int) Binding {
+	return Binding{AOR: fmt.Sprintf("sip:u%d@example.com", i%7), Device: "d1", Instance: fmt.Sprintf("urn:uuid:%d", i), RegID: 1,
+		Contact: fmt.Sprintf("sip:u@192.0.2.1:%d;transport=tls", i), Path: []string{"<sip:edge;lr>"}, FlowToken: "f", CallID: "c", CSeq: 4294967295, Expires: at(30),
+		GRUU: "g", UserAgent: "UA", Updated: at(1), Proof: ringfence.Proof{ID: "p", Verdict: ringfence.Sealed, At: at(1),
+			TLS: &ringfence.TLSProof{Version: "TLS 1.3", Suite: "TLS_AES_128_GCM_SHA256", Group: "X25519MLKEM768", PeerSubject: "CN=d1"}}}
+}
+
+func checkBindings(t *testing.T, s *Store) {
+	var many []Binding
+	for i := range 1001 {
+		many = append(many, binding(i))
+	}
+	noErr(t, s.PutBindings(ctx(), many))
+	seen := map[BindingKey]Binding{}
+	noErr(t, s.AllBindings(ctx(), at(2), func(b Binding) error { seen[b.Key()] = b; return nil }))
+	same(t, len(seen), 1001)
+	for _, b := range many {
+		same(t, seen[b.Key()], b)
+	}
+	b := binding(0)
+	b.Contact = "sip:new@192.0.2.2"
+	old := binding(0)
+	old.Contact = "sip:old@192.0.2.2"
+	noErr(t, s.PutBindings(ctx(), []Binding{old, b})) // the later one of a key wins
+	list, err := s.Bindings(ctx(), b.AOR, at(2))
+	noErr(t, err)
+	same(t, len(list), 143)
+	found := false
+	for _, x := range list {
+		found = found || reflect.DeepEqual(x, b)
+	}
+	same(t, found, true)
+	list, err = s.Bindings(ctx(), b.AOR, at(30))
+	noErr(t, err)
+	same(t, len(list), 0)
+
+	bad := []Binding{binding(5000), {AOR: "x"}}
+	wantKind(t, s.PutBindings(ctx(), bad), ringfence.KindInvalid)
+	plain := Binding{AOR: "sip:z@example.com", Contact: "sip:z@192.0.2.9", Expires: at(30), Device: "d2"}
+	noErr(t, s.ApplyBindings(ctx(), []Binding{plain}, []BindingKey{b.Key(), {"nobody", "c:x"}}))
+	list, err = s.Bindings(ctx(), b.AOR, at(2))
+	noErr(t, err)
+	same(t, len(list), 142)
+	stop := errors.New("enough")
+	if err := s.AllBindings(ctx(), at(2), func(Binding) error { return stop }); err != stop {
+		t.Fatalf("got %v", err)
+	}
+	n, err := s.DeleteBindingsOf(ctx(), "d1")
+	noErr(t, err)
+	same(t, n, 1000)
+	n, err = s.PurgeBindings(ctx(), at(30))
+	noErr(t, err)
+	same(t, n, 1)
+}
+
+func checkVersions(t *testing.T, s *Store) {
+	_, err := s.ConfigVersion(ctx(), 0)
+	wantKind(t, err, ringfence.KindNotFound)
+	v := ConfigVersion{N: 1, YAML: "a: 1\n", Author: "alice", At: at(1), Note: "first"}
+	noErr(t, s.AddConfigVersion(ctx(), v))
+	wantKind(t, s.AddConfigVersion(ctx(), v), ringfence.KindConflict)
+	v3 := v
+	v3.N = 3
+	wantKind(t, s.AddConfigVersion(ctx(), v3), ringfence.KindConflict)
+	v2 := v
+	v2.N = 2
+	noErr(t, s.AddConfigVersion(ctx(), v2))
+	got, err := s.ConfigVersion(ctx(), 0)
+	noErr(t, err)
+	same(t, got, v2)
+	got, err = s.ConfigVersion(ctx(), 1)
+	noErr(t, err)
+	same(t, got, v)
+	list, err := s.ConfigVersions(ctx(), 5)
+	noErr(t, err)
+	same(t, list, []ConfigVersion{v2, v})
+}
+
+func checkCDRs(t *testing.T, s *Store) {
+	c := CDR{Call: "c1", Start: at(1), End: at(9), From: "100", To: "200", Direction: "internal", Cause: "normal", Verdict: ringfence.Sealed,
+		Legs: []ringfence.Proof{{ID: "c1-a", Verdict: ringfence.Sealed, At: at(2), Media: &ringfence.MediaProof{Suite: "AEAD_AES_256_GCM", MOS: 4.4}}}}
+	noErr(t, s.AddCDR(ctx(), c))
+	wantKind(t, s.AddCDR(ctx(), c), ringfence.KindConflict)
+	got, err := s.CDR(ctx(), "c1")
+	noErr(t, err)
+	same(t, got, c)
+	for _, r := range []struct {
+		from, to time.Time
+		want     int
+	}{{at(1), time.Time{}, 1}, {at(0), at(1), 0}, {at(2), time.Time{}, 0}, {at(0), at(2), 1}} {
+		list, err := s.CDRs(ctx(), r.from, r.to, 5)
+		noErr(t, err)
+		same(t, len(list), r.want)
+	}
+	n, err := s.PurgeCDRs(ctx(), at(2))
+	noErr(t, err)
+	same(t, n, 1)
+}
+
+func checkAudit(t *testing.T, s *Store) {
+	for i := range 3 {
+		noErr(t, s.AppendAudit(ctx(), AuditEntry{At: at(i), Who: "w", What: fmt.Sprint(i), Target: "t", Outcome: "done"}))
+	}
+	list, err := s.Audit(ctx(), 0, 2)
+	noErr(t, err)
+	same(t, []string{list[0].What, list[1].What}, []string{"2", "1"})
+	list, err = s.Audit(ctx(), list[1].ID, 5)
+	noErr(t, err)
+	same(t, len(list), 1)
+	for _, q := range []string{`UPDATE audit SET who='x'`, `DELETE FROM audit`} {
+		_, err = s.exec(ctx(), "test", q)
+		wantKind(t, err, ringfence.KindInvalid)
+	}
+	list, err = s.Audit(ctx(), 0, 5)
+	noErr(t, err)
+	same(t, len(list), 3)
+}
+
+func checkTokens(t *testing.T, s *Store) {
+	tok := Token{ID: "t1", Hash: HashToken("secret"), Name: "backup", Scopes: []string{"read"}, Expires: at(9)}
+	noErr(t, s.CreateToken(ctx(), tok))
+	wantKind(t, s.CreateToken(ctx(), Token{ID: "t2", Hash: tok.Hash}), ringfence.KindConflict)
+	wantKind(t, s.CreateToken(ctx(), Token{ID: "t2", Hash: "secret"}), ringfence.KindInvalid)
+	got, err := s.TokenByHash(ctx(), HashToken("secret"), at(8))
+	noErr(t, err)
+	same(t, got, tok)
+	_, err = s.TokenByHash(ctx(), HashToken("secret"), at(9))
+	wantKind(t, err, ringfence.KindNotFound)
+	list, err := s.Tokens(ctx())
+	noErr(t, err)
+	same(t, list, []Token{tok})
+	noErr(t, s.DeleteToken(ctx(), "t1"))
+	wantKind(t, s.DeleteToken(ctx(), "t1"), ringfence.KindNotFound)
+}
+
+func checkSettings(t *testing.T, s *Store) {
+	noErr(t, s.PutSetting(ctx(), "a", "1"))
+	noErr(t, s.PutSetting(ctx(), "a", "2"))
+	v, err := s.Setting(ctx(), "a")
+	noErr(t, err)
+	same(t, v, "2")
+	noErr(t, s.DeleteSetting(ctx(), "a"))
+	_, err = s.Setting(ctx(), "a")
+	wantKind(t, err, ringfence.KindNotFound)
+}
+
+func checkSecrets(t *testing.T, s *Store) {
+	noErr(t, s.CreateSecret(ctx(), "n", []byte("one")))
+	wantKind(t, s.CreateSecret(ctx(), "n", []byte("two")), ringfence.KindConflict)
+	wantKind(t, s.ReplaceSecret(ctx(), "n", []byte("two"), []byte("three")), ringfence.KindConflict)
+	noErr(t, s.ReplaceSecret(ctx(), "n", []byte("one"), []byte("three")))
+	v, err := s.Secret(ctx(), "n")
+	noErr(t, err)
+	same(t, string(v), "three")
+	sealed, err := s.sealedSecret(ctx(), "n")
+	noErr(t, err)
+	if strings.Contains(sealed, "three") {
+		t.Fatal("the secret is on disk in the clear")
+	}
+	noErr(t, s.DeleteSecret(ctx(), "n"))
+	wantKind(t, s.ReplaceSecret(ctx(), "n", nil, nil), ringfence.KindNotFound)
+}
+
+func checkExceptions(t *testing.T, s *Store) {
+	e := Exception{Subject: "device d1", Until: at(9), Reason: "old firmware"}
+	noErr(t, s.PutException(ctx(), e))
+	wantKind(t, s.PutException(ctx(), Exception{Subject: "x", Reason: "for ever"}), ringfence.KindInvalid)
+	list, err := s.Exceptions(ctx(), at(8))
+	noErr(t, err)
+	same(t, list, []Exception{e})
+	list, err = s.Exceptions(ctx(), at(9))
+	noErr(t, err)
+	same(t, len(list), 0)
+	noErr(t, s.DeleteException(ctx(), e.Subject))
+	wantKind(t, s.DeleteException(ctx(), e.Subject), ringfence.KindNotFound)
+}
+
+func checkTx(t *testing.T, s *Store) {
+	stop := errors.New("stop")
+	err := s.Tx(ctx(), func(tx *Tx) error {
+		noErr(t, tx.CreateUser(ctx(), alice()))
+		if _, err := tx.User(ctx(), "alice"); err != nil {
+			t.Errorf("a transaction does not see its own write: %v", err)
+		}
+		if _, err := s.User(ctx(), "alice"); ringfence.KindOf(err) != ringfence.KindNotFound {
+			t.Errorf("others see an open transaction: %v", err)
+		}
+		return stop
+	})
+	if err != stop {
+		t.Fatalf("got %v", err)
+	}
+	_, err = s.User(ctx(), "alice")
+	wantKind(t, err, ringfence.KindNotFound)
+	noErr(t, s.Tx(ctx(), func(tx *Tx) error {
+		return firstOf(tx.CreateUser(ctx(), alice()), tx.AppendAudit(ctx(), AuditEntry{At: at(0)}))
+	}))
+	_, err = s.User(ctx(), "alice")
+	noErr(t, err)
+}
+
+// checkTxCounter adds to one setting from many goroutines by reading and writing it: no addition may be lost.
+func checkTxCounter(t *testing.T, s *Store) {
+	noErr(t, s.PutSetting(ctx(), "n", ""))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for done := 0; done < 5; {
+				err := s.Tx(ctx(), func(tx *Tx) error {
+					v, err := tx.Setting(ctx(), "n")
+					if err != nil {
+						return err
+					}
+					return tx.PutSetting(ctx(), "n", v+"x")
+				})
+				switch {
+				case err == nil:
+					done++
+				case ringfence.KindOf(err) != ringfence.KindOverload:
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	v, err := s.Setting(ctx(), "n")
+	noErr(t, err)
+	same(t, v, strings.Repeat("x", 20))
+}
+
+func checkText0(t *testing.T, s *Store) {
+	for _, bad := range []string{"a\x00b", "\xff"} {
+		wantKind(t, s.PutSetting(ctx(), bad, ""), ringfence.KindInvalid)
+		_, err := s.Setting(ctx(), bad)
+		wantKind(t, err, ringfence.KindInvalid)
+	}
+}
+
+func checkCancel(t *testing.T, s *Store) {
+	c, stop := context.WithCancel(ctx())
+	stop()
+	wantKind(t, s.PutSetting(c, "a", "1"), ringfence.KindCancelled)
+	_, err := s.Setting(c, "a")
+	wantKind(t, err, ringfence.KindCancelled)
+}
+
+// checkMovedSeal moves a sealed value from one row to another behind the store's back.
+func checkMovedSeal(t *testing.T, s *Store) {
+	noErr(t, s.CreateSecret(ctx(), "a", []byte("one")))
+	noErr(t, s.CreateSecret(ctx(), "b", []byte("two")))
+	_, err := s.exec(ctx(), "test", `UPDATE secrets SET sealed=(SELECT sealed FROM secrets WHERE name='a') WHERE name='b'`)
+	noErr(t, err)
+	_, err = s.Secret(ctx(), "b")
+	wantKind(t, err, ringfence.KindInvalid)
+}

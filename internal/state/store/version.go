@@ -1,0 +1,52 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ringfence"
+)
+
+// ConfigVersion is one configuration that was in force.
+type ConfigVersion struct {
+	N      int64 // counts from 1
+	YAML   string
+	Author string
+	At     time.Time
+	Note   string
+}
+
+func scanVersion(row scanner) (v ConfigVersion, err error) {
+	var at int64
+	err = row.Scan(&v.N, &v.YAML, &v.Author, &at, &v.Note)
+	v.At = instant(at)
+	return v, err
+}
+
+// AddConfigVersion keeps a configuration as version v.N, which must follow the latest: if somebody else was faster it is
+// KindConflict and nothing is kept.
+func (r repos) AddConfigVersion(ctx context.Context, v ConfigVersion) error {
+	const op = "store.version.add"
+	n, err := r.exec(ctx, op, `INSERT INTO config_versions (n, yaml, author, at, note)
+		SELECT CAST($1 AS BIGINT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS TEXT)
+		WHERE (SELECT COALESCE(MAX(n), 0) FROM config_versions) = CAST($1 AS BIGINT) - 1`, v.N, v.YAML, v.Author, micros(v.At), v.Note)
+	if err == nil && n == 0 || ringfence.KindOf(err) == ringfence.KindConflict {
+		return fault(op, ringfence.KindConflict, fmt.Sprintf("version %d does not follow the latest one", v.N), "look at the latest version and repeat the change", nil)
+	}
+	return err
+}
+
+// ConfigVersion returns version n; n = 0 is the latest.
+func (r repos) ConfigVersion(ctx context.Context, n int64) (ConfigVersion, error) {
+	const op, cols = "store.version", `SELECT n, yaml, author, at, note FROM config_versions `
+	if n == 0 {
+		return selectOne(ctx, r.r, op, "no configuration was kept yet", scanVersion, cols+`ORDER BY n DESC LIMIT 1`)
+	}
+	return selectOne(ctx, r.r, op, fmt.Sprintf("there is no configuration version %d", n), scanVersion, cols+`WHERE n=$1`, n)
+}
+
+// ConfigVersions returns up to limit versions, latest first.
+func (r repos) ConfigVersions(ctx context.Context, limit int) ([]ConfigVersion, error) {
+	return selectAll(ctx, r.r, "store.versions", scanVersion, `SELECT n, yaml, author, at, note FROM config_versions ORDER BY n DESC LIMIT $1`, limit)
+}

@@ -1,0 +1,349 @@
+package ca
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/state/store"
+	"ringfence/internal/trust/ca/internal/keys"
+)
+
+// Vault keeps secrets sealed at rest; *store.Store is one.
+type Vault interface {
+	// Secret returns a secret, or a fault of KindNotFound.
+	Secret(ctx context.Context, name string) ([]byte, error)
+	// CreateSecret keeps a new secret; KindConflict if the name is taken.
+	CreateSecret(ctx context.Context, name string, secret []byte) error
+	// ReplaceSecret replaces a secret that is still old; KindConflict if it is not.
+	ReplaceSecret(ctx context.Context, name string, old, secret []byte) error
+}
+
+// Ledger keeps what was signed and revoked, each with its audit entry in one transaction; *store.Store is one.
+type Ledger interface {
+	RecordCertificate(ctx context.Context, c store.Certificate, a store.AuditEntry) error
+	RevokeCertificate(ctx context.Context, serial string, at time.Time, reason string, a store.AuditEntry) error
+	RevokedCertificates(ctx context.Context, now time.Time) ([]store.Certificate, error)
+	AppendAudit(ctx context.Context, a store.AuditEntry) error
+}
+
+var (
+	_ Vault  = (*store.Store)(nil)
+	_ Ledger = (*store.Store)(nil)
+)
+
+// Config says who the authority is and where it keeps things.
+type Config struct {
+	Name   string // the organisation: O= of every certificate it signs
+	Vault  Vault
+	Ledger Ledger
+	Now    func() time.Time // nil: time.Now
+}
+
+// Lifetimes of the authority's own certificates. A new issuing authority is signed when a third of the old one's life is left,
+// which is longer than any leaf may live.
+const (
+	rootLifetime    = 10 * 365 * 24 * time.Hour
+	issuingLifetime = 2 * 365 * 24 * time.Hour
+	backdate        = 5 * time.Minute // for clocks that run behind
+	vaultName       = "ca/authority/v1"
+)
+
+// Authority issues, revokes and verifies. Its methods may be called from any goroutine.
+type Authority struct {
+	org    string
+	vault  Vault
+	ledger Ledger
+	now    func() time.Time
+
+	root    *x509.Certificate
+	rootKey *keys.Key
+	pool    *x509.CertPool
+
+	issuing atomic.Pointer[issuer]
+	revoked atomic.Pointer[map[string]revocation] // by serial; copied on change, so that looking up takes no lock
+
+	mu   sync.Mutex // guards changes of issuing and revoked, and what the vault holds
+	held []byte     // what the vault holds
+}
+
+// issuer is an issuing authority: the last one signs, the ones before it are still believed.
+type issuer struct {
+	cert   *x509.Certificate
+	key    *keys.Key
+	older  []*x509.Certificate
+	derive *x509.CertPool // all issuing certificates, to complete chains that peers did not send
+}
+
+// revocation is what a relying party is told.
+type revocation struct {
+	at     time.Time
+	reason string
+	code   int    // RFC 5280 section 5.3.1
+	akid   string // key id of the issuing authority
+}
+
+// estate is what is sealed in the vault.
+type estate struct {
+	Root    owned   `json:"root"`
+	Issuing []owned `json:"issuing"` // oldest first
+}
+
+type owned struct {
+	Cert []byte `json:"cert"` // DER
+	Key  []byte `json:"key"`  // PKCS #8
+}
+
+// Open loads the authority, or makes it if the vault has none: then a root and an issuing key come to be, and stay sealed.
+func Open(ctx context.Context, c Config) (*Authority, error) {
+	const op = "ca.open"
+	if c.Name == "" || c.Vault == nil || c.Ledger == nil {
+		return nil, fault(op, ringfence.KindInvalid, "the authority needs a name, a vault and a ledger", "set the organisation's name", nil)
+	}
+	a := &Authority{org: c.Name, vault: c.Vault, ledger: c.Ledger, now: c.Now}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	held, err := a.vault.Secret(ctx, vaultName)
+	if ringfence.KindOf(err) == ringfence.KindNotFound && err != nil {
+		if err = a.found(ctx); err == nil || ringfence.KindOf(err) == ringfence.KindConflict { // another node was first: use its authority
+			held, err = a.vault.Secret(ctx, vaultName)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := a.load(held); err != nil {
+		return nil, err
+	}
+	if err := a.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	return a, a.Maintain(ctx)
+}
+
+// found makes a root and a first issuing authority.
+func (a *Authority) found(ctx context.Context) error {
+	const op = "ca.found"
+	rootKey, err := keys.New()
+	if err != nil {
+		return fault(op, ringfence.KindInternal, "no key could be made", "", err)
+	}
+	t, err := a.authorityTemplate("Root", rootKey, rootLifetime, 1)
+	if err != nil {
+		return err
+	}
+	der, err := rootKey.SignCertificate(t, t, rootKey.Public())
+	if err != nil {
+		return fault(op, ringfence.KindInternal, "the root could not be signed", "", err)
+	}
+	root, err := x509.ParseCertificate(der)
+	if err != nil {
+		return fault(op, ringfence.KindInternal, "the root could not be read", "", err)
+	}
+	rootOwned, err := own(root, rootKey)
+	if err != nil {
+		return err
+	}
+	first, err := a.newIssuing(root, rootKey)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(estate{Root: rootOwned, Issuing: []owned{first}})
+	if err != nil {
+		return fault(op, ringfence.KindInternal, "the authority cannot be written", "", err)
+	}
+	if err := a.vault.CreateSecret(ctx, vaultName, b); err != nil {
+		return err
+	}
+	return firstOf(a.audit(ctx, "ca.sign", root.Subject.String()), a.audit(ctx, "ca.sign", "issuing authority of "+root.Subject.String()))
+}
+
+func (a *Authority) authorityTemplate(kind string, k *keys.Key, life time.Duration, pathLen int) (*x509.Certificate, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	spki, err := x509.MarshalPKIXPublicKey(k.Public())
+	if err != nil {
+		return nil, fault("ca.sign", ringfence.KindInternal, "the key cannot be written", "", err)
+	}
+	id := sha256.Sum256(spki)
+	now := a.now()
+	return &x509.Certificate{SerialNumber: serial, Subject: authorityName(a.org, kind, id[:4]), SubjectKeyId: id[:20],
+		NotBefore: now.Add(-backdate), NotAfter: now.Add(life), IsCA: true, BasicConstraintsValid: true, MaxPathLen: pathLen, MaxPathLenZero: pathLen == 0,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}, nil
+}
+
+// newIssuing makes an issuing authority signed by the root. It may sign leaves only (path length 0).
+func (a *Authority) newIssuing(root *x509.Certificate, rootKey *keys.Key) (owned, error) {
+	const op = "ca.sign"
+	key, err := keys.New()
+	if err != nil {
+		return owned{}, fault(op, ringfence.KindInternal, "no key could be made", "", err)
+	}
+	t, err := a.authorityTemplate("Issuing", key, issuingLifetime, 0)
+	if err != nil {
+		return owned{}, err
+	}
+	if t.NotAfter.After(root.NotAfter) {
+		t.NotAfter = root.NotAfter
+	}
+	der, err := rootKey.SignCertificate(t, root, key.Public())
+	if err != nil {
+		return owned{}, fault(op, ringfence.KindInternal, "the issuing authority could not be signed", "", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return owned{}, fault(op, ringfence.KindInternal, "the issuing authority could not be read", "", err)
+	}
+	return own(cert, key)
+}
+
+func own(cert *x509.Certificate, key *keys.Key) (owned, error) {
+	der, err := key.Marshal()
+	if err != nil {
+		return owned{}, fault("ca.sign", ringfence.KindInternal, "the key cannot be written", "", nil)
+	}
+	return owned{Cert: cert.Raw, Key: der}, nil
+}
+
+// load reads what the vault holds.
+func (a *Authority) load(held []byte) error {
+	bad := func(cause error) error {
+		return fault("ca.open", ringfence.KindInvalid, "the sealed authority is damaged", "restore the database from a backup", cause)
+	}
+	var e estate
+	if err := json.Unmarshal(held, &e); err != nil || len(e.Issuing) == 0 {
+		return bad(nil)
+	}
+	root, rootKey, err := e.Root.open()
+	if err != nil {
+		return bad(err)
+	}
+	is := &issuer{derive: x509.NewCertPool()}
+	for i, o := range e.Issuing {
+		cert, key, err := o.open()
+		if err != nil {
+			return bad(err)
+		}
+		is.derive.AddCert(cert)
+		if i < len(e.Issuing)-1 {
+			is.older = append(is.older, cert)
+		}
+		is.cert, is.key = cert, key
+	}
+	a.root, a.rootKey = root, rootKey
+	a.pool = x509.NewCertPool()
+	a.pool.AddCert(root)
+	a.issuing.Store(is)
+	a.held = held
+	return nil
+}
+
+func (o owned) open() (*x509.Certificate, *keys.Key, error) {
+	cert, err := x509.ParseCertificate(o.Cert)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := keys.Parse(o.Key)
+	return cert, key, err
+}
+
+// Maintain signs a new issuing authority when less than a third of the old one's life is left. Call it daily; certificates
+// that the old one signed stay good. Two nodes may do it at once: one wins, the other takes over the result.
+func (a *Authority) Maintain(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now, is := a.now(), a.issuing.Load()
+	if now.Before(RenewAt(is.cert)) {
+		return nil
+	}
+	if !now.Before(a.root.NotAfter) {
+		return fault("ca.maintain", ringfence.KindUnavailable, "the root certificate expired on "+day(a.root.NotAfter), "found a new authority and enrol every device again", nil)
+	}
+	var e estate
+	if err := json.Unmarshal(a.held, &e); err != nil {
+		return fault("ca.maintain", ringfence.KindInternal, "the authority cannot be read", "", nil)
+	}
+	next, err := a.newIssuing(a.root, a.rootKey)
+	if err != nil {
+		return err
+	}
+	e.Issuing = append(e.Issuing, next)
+	b, err := json.Marshal(e)
+	if err != nil {
+		return fault("ca.maintain", ringfence.KindInternal, "the authority cannot be written", "", nil)
+	}
+	err = a.vault.ReplaceSecret(ctx, vaultName, a.held, b)
+	if ringfence.KindOf(err) == ringfence.KindConflict && err != nil {
+		if b, err = a.vault.Secret(ctx, vaultName); err != nil {
+			return err
+		}
+		return a.loadIssuing(b)
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.loadIssuing(b); err != nil {
+		return err
+	}
+	return a.audit(ctx, "ca.sign", "issuing authority of "+a.root.Subject.String())
+}
+
+// loadIssuing takes over a newer list of issuing authorities; the root never changes while the node runs.
+func (a *Authority) loadIssuing(held []byte) error {
+	n := &Authority{}
+	if err := n.load(held); err != nil {
+		return err
+	}
+	a.issuing.Store(n.issuing.Load())
+	a.held = held
+	return nil
+}
+
+// Roots returns a pool with the trust anchor of this authority. It is a copy.
+func (a *Authority) Roots() *x509.CertPool { return a.pool.Clone() }
+
+// RootPEM returns the trust anchor as PEM.
+func (a *Authority) RootPEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.root.Raw})
+}
+
+func (a *Authority) audit(ctx context.Context, what, target string) error {
+	return a.ledger.AppendAudit(ctx, a.entry(what, target))
+}
+
+func (a *Authority) entry(what, target string) store.AuditEntry {
+	return store.AuditEntry{At: a.now(), Who: "trust/ca", What: what, Target: target, Outcome: "done"}
+}
+
+// RenewAt returns when a certificate should be renewed: after two thirds of its life.
+func RenewAt(leaf *x509.Certificate) time.Time {
+	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 3 * 2)
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+func fault(op string, k ringfence.Kind, text, hint string, cause error) error {
+	return &ringfence.Fault{Op: op, Kind: k, Text: text, Hint: hint, Err: cause}
+}
+
+func firstOf(errs ...error) error {
+	for _, e := range errs {
+		if e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// serialText is the one spelling of a serial number: lower-case hexadecimal without leading zeros.
+func serialText(c *x509.Certificate) string { return fmt.Sprintf("%x", c.SerialNumber) }

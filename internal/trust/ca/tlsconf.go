@@ -1,0 +1,165 @@
+package ca
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"sync/atomic"
+	"time"
+
+	"ringfence"
+)
+
+// Identity is a name bound to a key, as TLS presents it. It can be replaced while connections are up: those keep what they
+// have, new ones get the new certificate.
+type Identity struct {
+	current atomic.Pointer[tls.Certificate]
+}
+
+// NewIdentity makes an identity from a chain (DER, leaf first) and its key.
+func NewIdentity(chain [][]byte, key crypto.Signer) (*Identity, error) {
+	i := &Identity{}
+	return i, i.Replace(chain, key)
+}
+
+// Replace puts a renewed chain and its key in place; on error the old ones stay.
+func (i *Identity) Replace(chain [][]byte, key crypto.Signer) error {
+	const op = "ca.identity"
+	if len(chain) == 0 || key == nil {
+		return fault(op, ringfence.KindInvalid, "an identity needs a certificate and a key", "", nil)
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		return fault(op, ringfence.KindInvalid, "the certificate cannot be read", "", err)
+	}
+	mine, err1 := x509.MarshalPKIXPublicKey(key.Public())
+	theirs, err2 := x509.MarshalPKIXPublicKey(leaf.PublicKey)
+	if err1 != nil || err2 != nil || !bytes.Equal(mine, theirs) {
+		return fault(op, ringfence.KindInvalid, "the certificate of "+leaf.Subject.CommonName+" belongs to another key", "", nil)
+	}
+	i.current.Store(&tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf})
+	return nil
+}
+
+// Leaf returns the certificate in use.
+func (i *Identity) Leaf() *x509.Certificate { return i.current.Load().Leaf }
+
+// TLSOptions says what a TLS endpoint demands of its peer.
+type TLSOptions struct {
+	Identity   *Identity          // what we present; a client may have none
+	Roots      *x509.CertPool     // who may have signed the peer
+	ServerName string             // client only: the name the server must prove
+	ClientAuth tls.ClientAuthType // server only
+	NextProtos []string           // ALPN, most wanted first
+	Tickets    int                // client only: how many sessions to remember; zero means 64
+	// Check, if not nil, is asked about the peer's chain at each handshake, resumed or not, so that a revoked peer cannot come
+	// back with an old session. On a server whose clients may stay anonymous the chain can be empty.
+	Check func(chain []*x509.Certificate) error
+	Now   func() time.Time // nil: time.Now
+}
+
+// ServerConfig returns a configuration for the accepting side: TLS 1.2 or 1.3, forward secrecy and AEAD only.
+func ServerConfig(o TLSOptions) (*tls.Config, error) {
+	if o.Identity == nil {
+		return nil, fault("ca.tls", ringfence.KindInvalid, "a TLS server needs an identity", "", nil)
+	}
+	if o.ClientAuth >= tls.VerifyClientCertIfGiven && o.Roots == nil {
+		return nil, fault("ca.tls", ringfence.KindInvalid, "a TLS server that verifies its clients needs trust anchors", "", nil) // nil would mean the system's anchors
+	}
+	c := base(o)
+	c.ClientCAs, c.ClientAuth = o.Roots, o.ClientAuth
+	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return o.Identity.current.Load(), nil }
+	return c, nil
+}
+
+// ClientConfig returns a configuration for the connecting side, with the same floor. The server's name is always verified.
+func ClientConfig(o TLSOptions) (*tls.Config, error) {
+	if o.ServerName == "" || o.Roots == nil {
+		return nil, fault("ca.tls", ringfence.KindInvalid, "a TLS client needs the server's name and trust anchors", "", nil)
+	}
+	c := base(o)
+	c.RootCAs, c.ServerName = o.Roots, o.ServerName
+	if o.Tickets == 0 {
+		o.Tickets = 64
+	}
+	c.ClientSessionCache = tls.NewLRUClientSessionCache(o.Tickets)
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if o.Identity == nil {
+			return &tls.Certificate{}, nil // go on without one; the server decides
+		}
+		return o.Identity.current.Load(), nil
+	}
+	return c, nil
+}
+
+func base(o TLSOptions) *tls.Config {
+	c := &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		CipherSuites: []uint16{ // for TLS 1.2; those of 1.3 are all AEAD with forward secrecy
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
+		CurvePreferences: []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256},
+		NextProtos:       o.NextProtos,
+		Time:             o.Now,
+	}
+	if o.Check != nil {
+		c.VerifyConnection = func(cs tls.ConnectionState) error { return o.Check(cs.PeerCertificates) }
+	}
+	return c
+}
+
+// ProofOf reads the evidence of a connection whose handshake is complete. If TLS itself did not verify the peer's chain (as on a
+// server that leaves it to the application), it is verified against anchors, which may be nil; an anchor is named only if the
+// chain verified.
+func ProofOf(cs tls.ConnectionState, anchors *x509.CertPool) *ringfence.TLSProof {
+	p := &ringfence.TLSProof{Version: tls.VersionName(cs.Version), Suite: tls.CipherSuiteName(cs.CipherSuite), Group: groupName(cs.CurveID), Resumed: cs.DidResume}
+	if len(cs.PeerCertificates) == 0 {
+		return p
+	}
+	leaf := cs.PeerCertificates[0]
+	p.PeerSubject, p.PeerIssuer, p.PeerNames = leaf.Subject.String(), leaf.Issuer.String(), namesOf(leaf)
+	chains := cs.VerifiedChains
+	if len(chains) == 0 && anchors != nil {
+		mids := x509.NewCertPool()
+		for _, c := range cs.PeerCertificates[1:] {
+			mids.AddCert(c)
+		}
+		// An error leaves no chain, and so no anchor.
+		chains, _ = leaf.Verify(x509.VerifyOptions{Roots: anchors, Intermediates: mids, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	}
+	if len(chains) > 0 {
+		p.Anchor = chains[0][len(chains[0])-1].Subject.String()
+	}
+	return p
+}
+
+// groupName is the IANA name of a key-exchange group (TLS Supported Groups registry).
+func groupName(id tls.CurveID) string {
+	switch id {
+	case 0:
+		return ""
+	case tls.X25519:
+		return "x25519"
+	case tls.CurveP256:
+		return "secp256r1"
+	case tls.CurveP384:
+		return "secp384r1"
+	case tls.CurveP521:
+		return "secp521r1"
+	}
+	return id.String() // the hybrid groups have their IANA spelling, e.g. X25519MLKEM768
+}
+
+func namesOf(c *x509.Certificate) []string {
+	names := append([]string(nil), c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	for _, u := range c.URIs {
+		names = append(names, u.String())
+	}
+	return append(names, c.EmailAddresses...)
+}
