@@ -124,3 +124,12 @@ func inUse(err error, flow string, addr netip.AddrPort) error {
 	}
 	return f
 }
+
+// DialUnix connects to a socket file of this host for the named flow.
+func (s *Sockets) DialUnix(ctx context.Context, flow, path string) (net.Conn, error) {
+	if _, err := s.flow(flow, ringfence.Dials, "unix", netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", path)
+}
