@@ -111,6 +111,10 @@ func (s *Sockets) ListenUnix(ctx context.Context, flow, path string) (net.Listen
 	if err != nil {
 		return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "no socket at " + path, Err: err}
 	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = ln.Close()
+		return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "the socket at " + path + " cannot be guarded", Err: err}
+	}
 	return ln, nil
 }
 
