@@ -76,7 +76,6 @@ type Phone struct {
 	contact string
 	routes  []string // Service-Route (RFC 3608)
 	proof   *ringfence.TLSProof
-	auth    ringfence.Auth
 	changed chan struct{} // closed and replaced when reg changes
 	chal    challenge
 	calls   map[*Call]struct{}
@@ -117,7 +116,7 @@ func (s *Stack) Start(cfg Config) (*Phone, error) {
 	}
 	cfg.defaults()
 	p := &Phone{cfg: cfg, stack: s, log: cfg.Log, events: make(chan Event, 64), incoming: make(chan *Call, cfg.MaxCalls),
-		changed: make(chan struct{}), calls: map[*Call]struct{}{}, outSubs: map[string]*Subscription{}, dnd: cfg.DoNotDisturb, regTag: newTag(), auth: ringfence.AuthNone}
+		changed: make(chan struct{}), calls: map[*Call]struct{}{}, outSubs: map[string]*Subscription{}, dnd: cfg.DoNotDisturb, regTag: newTag()}
 	if p.log == nil {
 		p.log = s.cfg.Log
 	}
@@ -133,7 +132,8 @@ func (s *Stack) Start(cfg Config) (*Phone, error) {
 	return p, nil
 }
 
-// Close ends the phone's calls, unregisters if it can, and waits for its goroutines.
+// Close ends the phone's calls, unregisters if it can, and waits for its goroutines, Config.Auto among them: do not call it
+// from there.
 func (p *Phone) Close() error {
 	p.mu.Lock()
 	if p.closed {
@@ -296,7 +296,7 @@ func offer[T any](ch chan T, v T) {
 	}
 }
 
-// fault answers a request with what a fault means in SIP, its text in a Warning (RFC 3261 section 20.43).
+// warn writes a Warning (RFC 3261 section 20.43) of this agent.
 func warn(w *sip.Writer, agent, text string) {
 	w.Header(sip.HeaderWarning, "399 "+agent+" "+quote(text))
 }
