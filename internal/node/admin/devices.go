@@ -21,12 +21,13 @@ type (
 		ID ringfence.DeviceID `path:"id" maxLength:"64" doc:"id of the device" example:"alice-desk"`
 	}
 	devicesIn struct {
-		page
-		User ringfence.UserID `query:"user" maxLength:"64" doc:"only the devices of this user"`
+		After ringfence.DeviceID `query:"after" maxLength:"64" doc:"list what comes after this id"`
+		Limit int                `query:"limit" minimum:"1" maximum:"1000" default:"1000"`
+		User  ringfence.UserID   `query:"user" maxLength:"64" doc:"only the devices of this user"`
 	}
 	newDeviceIn struct{ Body api.NewDevice }
 	whyIn       struct {
-		devicePath
+		ID   ringfence.DeviceID `path:"id" maxLength:"64" doc:"id of the device" example:"alice-desk"`
 		Body api.Why
 	}
 )
@@ -76,7 +77,7 @@ func (s *Server) listDevices(ctx context.Context, in *devicesIn) (*body[[]api.De
 		}
 		ds, err = s.c.Store.DevicesOf(ctx, in.User)
 	} else {
-		ds, err = s.c.Store.Devices(ctx, ringfence.DeviceID(in.After), in.Limit)
+		ds, err = s.c.Store.Devices(ctx, in.After, in.Limit)
 	}
 	live := s.reachable()
 	out := make([]api.Device, 0, len(ds))
@@ -259,7 +260,7 @@ func exceptionSubject(id ringfence.DeviceID) string { return "device " + string(
 const longestException = 30 * 24 * time.Hour
 
 type exceptionIn struct {
-	devicePath
+	ID   ringfence.DeviceID `path:"id" maxLength:"64" doc:"id of the device" example:"door-1"`
 	Body api.NewException
 }
 
