@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence"
-	"ringfence/internal/node/admin"
+	"ringfence/internal/node"
 )
 
 // app is what the verbs share: where the node is.
@@ -24,7 +24,7 @@ type app struct {
 // newRootCommand builds the whole tree of verbs.
 func newRootCommand() *cobra.Command {
 	a := &app{}
-	version := admin.BuildVersion("").Version
+	version := node.BuildVersion("").Version
 	root := &cobra.Command{
 		Use:   "ringfence",
 		Short: "Calling that is secure from the first ring",

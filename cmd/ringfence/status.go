@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence"
-	"ringfence/internal/node/admin"
+	"ringfence/internal/node"
 	"ringfence/internal/node/admin/api"
 )
 
@@ -23,7 +23,7 @@ func newVersionCommand() *cobra.Command {
 		Example: "  ringfence version\n  ringfence version --json | jq -r .version",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := admin.BuildVersion("")
+			v := node.BuildVersion("")
 			return show(cmd, asJSON, v, func(w io.Writer) {
 				facts(w, "version", v.Version, "revision", v.Revision, "modified", yes(v.Modified), "go", v.Go, "fips", yes(v.FIPS))
 			})

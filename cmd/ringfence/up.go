@@ -24,7 +24,6 @@ import (
 
 	"ringfence"
 	"ringfence/internal/node"
-	"ringfence/internal/node/admin"
 	"ringfence/internal/node/config"
 )
 
@@ -218,7 +217,7 @@ func (f *upFlags) options(data string) (node.Options, error) {
 		return node.Options{}, err
 	}
 	override(&c)
-	return node.Options{Config: c, Data: data, Version: admin.BuildVersion("").Version, ConfigFile: file, Override: override}, nil
+	return node.Options{Config: c, Data: data, Version: node.BuildVersion("").Version, ConfigFile: file, Override: override}, nil
 }
 
 // firstFile writes the configuration of a first start: what the flags say, so that later starts resume without them.

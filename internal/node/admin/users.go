@@ -226,7 +226,7 @@ func (s *Server) removeUser(ctx context.Context, in *userPath) (*body[api.Ended]
 	}
 	var sum api.Ended
 	for _, d := range ds {
-		e, cut := s.cut(ctx, d.ID, "cessation of operation")
+		e, cut := s.c.Host.Cut(ctx, d.ID, "cessation of operation")
 		sum.Certificates += e.Certificates
 		sum.Connections += e.Connections
 		sum.Calls += e.Calls

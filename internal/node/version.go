@@ -1,4 +1,4 @@
-package admin
+package node
 
 import (
 	"crypto/fips140"
