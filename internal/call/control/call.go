@@ -34,6 +34,7 @@ type Call struct {
 	hushed    bool             // we gave up ringing: what the legs answer now does not matter
 	cause     string
 	over      bool
+	emergency bool
 	early     *Leg     // whose early media the caller hears
 	diversion []string // Diversion values, latest first
 	transfer  *transfer

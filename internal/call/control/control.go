@@ -87,23 +87,26 @@ func (c *Control) EndAll(reason string) {
 
 // Invite handles an INVITE that starts a dialog, from an identified device.
 func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
-	if len(c.calls) >= c.cfg.MaxCalls || c.draining.Load() {
-		tx.Reply(503, "", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(5+rand.IntN(10))) })
-		return
-	}
-	if tag := unsupported(tx.Request); tag != "" {
-		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, tag) })
-		return
-	}
 	uri, err := sip.ParseURI(tx.Request.RequestURI())
 	if err != nil || !uri.IsSIP() && !sip.EqualFold(uri.Scheme, "tel") {
 		tx.Reply(416, "", nil)
 		return
 	}
+	dialled := string(sip.Unescape(uri.User))
+	if len(c.calls) >= c.cfg.MaxCalls || c.draining.Load() {
+		if c.decide(id.User, dialled).Action != dialplan.ToEmergency {
+			tx.Reply(503, "", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(5+rand.IntN(10))) })
+			return
+		}
+	}
+	if tag := unsupported(tx.Request); tag != "" {
+		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, tag) })
+		return
+	}
 	call := c.newCall()
 	leg := call.newLeg("caller")
 	leg.Device, leg.User, leg.auth = id.Device, id.User, id.Auth
-	call.Dialled = string(sip.Unescape(uri.User))
+	call.Dialled = dialled
 	tx.Reply(100, "", nil)
 	leg.session = c.cfg.Dialogs.Accept(tx, c.contact(tx.Conn), leg)
 	call.caller = leg
