@@ -192,7 +192,7 @@ func makeTargets(t *testing.T) (names []string) {
 	return names
 }
 
-// verbs returns the first words of all Use strings in the command line.
+// verbs returns the first words of all Use strings in the command line, and of all calls of its helper group(use, …).
 func (h *house) verbs() map[string]bool {
 	found := map[string]bool{}
 	for _, f := range h.files {
@@ -200,11 +200,20 @@ func (h *house) verbs() map[string]bool {
 			continue
 		}
 		ast.Inspect(f.ast, func(n ast.Node) bool {
-			if kv, ok := n.(*ast.KeyValueExpr); ok && isName(kv.Key, "Use") {
-				if lit, ok := kv.Value.(*ast.BasicLit); ok {
-					if use, err := strconv.Unquote(lit.Value); err == nil && use != "" {
-						found[strings.Fields(use)[0]] = true
-					}
+			var text ast.Expr
+			switch n := n.(type) {
+			case *ast.KeyValueExpr:
+				if isName(n.Key, "Use") {
+					text = n.Value
+				}
+			case *ast.CallExpr:
+				if isName(n.Fun, "group") && len(n.Args) > 0 {
+					text = n.Args[0]
+				}
+			}
+			if lit, ok := text.(*ast.BasicLit); ok {
+				if use, err := strconv.Unquote(lit.Value); err == nil && use != "" {
+					found[strings.Fields(use)[0]] = true
 				}
 			}
 			return true

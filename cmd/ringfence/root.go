@@ -45,7 +45,7 @@ func newRootCommand() *cobra.Command {
 		}
 		root.AddCommand(verbs...)
 	}
-	add("run", newUpCommand(a), newDemoCommand(version), newVersionCommand())
+	add("run", newUpCommand(a), newDemoCommand(version), newPhoneCommand(), newVersionCommand())
 	add("people", newUserCommand(a), newDeviceCommand(a))
 	add("see", newStatusCommand(a), newCallCommand(a), newRegistrationsCommand(a), newConnectionsCommand(a), newFlowsCommand(a), newCDRCommand(a), newAuditCommand(a))
 	add("admin", newConfigCommand(a), newLoginCommand(a), newTokenCommand(a), newTrustCommand(a), newCompletionCommand())
