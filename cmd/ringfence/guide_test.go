@@ -96,7 +96,7 @@ func verbTable() string {
 		}
 		b.WriteString("\n```\n\n")
 		var flags []string
-		c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			if f.Name != "help" {
 				flags = append(flags, fmt.Sprintf("`--%s` %s", f.Name, f.Usage))
 			}
