@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -301,4 +303,30 @@ func FuzzCredentials(f *testing.F) {
 			ch.Authorize(Answer{Username: "u", CNonce: "c", NC: 1})
 		}
 	})
+}
+
+// TestNonceRace has many goroutines send the same counts: each passes exactly once.
+func TestNonceRace(t *testing.T) {
+	n, err := NewNonces(time.Now, rand.Reader, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nonce := []byte(n.New())
+	var passed [65]atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for count := uint32(1); count < uint32(len(passed)); count++ {
+				if n.Use(nonce, count) == NonceGood {
+					passed[count].Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for count := 1; count < len(passed); count++ {
+		if got := passed[count].Load(); got != 1 {
+			t.Errorf("count %d passed %d times", count, got)
+		}
+	}
 }

@@ -74,7 +74,7 @@ func LookupHeader(name []byte) HeaderID {
 	if len(name) == 0 || len(name) >= len(headerIndex) {
 		return HeaderOther
 	}
-	letter := name[0]|0x20 - 'a'
+	letter := (name[0] | 0x20) - 'a'
 	if letter >= 26 {
 		return HeaderOther
 	}

@@ -2,14 +2,15 @@ package sip
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 )
 
-// Limits bound what a message may be before work is done on it. The zero value is [DefaultLimits].
+// Limits bound what a message may be before work is done on it. A field that is 0 has the value of [DefaultLimits].
 type Limits struct {
 	Message int // bytes of the whole message, at most 65,535
-	Headers int // header fields
+	Headers int // header fields, at most 255
 	Header  int // bytes of one header field, name and folded lines included
 	Body    int // bytes of the body
 }
@@ -18,11 +19,16 @@ type Limits struct {
 func DefaultLimits() Limits { return Limits{Message: 65535, Headers: 128, Header: 8192, Body: 32768} }
 
 func (l Limits) orDefault() Limits {
+	d := DefaultLimits()
 	if l == (Limits{}) {
-		return DefaultLimits()
+		return d
 	}
-	l.Message = min(l.Message, 65535)
-	return l
+	return Limits{
+		Message: min(cmp.Or(l.Message, d.Message), 65535),
+		Headers: min(cmp.Or(l.Headers, d.Headers), 255), // Message.first counts in bytes
+		Header:  cmp.Or(l.Header, d.Header),
+		Body:    cmp.Or(l.Body, d.Body),
+	}
 }
 
 // ParseError says why a message was not accepted and what a server should answer.
@@ -205,18 +211,19 @@ func fieldEnd(b []byte, pos, limit int) (int, error) {
 }
 
 func (m *Message) parseField(b []byte, pos, end int) error {
-	i := pos
-	for i < end && tokenChar[b[i]] {
+	line := b[pos:end]
+	n := 0
+	for n < len(line) && tokenChar[line[n]] {
+		n++
+	}
+	i := n
+	for i < len(line) && isBlank(line[i]) {
 		i++
 	}
-	nameEnd := i
-	for i < end && isBlank(b[i]) {
-		i++
-	}
-	if nameEnd == pos || i == end || b[i] != ':' {
+	if n == 0 || i == len(line) || line[i] != ':' {
 		return bad(pos, "Bad Header Field Name")
 	}
-	start := i + 1
+	nameEnd, start := pos+n, pos+i+1
 	for start < end && isBlank(b[start]) {
 		start++
 	}
@@ -226,7 +233,7 @@ func (m *Message) parseField(b []byte, pos, end int) error {
 	if at := controlAt(b[start:end]); at >= 0 {
 		return bad(start+at, "Control Character In Header Field")
 	}
-	id := LookupHeader(b[pos:nameEnd])
+	id := LookupHeader(line[:n])
 	m.fields = append(m.fields, field{id: id, name: span{uint16(pos), uint16(nameEnd)}, value: span{uint16(start), uint16(end)}})
 	if m.first[id] == 0 {
 		m.first[id] = uint8(len(m.fields))
@@ -237,22 +244,30 @@ func (m *Message) parseField(b []byte, pos, end int) error {
 // controlAt returns the offset of the first control character in b that the grammar does not allow, or -1. Tabs are
 // white space; any other is only allowed in a quoted string, after a backslash (RFC 3261 section 25.1, quoted-pair).
 func controlAt(b []byte) int {
-	i := 0
-	for ; i+8 <= len(b); i += 8 {
-		const ones, high = 0x0101010101010101, 0x8080808080808080
-		x := binary.LittleEndian.Uint64(b[i:])
-		del := x ^ 0x7f*ones
-		// The high bit of a byte stays set if it was below 0x20, or is DEL. A borrow can only add false hits.
-		if ((x-0x20*ones)&^x|(del-ones)&^del)&high != 0 {
-			return slowControlAt(b)
+	if len(b) < 8 {
+		for _, c := range b {
+			if c < ' ' || c == 0x7f {
+				return slowControlAt(b)
+			}
 		}
+		return -1
 	}
-	for ; i < len(b); i++ {
-		if b[i] < ' ' || b[i] == 0x7f {
-			return slowControlAt(b)
-		}
+	var hits uint64
+	for rest := b; len(rest) > 8; rest = rest[8:] {
+		hits |= controlBits(binary.LittleEndian.Uint64(rest))
+	}
+	hits |= controlBits(binary.LittleEndian.Uint64(b[len(b)-8:]))
+	if hits != 0 {
+		return slowControlAt(b)
 	}
 	return -1
+}
+
+// controlBits is not 0 if one of the eight bytes of x is below 0x20 or is DEL. A borrow can only add hits to a hit.
+func controlBits(x uint64) uint64 {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	del := x ^ 0x7f*ones
+	return ((x-0x20*ones)&^x | (del-ones)&^del) & high
 }
 
 func slowControlAt(b []byte) int {

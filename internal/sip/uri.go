@@ -205,8 +205,12 @@ func (u *URI) Addr() (netip.Addr, bool) {
 	return a, err == nil
 }
 
-// Equal compares two URIs by RFC 3261 section 19.1.4.
+// Equal compares two URIs by RFC 3261 section 19.1.4. The same text is always equal, even with repeated parameters, which
+// the grammar does not allow and which otherwise make two URIs different.
 func (u *URI) Equal(o *URI) bool {
+	if bytes.Equal(u.raw, o.raw) {
+		return true
+	}
 	if !EqualFold(u.Scheme, o.Scheme) {
 		return false
 	}
@@ -217,7 +221,7 @@ func (u *URI) Equal(o *URI) bool {
 		!sameHost(u, o) || u.Port != o.Port {
 		return false
 	}
-	return sameParams(u.Params, o.Params) && sameParams(o.Params, u.Params) && sameHeaders(u.Headers, o.Headers)
+	return sameParams(u.Params, o.Params) && sameParams(o.Params, u.Params) && sameHeaders(u.Headers, o.Headers) && sameHeaders(o.Headers, u.Headers)
 }
 
 // sameHost compares names without case and addresses by value, so that two spellings of an IPv6 address are equal.
@@ -249,14 +253,14 @@ func sameParams(a, b Params) bool {
 	return true
 }
 
+// sameHeaders reports whether every header of a is also in b.
 func sameHeaders(a, b []byte) bool {
-	if len(a) != len(b) {
-		return false
+	if bytes.Equal(a, b) {
+		return true
 	}
-	parts := bytes.Split(b, []byte("&"))
-	for _, h := range bytes.Split(a, []byte("&")) {
+	for h := range bytes.SplitSeq(a, []byte("&")) {
 		found := false
-		for _, o := range parts {
+		for o := range bytes.SplitSeq(b, []byte("&")) {
 			if bytes.EqualFold(Unescape(h), Unescape(o)) {
 				found = true
 				break

@@ -74,10 +74,8 @@ func (m *Message) validateVias() error {
 			if err != nil {
 				return m.fieldError(HeaderVia, "Bad ")
 			}
-			if top {
-				if b, ok := via.Params.Get("branch"); ok && (!isToken(b) || string(b) == MagicCookie) {
-					return m.fieldError(HeaderVia, "Bad Branch In ")
-				}
+			if !validParams(via.Params) || top && !validBranch(&via) {
+				return m.fieldError(HeaderVia, "Bad Parameter In ")
 			}
 			top = false
 		}
@@ -88,10 +86,60 @@ func (m *Message) validateVias() error {
 	return nil
 }
 
+// validParams reports whether every parameter is a token with, perhaps, a value that is one word or one quoted string.
+// A stray quote, bracket or parenthesis could make two parsers find different tags in the same field.
+func validParams(p Params) bool {
+	for rest := []byte(p); len(rest) > 0; {
+		var item []byte
+		item, rest = cut(rest, ';')
+		if item = trim(item); len(item) == 0 {
+			continue
+		}
+		i := 0
+		for i < len(item) && tokenChar[item[i]] {
+			i++
+		}
+		value := trim(item[i:])
+		if i == 0 || len(value) > 0 && value[0] != '=' {
+			return false
+		}
+		if len(value) == 0 {
+			continue
+		}
+		value = trim(value[1:])
+		if len(value) > 0 && value[0] == '"' {
+			if closingQuote(value) != len(value)-1 {
+				return false
+			}
+			continue
+		}
+		for _, c := range value {
+			if c == '"' || c == '<' || c == '>' || c == '(' || c == ')' || c == '\\' || isBlank(c) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// validBranch: none (RFC 2543) or one, which is a token with something after the cookie.
+func validBranch(v *Via) bool {
+	seen := false
+	for name, value := range v.Params.All() {
+		if EqualFold(name, "branch") {
+			if seen || !isToken(value) || string(value) == MagicCookie {
+				return false
+			}
+			seen = true
+		}
+	}
+	return true
+}
+
 func (m *Message) validateDialogFields() error {
 	for _, id := range [...]HeaderID{HeaderFrom, HeaderTo} {
 		a, err := ParseNameAddr(m.Get(id))
-		if err != nil {
+		if err != nil || !validParams(a.Params) {
 			return m.fieldError(id, "Bad ")
 		}
 		tags := 0
@@ -158,7 +206,7 @@ func (m *Message) validateRequestURI() error {
 // validateAddresses reads the fields that hold addresses. Contact may be "*"; routes need brackets (section 20.34).
 func (m *Message) validateAddresses() error {
 	for _, id := range [...]HeaderID{HeaderContact, HeaderRoute, HeaderRecordRoute, HeaderPath, HeaderServiceRoute, HeaderReferTo,
-		HeaderReferredBy, HeaderPAssertedIdentity, HeaderPPreferredIdentity, HeaderDiversion, HeaderHistoryInfo} {
+		HeaderReferredBy, HeaderPAssertedIdentity, HeaderPPreferredIdentity} {
 		if !m.Has(id) {
 			continue
 		}
@@ -170,7 +218,8 @@ func (m *Message) validateAddresses() error {
 				continue
 			}
 			for v := range Values(line) {
-				if _, err := ParseNameAddr(v); err != nil || needsBrackets(id) && bytes.IndexByte(v, '<') < 0 {
+				a, err := ParseNameAddr(v)
+				if err != nil || !validParams(a.Params) || needsBrackets(id) && bytes.IndexByte(v, '<') < 0 {
 					return m.fieldError(id, "Bad ")
 				}
 			}

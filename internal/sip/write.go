@@ -13,11 +13,13 @@ func (w *Writer) Reset(buf []byte) { w.b = buf[:0] }
 // Bytes returns what was written.
 func (w *Writer) Bytes() []byte { return w.b }
 
-// RequestLine writes the start line of a request.
+// RequestLine writes the start line of a request. Line breaks in the URI become spaces.
 func (w *Writer) RequestLine(method Method, uri string) {
 	w.Raw(method.String())
 	w.b = append(w.b, ' ')
+	start := len(w.b)
 	w.Raw(uri)
+	w.clean(start)
 	w.Raw(" SIP/2.0\r\n")
 }
 
@@ -29,7 +31,9 @@ func (w *Writer) StatusLine(status int, phrase string) {
 	w.Raw("SIP/2.0 ")
 	w.b = strconv.AppendInt(w.b, int64(status), 10)
 	w.b = append(w.b, ' ')
+	start := len(w.b)
 	w.Raw(phrase)
+	w.clean(start)
 	w.Raw("\r\n")
 }
 
@@ -102,20 +106,35 @@ func (w *Writer) Body(contentType string, body []byte) {
 }
 
 // Response writes the status line and the fields every response copies from its request: Via, From, To with toTag added
-// if it has none, Call-ID and CSeq (RFC 3261 section 8.2.6.2). The caller adds more fields and ends with [Writer.Body].
+// if it has none, Call-ID and CSeq (RFC 3261 section 8.2.6.2); a field that the request lacks is left out. A 100 also
+// copies Timestamp (section 8.2.6.1). The caller adds more fields and ends with [Writer.Body].
 func (w *Writer) Response(req *Message, status int, phrase string, toTag string) {
 	w.StatusLine(status, phrase)
 	w.Copy(req, HeaderVia)
-	w.Value(HeaderFrom, req.Get(HeaderFrom))
-	w.Raw("To: ")
-	w.b = append(w.b, req.Get(HeaderTo)...)
-	if toTag != "" && len(req.ToTag()) == 0 {
-		w.Raw(";tag=")
-		w.Raw(toTag)
+	w.first(req, HeaderFrom)
+	if to := req.Get(HeaderTo); to != nil {
+		w.Raw("To: ")
+		start := len(w.b)
+		w.b = append(w.b, to...)
+		if toTag != "" && len(req.ToTag()) == 0 {
+			w.Raw(";tag=")
+			w.Raw(toTag)
+		}
+		w.clean(start)
+		w.Raw("\r\n")
 	}
-	w.Raw("\r\n")
-	w.Value(HeaderCallID, req.Get(HeaderCallID))
-	w.Value(HeaderCSeq, req.Get(HeaderCSeq))
+	w.first(req, HeaderCallID)
+	w.first(req, HeaderCSeq)
+	if status == 100 {
+		w.first(req, HeaderTimestamp)
+	}
+}
+
+// first writes the first field of m with this id, if there is one.
+func (w *Writer) first(m *Message, id HeaderID) {
+	if v := m.Get(id); v != nil {
+		w.Value(id, v)
+	}
 }
 
 // Phrase returns the usual reason phrase of a status code (RFC 3261 section 21 and extensions).

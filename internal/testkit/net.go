@@ -105,7 +105,7 @@ func (n *Net) hole(a, b netip.Addr, on bool) {
 	}
 }
 
-// Streams returns how many streams are open.
+// Streams returns how many streams are open at one end or both.
 func (n *Net) Streams() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -194,7 +194,7 @@ func (h *host) Dial(ctx context.Context, _ string, to netip.AddrPort) (net.Conn,
 	n.streams[near] = struct{}{}
 	n.mu.Unlock()
 	if !l.offer(far) {
-		_ = near.Close()
+		near.reset()
 		return fail(syscall.ECONNREFUSED)
 	}
 	return near, nil

@@ -15,7 +15,9 @@ type stream struct {
 	net           *Net
 	local, remote netip.AddrPort
 	in, out       *half
-	dialler       *stream // the end that Net.streams lists
+	dialler       *stream // the end that Net.streams lists, until both are closed
+	closed        bool    // under Net.mu
+	peer          *stream
 }
 
 func newStreams(n *Net, from, to netip.AddrPort, shape Shape) (near, far *stream) {
@@ -24,7 +26,7 @@ func newStreams(n *Net, from, to netip.AddrPort, shape Shape) (near, far *stream
 	a.hole, b.hole = hole, hole
 	near = &stream{net: n, local: from, remote: to, in: a, out: b}
 	far = &stream{net: n, local: to, remote: from, in: b, out: a, dialler: near}
-	near.dialler = near
+	near.dialler, near.peer, far.peer = near, far, near
 	return near, far
 }
 
@@ -46,11 +48,15 @@ func (s *stream) reset() {
 	s.in.kill(syscall.ECONNRESET)
 	s.out.kill(syscall.ECONNRESET)
 	s.forget()
+	s.peer.forget()
 }
 
 func (s *stream) forget() {
 	s.net.mu.Lock()
-	delete(s.net.streams, s.dialler)
+	s.closed = true
+	if s.peer.closed {
+		delete(s.net.streams, s.dialler)
+	}
 	s.net.mu.Unlock()
 }
 

@@ -96,7 +96,7 @@ func (call *Call) peer(l *Leg) *Leg {
 
 // holdChanged is told after a leg's direction changed: who is put on hold hears music instead of silence.
 func (call *Call) holdChanged(l *Leg) {
-	held := !l.choice.Direction.Receives() // the peer does not send to us
+	held := !l.choice.Direction.Sends() // the peer does not want to hear us
 	if held == l.holding {
 		return
 	}
@@ -114,14 +114,8 @@ func (call *Call) holdChanged(l *Leg) {
 
 // answer is called when a ringing leg was answered: the others stop ringing and the two sides are joined.
 func (call *Call) answer(l *Leg) {
-	call.ringer.Stop()
 	call.callee = l
-	for _, other := range append([]*Leg(nil), call.ringing...) {
-		if other != l {
-			other.session.Cancel(`SIP;cause=200;text="Call completed elsewhere"`)
-		}
-	}
-	call.drop(l)
+	call.hush(l)
 	if call.caller.session.State() == dialog.Confirmed { // transferred, or parked and ringing back
 		if err := call.connect(call.caller, l); err != nil {
 			call.callee = nil
@@ -133,6 +127,7 @@ func (call *Call) answer(l *Leg) {
 			call.Answered = time.Now()
 		}
 		call.transferred(nil)
+		call.ctl.changed(call)
 		return
 	}
 	sdp, err := call.caller.answerFor(l)
@@ -147,16 +142,30 @@ func (call *Call) answer(l *Leg) {
 	}
 	call.Answered = time.Now()
 	call.caller.session.Answer(sdp, nil)
+	call.ctl.changed(call)
 }
 
 func (call *Call) join(a, b *Leg) error { return call.ctl.cfg.Media.Join(a.media, b.media) }
 
-// drop takes a leg off the list of ringing ones.
-func (call *Call) drop(l *Leg) {
+// drop takes a leg off the list of ringing ones and reports whether it was there.
+func (call *Call) drop(l *Leg) bool {
 	for i, r := range call.ringing {
 		if r == l {
 			call.ringing = append(call.ringing[:i:i], call.ringing[i+1:]...)
-			return
+			return true
+		}
+	}
+	return false
+}
+
+// hush stops every ringing leg but one, because the call was answered there.
+func (call *Call) hush(answered *Leg) {
+	call.ringer.Stop()
+	ringing := call.ringing
+	call.ringing, call.next = nil, nil
+	for _, l := range ringing {
+		if l != answered {
+			l.session.Cancel(`SIP;cause=200;text="Call completed elsewhere"`)
 		}
 	}
 }
@@ -203,6 +212,7 @@ func better(a, b dialog.End) dialog.End {
 // legEnded is told by each leg once its dialog is over.
 func (call *Call) legEnded(l *Leg, e dialog.End) {
 	l.close()
+	call.ctl.changed(call)
 	switch {
 	case call.over:
 	case call.transfer != nil && l == call.transfer.by: // gone before the outcome; the transfer goes on
@@ -219,11 +229,11 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 		call.end(l, e.Reason, cause)
 		return
 	default:
-		call.drop(l)
-		if !call.hushed {
+		rang := call.drop(l)
+		if rang && !call.hushed {
 			call.worst = better(call.worst, e)
 		}
-		if len(call.ringing) == 0 && call.callee == nil && call.next != nil {
+		if rang && len(call.ringing) == 0 {
 			call.allFailed()
 		}
 	}

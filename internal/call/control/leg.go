@@ -107,6 +107,7 @@ func (call *Call) ring(contact *contact) {
 		},
 	}, l)
 	call.ringing = append(call.ringing, l)
+	c.changed(call)
 }
 
 func quote(s string) string {
@@ -180,11 +181,13 @@ func (l *Leg) Ended(s *dialog.Session, e dialog.End) { l.call.legEnded(l, e) }
 // Requested implements dialog.User.
 func (l *Leg) Requested(s *dialog.Session, tx *transaction.Server) {
 	switch tx.Method {
-	case sip.OPTIONS, sip.INFO:
+	case sip.REFER:
+		l.refer(tx)
+	case sip.OPTIONS, sip.INFO, sip.NOTIFY:
 		tx.Reply(200, "", nil)
 	default:
 		tx.Reply(405, "", func(w *sip.Writer) {
-			w.Header(sip.HeaderAllow, "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO")
+			w.Header(sip.HeaderAllow, "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, REFER, NOTIFY")
 		})
 	}
 }

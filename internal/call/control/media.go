@@ -143,7 +143,9 @@ func (l *Leg) agree(choice sdp.Choice) error {
 	return nil
 }
 
-func keys(c sdp.Crypto) (rtp.Keys, error) { return rtp.ParseInline(rtp.Suite(c.Suite), "inline:"+c.Inline) }
+func keys(c sdp.Crypto) (rtp.Keys, error) {
+	return rtp.ParseInline(rtp.Suite(c.Suite), "inline:"+c.Inline)
+}
 
 func direction(d sdp.Direction) relay.Direction {
 	switch {

@@ -205,7 +205,7 @@ func (call *Call) pickUp(number ringfence.Number) error {
 	c := call.ctl
 	var user ringfence.UserID
 	if number != "" {
-		id, ok := c.owner(number)
+		id, ok := c.Owner(number)
 		if !ok {
 			return &ringfence.Fault{Op: "call.pickup", Kind: ringfence.KindNotFound, Text: string(number) + " is nobody's number here"}
 		}
@@ -232,11 +232,8 @@ func (call *Call) pickUp(number ringfence.Number) error {
 	call.give(me, best)
 	me.Side = "callee"
 	best.because("%s picked the call up", me.User)
-	best.ringer.Stop()
 	best.callee, best.Answered = me, time.Now()
-	for _, l := range append([]*Leg(nil), best.ringing...) {
-		l.session.Cancel(`SIP;cause=200;text="Call completed elsewhere"`)
-	}
+	best.hush(me)
 	delete(c.calls, call.ID) // it never was a call of its own
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/call/watch"
 	"ringfence/internal/sip/dialog"
 )
 
@@ -81,4 +82,52 @@ func (call *Call) view() View {
 		v.Legs = append(v.Legs, lv)
 	}
 	return v
+}
+
+// EndDevice ends every call that a device takes part in, from anywhere.
+func (c *Control) EndDevice(id ringfence.DeviceID, why string) {
+	c.cfg.Shard.Do(func() {
+		for _, call := range c.calls {
+			for _, l := range call.legs {
+				if l.Device == id && l.live() {
+					call.end(nil, dialog.Reason(21, why), why)
+					break
+				}
+			}
+		}
+	})
+}
+
+// Lines implements watch.Lines. It is called on the shard.
+func (c *Control) Lines(user ringfence.UserID) (out []watch.Line) {
+	for _, call := range c.calls {
+		for _, l := range call.legs {
+			if l.User != user || !l.live() || l.session == nil {
+				continue
+			}
+			line := watch.Line{ID: string(l.ID), State: "early", Receives: l.Side == "callee", Remote: call.From}
+			if l.session.State() == dialog.Confirmed {
+				line.State = "confirmed"
+			}
+			if l.Side == "caller" {
+				line.Remote = call.To
+			}
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// changed tells who watches the users of a call's legs, once the present work is done.
+func (c *Control) changed(call *Call) {
+	if c.cfg.Changed == nil {
+		return
+	}
+	users := map[ringfence.UserID]bool{}
+	for _, l := range call.legs {
+		users[l.User] = true
+	}
+	for u := range users {
+		c.cfg.Shard.Post(func() { c.cfg.Changed(u) })
+	}
 }

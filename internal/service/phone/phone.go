@@ -76,7 +76,6 @@ type Phone struct {
 	contact string
 	routes  []string // Service-Route (RFC 3608)
 	proof   *ringfence.TLSProof
-	auth    ringfence.Auth
 	changed chan struct{} // closed and replaced when reg changes
 	chal    challenge
 	calls   map[*Call]struct{}
@@ -117,7 +116,7 @@ func (s *Stack) Start(cfg Config) (*Phone, error) {
 	}
 	cfg.defaults()
 	p := &Phone{cfg: cfg, stack: s, log: cfg.Log, events: make(chan Event, 64), incoming: make(chan *Call, cfg.MaxCalls),
-		changed: make(chan struct{}), calls: map[*Call]struct{}{}, outSubs: map[string]*Subscription{}, dnd: cfg.DoNotDisturb, regTag: newTag(), auth: ringfence.AuthNone}
+		changed: make(chan struct{}), calls: map[*Call]struct{}{}, outSubs: map[string]*Subscription{}, dnd: cfg.DoNotDisturb, regTag: newTag()}
 	if p.log == nil {
 		p.log = s.cfg.Log
 	}

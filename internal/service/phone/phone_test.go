@@ -1,19 +1,20 @@
 package phone
 
 import (
-	"context"
 	"errors"
 	"math"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ringfence"
+	"ringfence/internal/testkit"
 )
 
-func (s *testSwitch) config(t *testing.T, ca *authority, user string) Config {
-	return Config{Opener: loopback{}, Server: s.addr, ServerName: "sip.example.test", TLS: ca.phoneTLS(t, user+"-desk"), User: user, Domain: "example.test",
-		MediaAddr: netip.MustParseAddr("127.0.0.1")}
+func (s *testSwitch) config(user string) Config {
+	return Config{Opener: s.opener, Server: s.addr, ServerName: "sip.example.test", TLS: s.ca.Client(user+"-desk", "sip.example.test"), User: user, Domain: "example.test",
+		MediaAddr: s.addr.Addr()}
 }
 
 func openPhone(t *testing.T, cfg Config) *Phone {
@@ -26,13 +27,46 @@ func openPhone(t *testing.T, cfg Config) *Phone {
 	return p
 }
 
-// pair returns a switch and two phones on it.
+// pair returns a switch on the loopback interface and two phones on it.
 func pair(t *testing.T) (*testSwitch, *Phone, *Phone) {
 	t.Helper()
 	noLeaks(t)
-	ca := newAuthority(t)
-	sw := newSwitch(t, ca, loopback{}, true)
-	return sw, openPhone(t, sw.config(t, ca, "alice")), openPhone(t, sw.config(t, ca, "bob"))
+	sw := newSwitch(t, testkit.NewAuthority("Test Anchor"), loopback{}, "127.0.0.1:0")
+	return sw, openPhone(t, sw.config("alice")), openPhone(t, sw.config("bob"))
+}
+
+// world is a switch and phones on a network in memory, whose time is virtual.
+type world struct {
+	*testSwitch
+	net *testkit.Net
+}
+
+const switchAddr = "192.0.2.1"
+
+func inBubble(t *testing.T, f func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		n := testkit.New(1)
+		n.SetShape(testkit.Shape{Latency: 5 * time.Millisecond})
+		sw := newSwitch(t, testkit.NewAuthority("Test Anchor"), n.Host(netip.MustParseAddr(switchAddr)), switchAddr+":5061")
+		f(t, &world{testSwitch: sw, net: n})
+	})
+}
+
+// phone opens the phone of user at 192.0.2.host.
+func (w *world) phone(t *testing.T, user string, host byte, change ...func(*Config)) *Phone {
+	t.Helper()
+	return openPhone(t, w.cfg(user, host, change...))
+}
+
+func (w *world) cfg(user string, host byte, change ...func(*Config)) Config {
+	cfg := w.config(user)
+	cfg.MediaAddr = netip.AddrFrom4([4]byte{192, 0, 2, host})
+	cfg.Opener = w.net.Host(cfg.MediaAddr)
+	for _, f := range change {
+		f(&cfg)
+	}
+	return cfg
 }
 
 // join calls from a to b, which answers.
@@ -148,6 +182,3 @@ func TestRejectAndCancel(t *testing.T) {
 		t.Errorf("unknown number: %v", err)
 	}
 }
-
-var _ = context.Background
-var _ = time.Second

@@ -2,14 +2,9 @@ package phone
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/netip"
 	"runtime"
@@ -20,10 +15,12 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/media/rtp"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
+	"ringfence/internal/testkit"
 )
 
 // loopback opens real sockets on the loopback interface.
@@ -41,52 +38,6 @@ func (loopback) Dial(ctx context.Context, _ string, a netip.AddrPort) (net.Conn,
 	return (&net.Dialer{}).DialContext(ctx, "tcp", a.String())
 }
 
-// authority issues test certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
-	next int64
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test Anchor"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, _ := x509.ParseCertificate(der)
-	a := &authority{cert: cert, key: key, pool: x509.NewCertPool(), next: 2}
-	a.pool.AddCert(cert)
-	return a
-}
-
-func (a *authority) issue(t *testing.T, name string, use x509.ExtKeyUsage) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.next++
-	template := &x509.Certificate{SerialNumber: big.NewInt(a.next), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{use}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-func (a *authority) phoneTLS(t *testing.T, name string) *tls.Config {
-	return &tls.Config{RootCAs: a.pool, Certificates: []tls.Certificate{a.issue(t, name, x509.ExtKeyUsageClientAuth)}}
-}
-
 // testSwitch is a registrar that joins two legs of a call with the dialog layer and passes descriptions through unchanged.
 type testSwitch struct {
 	t        *testing.T
@@ -97,10 +48,14 @@ type testSwitch struct {
 	password string // if set, REGISTER and INVITE need digest
 	nonces   *sip.Nonces
 	alg      sip.DigestAlgorithm
+	opener   ringfence.Opener // of the phones, unless a test has others
+	ca       *testkit.Authority
 	invites  atomic.Int32
 	expires  uint64
 	redirect map[string]string
 	changeIn func(user string, body []byte) []byte // tampers with what a callee gets
+
+	answerIn func(body []byte) []byte // tampers with what a caller gets
 
 	mu       sync.Mutex
 	bindings map[string]*binding
@@ -122,9 +77,9 @@ func (switchVerifier) Verify(cs tls.ConnectionState) (transport.Peer, *ringfence
 	return p, &ringfence.TLSProof{Version: tls.VersionName(cs.Version)}, nil
 }
 
-func newSwitch(t *testing.T, ca *authority, opener ringfence.Opener, mutual bool) *testSwitch {
+func newSwitch(t *testing.T, ca *testkit.Authority, opener ringfence.Opener, addr string) *testSwitch {
 	t.Helper()
-	s := &testSwitch{t: t, bindings: map[string]*binding{}, redirect: map[string]string{}, seen: make(chan string, 256), expires: 3600, alg: sip.DigestSHA256}
+	s := &testSwitch{t: t, opener: opener, ca: ca, bindings: map[string]*binding{}, redirect: map[string]string{}, seen: make(chan string, 256), expires: 3600, alg: sip.DigestSHA256}
 	log := slog.New(slog.DiscardHandler)
 	s.txs = transaction.New(transaction.Config{User: s, Log: log})
 	s.dialogs = dialog.New(dialog.Config{Log: log, Flow: func(d *dialog.Session) *transport.Conn {
@@ -134,15 +89,11 @@ func newSwitch(t *testing.T, ca *authority, opener ringfence.Opener, mutual bool
 		return nil
 	}}, s.txs)
 	s.conns = transport.New(transport.Config{Opener: opener, Receiver: s.txs, Verifier: switchVerifier{}, Log: log})
-	conf := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "sip.example.test", x509.ExtKeyUsageServerAuth)}, ClientCAs: ca.pool}
-	if mutual {
-		conf.ClientAuth = tls.RequireAndVerifyClientCert
-	}
 	var err error
 	if s.nonces, err = sip.NewNonces(time.Now, rand.Reader, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if s.addr, err = s.conns.Listen(context.Background(), "test", netip.MustParseAddrPort("127.0.0.1:0"), conf); err != nil {
+	if s.addr, err = s.conns.Listen(context.Background(), "test", netip.MustParseAddrPort(addr), ca.Server("sip.example.test")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.close)
@@ -333,8 +284,15 @@ func (s *testSwitch) invite(tx *transaction.Server) {
 func (l *switchLeg) Progress(_ *dialog.Session, m *sip.Message) {
 	l.other.Progress(m.Status(), m.Body())
 }
-func (l *switchLeg) Answered(_ *dialog.Session, m *sip.Message) { l.other.Answer(m.Body(), nil) }
-func (l *switchLeg) Confirmed(*dialog.Session, *sip.Message)    {}
+func (l *switchLeg) Answered(_ *dialog.Session, m *sip.Message) {
+	body := m.Body()
+	if l.sw.answerIn != nil {
+		body = l.sw.answerIn(body)
+	}
+	l.other.Answer(body, nil)
+}
+
+func (l *switchLeg) Confirmed(*dialog.Session, *sip.Message) {}
 func (l *switchLeg) Offered(_ *dialog.Session, o *dialog.Offer) {
 	l.other.Modify(o.SDP, func(answer []byte, err error) {
 		if err != nil {
@@ -404,6 +362,14 @@ func waitFor(t *testing.T, what string, f func() bool) {
 	}
 }
 
+// shaped is the usual network with a share of datagrams lost.
+func shaped(loss float64) testkit.Shape {
+	return testkit.Shape{Latency: 5 * time.Millisecond, Loss: loss}
+}
+
+// pass lets time pass: virtual time, as it is used in a bubble only.
+func pass(d time.Duration) { <-time.After(d) }
+
 func ctxFor(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
@@ -419,4 +385,20 @@ func noLeaks(t *testing.T) {
 			return !strings.Contains(string(buf), "ringfence/internal/sip") && !strings.Contains(string(buf), "phone.(*")
 		})
 	})
+}
+
+type rtcpControl = rtp.Control
+
+// fuzzMedia is a session with keys and without a socket.
+func fuzzMedia(t *testing.T) *media {
+	t.Helper()
+	keys, err := rtp.NewKeys(rtp.AEAD_AES_256_GCM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := rtp.NewOpener(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &media{opener: o, jitter: rtp.NewJitterBuffer(), receiver: rtp.NewReceiver(rtpClock), begin: time.Now()}
 }

@@ -179,3 +179,7 @@ func dialTLS(t *testing.T, n *testkit.Net) *tls.Conn {
 	}
 	return c
 }
+
+func tlsClient(c net.Conn) *tls.Conn {
+	return tls.Client(c, authority().Client("", "sip.example.com"))
+}
