@@ -106,7 +106,7 @@ func TestBaresipWithCertificate(t *testing.T) {
 	// Hold: the far end hears music instead of the tone, and the tone again afterwards.
 	b.say("x")
 	b.wait(s.ctx, `a=sendonly`)
-	s.until("music on hold", func() bool { a := in.Audio(); t.Logf("%+v", a); return a.HeardHz > 0 && !near(a.HeardHz, 600) })
+	s.until("music on hold", func() bool { a := in.Audio(); return a.HeardHz > 0 && !near(a.HeardHz, 600) })
 	b.say("X")
 	b.wait(s.ctx, `a=sendrecv`)
 	s.hears(in, 600)
@@ -129,8 +129,86 @@ func TestBaresipWithCertificate(t *testing.T) {
 	s.ok(out.WaitAnswered(s.ctx))
 	s.hears(out, 600)
 	b.hears(800)
-	s.sealed("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_80")
+	s.sealed("AEAD_AES_256_GCM", "AEAD_AES_256_GCM") // what we offer, it takes; what it offers is weaker
 	out.Hangup()
 	b.wait(s.ctx, `session closed`)
+	s.over()
+}
+
+func TestBaresipWithDigest(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	s.user("alice", "101")
+	s.user("bob", "102")
+	s.password("alice", "alice-desk", "SECRET", ringfence.AuthDigestMD5)
+	b := s.baresip("alice-desk", "alice", "account-digest", "600")
+	bob := s.phone("bob")
+	if reg := s.registered("alice-desk"); reg.Proof.Auth != ringfence.AuthDigestMD5 {
+		t.Errorf("registered with %+v", reg.Proof)
+	}
+	in := b.talk(bob, "102", 600, 1000)
+	view := s.sealed("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM")
+	if view.Legs[0].Auth != ringfence.AuthDigestMD5 || view.Legs[1].Auth != ringfence.AuthCertificate {
+		t.Errorf("proof %s and %s", view.Legs[0].Auth, view.Legs[1].Auth)
+	}
+	in.Hangup()
+	b.wait(s.ctx, `session closed`)
+	s.over()
+}
+
+// A profile without MD5 keeps a phone out that knows nothing better: this baresip does not know SHA-256.
+func TestBaresipNeedsMD5InItsProfile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	s.user("alice", "101")
+	s.password("alice", "alice-desk", "SECRET", ringfence.AuthDigestSHA256)
+	b := s.baresip("alice-desk", "alice", "account-digest", "600")
+	b.wait(s.ctx, `401 Unauthorized`)
+	s.until("it is counted", func() bool { return s.node.Registrar.Stats().Challenged > 0 })
+	if all := s.node.Registrar.All(); len(all) != 0 {
+		t.Errorf("registered: %+v", all)
+	}
+}
+
+func TestBaresipTransfers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	s.user("alice", "101")
+	s.user("bob", "102")
+	s.user("carol", "103")
+	s.certificate("alice", "alice-desk")
+	b := s.baresip("alice-desk", "alice", "account-certificate", "600")
+	bob, carol := s.phone("bob"), s.phone("carol")
+	s.registered("alice-desk")
+
+	// Blind: alice, who called bob, sends him to carol.
+	in := b.talk(bob, "102", 600, 1000)
+	b.say("/transfer 103\n")
+	third := s.incoming(carol)
+	s.ok(third.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1400)}))
+	s.hears(in, 1400)
+	s.hears(third, 1000)
+	b.wait(s.ctx, `(?m)^BYE sip:`)
+	in.Hangup()
+	s.ok(third.WaitEnded(s.ctx))
+	s.over()
+
+	// Attended: she calls carol while bob is on hold, then connects them. This baresip has no command for it, but sends what it
+	// is told to: the dialog that is to be replaced is read from its own trace.
+	in = b.talk(bob, "102", 600, 1000)
+	b.say("x")
+	b.wait(s.ctx, `a=sendonly`)
+	b.say("/dial 103\n")
+	m := b.wait(s.ctx, `(?s)INVITE sip:103@.*?From: <[^>]*>;tag=(\S+).*?Call-ID: (\S+)`)
+	third = s.incoming(carol)
+	s.ok(third.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1400)}))
+	ours := b.wait(s.ctx, `(?s)SIP/2\.0 200 OK.*?To: <sip:103[^>]*>;tag=(\S+)`)
+	s.hears(third, 600)
+	b.say(fmt.Sprintf("/line 1\n/transfer <sip:103@ringfence.internal?Replaces=%s%%3Bto-tag%%3D%s%%3Bfrom-tag%%3D%s>\n", m[2], ours[1], m[1]))
+	s.hears(in, 1400)
+	s.hears(third, 1000)
+	s.until("one call is left", func() bool { return s.node.Calls.Count() == 1 })
+	third.Hangup()
+	s.ok(in.WaitEnded(s.ctx))
 	s.over()
 }

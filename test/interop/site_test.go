@@ -264,6 +264,10 @@ func ending(b []byte) float64 {
 // whole repairs the lengths in the header of a WAV file that is still being written.
 func whole(b []byte) []byte {
 	b = append([]byte(nil), b...)
+	if b[0] == 0 { // linphone writes the header last; until then it is empty
+		empty, _ := codec.Sound{Rate: 8000}.WAV()
+		copy(b, empty[:44])
+	}
 	put := func(at int, n int) {
 		for i := range 4 {
 			b[at+i] = byte(n >> (8 * i))
