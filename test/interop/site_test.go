@@ -144,12 +144,19 @@ func (s *site) password(user ringfence.UserID, device ringfence.DeviceID, secret
 // phone opens a headless phone of a new device of the user.
 func (s *site) phone(user ringfence.UserID) *phone.Phone {
 	s.Helper()
+	return s.phoneWith(user, func(*phone.Config) {})
+}
+
+func (s *site) phoneWith(user ringfence.UserID, change func(*phone.Config)) *phone.Phone {
+	s.Helper()
 	id := s.identity(user, ringfence.DeviceID(string(user)+"-headless"))
 	sockets, err := node.NewSockets(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}))
 	s.ok(err)
-	p, err := phone.Open(s.ctx, phone.Config{Opener: sockets, Server: s.node.SIPAddr(), ServerName: id.Bootstrap.Domain,
+	cfg := phone.Config{Opener: sockets, Server: s.node.SIPAddr(), ServerName: id.Bootstrap.Domain,
 		TLS:  &tls.Config{RootCAs: id.Pool(), Certificates: []tls.Certificate{id.Certificate()}, MinVersion: tls.VersionTLS13},
-		User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, MediaAddr: netip.MustParseAddr("127.0.0.1"), Log: node.Discard()})
+		User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, MediaAddr: netip.MustParseAddr("127.0.0.1"), Log: node.Discard()}
+	change(&cfg)
+	p, err := phone.Open(s.ctx, cfg)
 	s.ok(err)
 	s.Cleanup(func() { _ = p.Close() })
 	return p
