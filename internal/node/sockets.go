@@ -98,6 +98,16 @@ func (s *Sockets) Dial(ctx context.Context, flow string, addr netip.AddrPort) (n
 	return d.DialContext(ctx, "tcp", addr.String())
 }
 
+// SourceFor returns the address of this host that packets to addr leave from. Nothing is sent.
+func (s *Sockets) SourceFor(addr netip.AddrPort) (netip.Addr, error) {
+	c, err := net.Dial("udp", addr.String())
+	if err != nil {
+		return netip.Addr{}, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "there is no route to " + addr.String(), Err: err}
+	}
+	defer func() { _ = c.Close() }()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+}
+
 // ListenUnix opens a socket file that only its owner may use.
 func (s *Sockets) ListenUnix(ctx context.Context, flow, path string) (net.Listener, error) {
 	if _, err := s.flow(flow, ringfence.Listens, "unix", netip.AddrPort{}); err != nil {
