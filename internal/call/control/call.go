@@ -57,8 +57,7 @@ func (call *Call) refuse(err error) {
 	text := text(err)
 	c := call.ctl
 	if kind == ringfence.KindInsecure {
-		c.refused.Add(1)
-		call.caller.refusal = text
+		call.caller.refused(text)
 		c.cfg.Log.Warn("call refused: it could not be sealed", "call", call.ID, "device", call.caller.Device, "cause", text, "hint", ringfence.HintOf(err))
 	}
 	if call.transfer != nil {
@@ -124,9 +123,7 @@ func (call *Call) answer(l *Leg) {
 			l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 			return
 		}
-		if call.Answered.IsZero() {
-			call.Answered = time.Now()
-		}
+		call.answered()
 		call.transferred(nil)
 		call.ctl.changed(call)
 		return
@@ -144,7 +141,7 @@ func (call *Call) answer(l *Leg) {
 		l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 		return
 	}
-	call.Answered = time.Now()
+	call.answered()
 	call.caller.session.Answer(sdp, nil)
 	call.ctl.changed(call)
 }
@@ -292,4 +289,5 @@ func (call *Call) finish() {
 	if c.cfg.Record != nil {
 		c.cfg.Record(cdr)
 	}
+	c.cfg.Events.CallEnded(Ended{CDR: cdr, Legs: call.spans()})
 }

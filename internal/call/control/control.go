@@ -32,6 +32,7 @@ type Config struct {
 	Log       *slog.Logger
 	// Record hears the record of each finished call, on the shard; it must not block.
 	Record func(store.CDR)
+	Events Events // nil: nobody hears
 	// Changed, if set, hears that the lines of a user changed, on the shard.
 	Changed func(ringfence.UserID)
 	// MediaAddr says which address a peer on this connection reaches our media at; nil: the connection's own.
@@ -60,6 +61,9 @@ func New(cfg Config) *Control {
 	}
 	if cfg.RingTime == 0 {
 		cfg.RingTime = 2 * time.Minute
+	}
+	if cfg.Events == nil {
+		cfg.Events = deaf{}
 	}
 	return &Control{cfg: cfg, calls: map[ringfence.CallID]*Call{}, epoch: rand.Uint32(), idle: map[ringfence.UserID]time.Time{}, robin: map[ringfence.Number]int{}, parked: map[int]*Call{}}
 }
@@ -116,6 +120,7 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 			call.From = string(user.Numbers[0])
 		}
 	}
+	leg.opened()
 	if err := leg.hear(tx.Request.Body()); err != nil {
 		call.refuse(err)
 		return

@@ -26,6 +26,7 @@ type Leg struct {
 	auth    ringfence.Auth
 	refusal string // why it was refused, if it was
 	ended   bool
+	until   time.Time             // when it ended
 	final   *ringfence.MediaProof // numbers of the media once it is closed
 
 	ours    []sdp.Crypto // our keys for this leg
@@ -69,7 +70,7 @@ func (l *Leg) close() {
 	if l.ended {
 		return
 	}
-	l.ended = true
+	l.ended, l.until = true, time.Now()
 	if l.media != nil {
 		final := l.media.Close()
 		l.final = &final
@@ -107,6 +108,7 @@ func (call *Call) ring(contact *contact) {
 			call.diverted(w)
 		},
 	}, l)
+	l.opened()
 	call.ringing = append(call.ringing, l)
 	c.changed(call)
 }
@@ -155,8 +157,7 @@ func (l *Leg) Answered(s *dialog.Session, m *sip.Message) {
 	}
 	if len(m.Body()) > 0 || !l.agreed {
 		if err := l.accept(m.Body()); err != nil {
-			l.refusal = text(err)
-			call.ctl.refused.Add(1)
+			l.refused(text(err))
 			call.ctl.cfg.Log.Warn("an answer was refused", "leg", l.ID, "device", l.Device, "cause", text(err), "hint", ringfence.HintOf(err))
 			call.worst = dialog.End{Status: 488, Reason: dialog.Reason(58, text(err))}
 			s.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
@@ -184,8 +185,7 @@ func (l *Leg) Confirmed(s *dialog.Session, m *sip.Message) {
 		err = call.connect(l, call.callee)
 	}
 	if err != nil {
-		l.refusal = text(err)
-		call.ctl.refused.Add(1)
+		l.refused(text(err))
 		call.end(nil, dialog.Reason(ringfence.KindOf(err).Q850(), text(err)), text(err))
 	}
 }

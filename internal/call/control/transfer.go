@@ -154,6 +154,7 @@ func (call *Call) give(l *Leg, to *Call) {
 	}
 	l.call = to
 	to.legs = append(to.legs, l)
+	call.ctl.cfg.Events.LegMoved(l.info(), call.ID)
 }
 
 // replaced finds the leg that a Replaces value names: "call-id;to-tag=ours;from-tag=theirs" (RFC 3891).
@@ -232,8 +233,10 @@ func (call *Call) pickUp(number ringfence.Number) error {
 	call.give(me, best)
 	me.Side = "callee"
 	best.because("%s picked the call up", me.User)
-	best.callee, best.Answered = me, time.Now()
+	best.callee = me
+	best.answered()
 	best.hush(me)
 	delete(c.calls, call.ID) // it never was a call of its own
+	c.cfg.Events.CallMerged(call.ID, best.ID)
 	return nil
 }
