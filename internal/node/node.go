@@ -74,12 +74,14 @@ type Node struct {
 	https    *http.Server
 	sipAddr  netip.AddrPort
 	webAddr  netip.AddrPort
+	bound    map[string]netip.AddrPort // where the SIP flows that are off by default listen
 	cdrs     chan store.CDR
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 	closers  []func()
 	chain    chain
 	current  atomic.Pointer[config.Config]
+	ended    atomic.Uint64 // what endExceptions ended
 }
 
 // Open builds the rooms from the bottom up and starts listening. On error, what was started is stopped again.
@@ -87,7 +89,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
-	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, cdrs: make(chan store.CDR, 4096)}
+	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, cdrs: make(chan store.CDR, 4096), bound: map[string]netip.AddrPort{}}
 	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
@@ -238,6 +240,9 @@ func (n *Node) listen(ctx context.Context) error {
 	if n.sipAddr, err = n.Transport.Listen(ctx, "sip-tls", n.Config.SIP.TLS, conf); err != nil {
 		return err
 	}
+	if err := n.listenMore(ctx); err != nil {
+		return err
+	}
 	ln, err := n.opener.Listen(ctx, "https", n.Config.API.HTTPS)
 	if err != nil {
 		return err
@@ -283,6 +288,8 @@ func (n *Node) Flows() []ringfence.Flow {
 			flows[i].Ports = ringfence.PortRange{First: n.webAddr.Port(), Last: n.webAddr.Port()}
 		case "admin-socket":
 			flows[i].Path = n.SocketPath()
+		default:
+			n.asBound(&flows[i])
 		}
 	}
 	return flows
@@ -322,12 +329,16 @@ func (n *Node) keepRecords(ctx context.Context) {
 
 // maintain does what is due now and then: expiries, and the node's own certificate at two thirds of its life.
 func (n *Node) maintain(ctx context.Context) {
-	tick := time.NewTicker(time.Minute)
+	tick, often := time.NewTicker(time.Minute), time.NewTicker(exceptionsEvery)
 	defer tick.Stop()
+	defer often.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-often.C:
+			n.endExceptions(ctx)
+			continue
 		case <-tick.C:
 		}
 		if err := n.Registrar.Expire(ctx); err != nil {

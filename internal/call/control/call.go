@@ -231,7 +231,10 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 		return
 	default:
 		rang := call.drop(l)
-		if rang && !call.hushed {
+		if rang && !call.hushed && l.wantsPlain(e) {
+			call.because("device %s refused a sealed offer; its exception lets it have a plain one", l.Device)
+			call.ringWith(l.at, true)
+		} else if rang && !call.hushed {
 			call.worst = better(call.worst, e)
 		}
 		if rang && len(call.ringing) == 0 {

@@ -110,6 +110,7 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 	call := c.newCall()
 	leg := call.newLeg("caller")
 	leg.Device, leg.User, leg.auth = id.Device, id.User, id.Auth
+	leg.except()
 	call.Dialled = dialled
 	tx.Reply(100, "", nil)
 	leg.session = c.cfg.Dialogs.Accept(tx, c.contact(tx.Conn), leg)
@@ -148,8 +149,9 @@ func unsupported(m *sip.Message) string {
 	return ""
 }
 
+// contact is our Contact value on a connection. For WebSocket the parameter is ws, secure or not (RFC 7118 section 5.2.4).
 func (c *Control) contact(conn *transport.Conn) string {
-	scheme := "transport=" + map[string]string{"TLS": "tls", "TCP": "tcp", "UDP": "udp", "WS": "ws", "WSS": "wss"}[conn.Network]
+	scheme := "transport=" + map[string]string{"TLS": "tls", "TCP": "tcp", "UDP": "udp", "WS": "ws", "WSS": "ws"}[conn.Network]
 	return "<sip:" + conn.Local.String() + ";" + scheme + ">"
 }
 

@@ -51,15 +51,10 @@ func (r *Registrar) Forget(device ringfence.DeviceID) {
 	delete(r.auth.cache, secretKey{device, ringfence.AuthDigestMD5})
 }
 
-// digest identifies a device without a certificate, over TLS only. The username is the device id. Known and unknown users get
-// the same answers.
+// digest identifies a device without a certificate. The username is the device id. Known and unknown users get the same
+// answers. In the clear everybody is challenged alike, and only a device with an exception passes.
 func (r *Registrar) digest(tx *transaction.Server) (Identity, bool) {
-	if !tx.Conn.Secure() {
-		r.count(&r.stats.Refused)
-		tx.Reply(403, "TLS Required", nil)
-		return Identity{}, false
-	}
-	m := tx.Request
+	m, plain := tx.Request, !tx.Conn.Secure()
 	cred, ok := m.CredentialsFor(sip.HeaderAuthorization, r.cfg.Domain)
 	if !ok {
 		r.challenge(tx, false)
@@ -73,6 +68,10 @@ func (r *Registrar) digest(tx *transaction.Server) (Identity, bool) {
 	id, secret := r.secret(&cred)
 	right := cred.Verify(secret, string(m.MethodText()))
 	if !right || id.Device == "" || !cred.MatchesURI(m.RequestURI()) {
+		if plain {
+			r.refusePlain(tx, string(cred.Username), "its credentials are wrong")
+			return Identity{}, false
+		}
 		r.count(&r.stats.Refused)
 		r.challenge(tx, false)
 		return Identity{}, false
@@ -81,8 +80,15 @@ func (r *Registrar) digest(tx *transaction.Server) (Identity, bool) {
 		r.challenge(tx, state == sip.NonceStale)
 		return Identity{}, false
 	}
+	if plain && !r.excepted(id.Device) {
+		r.refusePlain(tx, string(id.Device), "it has no exception")
+		return Identity{}, false
+	}
 	r.mu.Lock()
-	r.known[tx.Conn.ID] = id // from now on this TLS connection speaks for the device
+	r.known[tx.Conn.ID] = id // from now on this connection speaks for the device; but see Identify for datagrams
+	if plain {
+		r.stats.PlainServed++
+	}
 	r.mu.Unlock()
 	return id, true
 }

@@ -53,6 +53,8 @@ type Registrar struct {
 	byConn map[uint64][]*Contact
 	known  map[uint64]Identity // connections whose peer answered a digest challenge
 
+	plainLogged time.Time // when a refusal of plain SIP was logged last
+
 	stats Stats
 }
 
@@ -62,6 +64,8 @@ type Stats struct {
 	Unregistered uint64 `json:"unregistered"` // that removed one
 	Refused      uint64 `json:"refused"`      // requests of devices that could not prove themselves, or may not
 	Challenged   uint64 `json:"challenged"`
+	PlainServed  uint64 `json:"plain_served"`  // challenges answered in the clear by devices with an exception
+	PlainRefused uint64 `json:"plain_refused"` // requests in the clear of everybody else; Refused counts them too
 }
 
 // Open loads the bindings that were on disk; their flows are gone until the phones come back.
@@ -131,6 +135,9 @@ func (r *Registrar) Locate(user ringfence.UserID) []Contact {
 		key := string(c.Device) + " " + c.Instance
 		if c.Instance == "" {
 			key += c.Contact
+		}
+		if c.Proof.Verdict != ringfence.Sealed && !r.excepted(c.Device) {
+			continue
 		}
 		if c.Live() && c.Expires.After(now) && !seen[key] { // several flows of one phone (RFC 5626) are one place to ring
 			seen[key] = true
