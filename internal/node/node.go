@@ -187,7 +187,8 @@ func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Boo
 }
 
 func (n *Node) openCalls(ctx context.Context) (err error) {
-	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.Store, Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires}); err != nil {
+	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.Store, Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
+		ChallengeEach: n.Config.SIP.ChallengeEach}); err != nil {
 		return err
 	}
 	n.closers = append(n.closers, n.Registrar.Close)

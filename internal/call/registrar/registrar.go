@@ -29,6 +29,9 @@ type Config struct {
 	Max        time.Duration // 1 h
 	FlowTimer  time.Duration // 120 s: how often a phone must send something (RFC 5626 section 4.4)
 	MaxPerUser int           // 20 bindings of one address-of-record
+	// ChallengeEach asks for credentials at each REGISTER of a device without a certificate. Without it, an answered challenge
+	// counts for as long as the TLS connection lasts.
+	ChallengeEach bool
 }
 
 // Contact is one way to reach a user now.
