@@ -7,6 +7,7 @@ import (
 	"ringfence"
 	"ringfence/internal/call/control"
 	"ringfence/internal/call/registrar"
+	"ringfence/internal/call/watch"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
@@ -20,6 +21,7 @@ type chain struct {
 	registrar *registrar.Registrar
 	dialogs   *dialog.Layer
 	calls     *control.Control
+	watch     *watch.Watch
 }
 
 // Request implements transaction.User.
@@ -27,7 +29,7 @@ func (c *chain) Request(tx *transaction.Server) {
 	_, known := c.registrar.Known(tx.Conn)
 	// 1. Requests inside a dialog go to the dialog, if it was made with this peer.
 	if len(tx.Request.ToTag()) > 0 || tx.Method == sip.ACK {
-		if !c.dialogs.Request(tx) && tx.Method != sip.ACK {
+		if !c.dialogs.Request(tx) && !(tx.Method == sip.SUBSCRIBE && c.watch.Refresh(tx)) && tx.Method != sip.ACK {
 			tx.Reply(481, "", nil)
 		}
 		return
@@ -48,6 +50,8 @@ func (c *chain) Request(tx *transaction.Server) {
 		c.registrar.Register(tx, id)
 	case sip.INVITE:
 		c.calls.Invite(tx, id)
+	case sip.SUBSCRIBE:
+		c.watch.Subscribe(tx, id)
 	case sip.OPTIONS:
 		tx.Reply(200, "", c.abilities)
 	default:
@@ -57,6 +61,7 @@ func (c *chain) Request(tx *transaction.Server) {
 
 func (c *chain) abilities(w *sip.Writer) {
 	w.Header(sip.HeaderAllow, "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, REGISTER, REFER, SUBSCRIBE, NOTIFY")
+	w.Header(sip.HeaderAllowEvents, "dialog, message-summary, refer")
 	w.Header(sip.HeaderSupported, "100rel, gruu, outbound, path, replaces, timer")
 }
 
@@ -68,7 +73,10 @@ func (c *chain) Cancelled(tx *transaction.Server, cancel *sip.Message) {
 }
 
 // Closed implements transaction.User.
-func (c *chain) Closed(conn *transport.Conn, _ error) { c.registrar.Closed(conn) }
+func (c *chain) Closed(conn *transport.Conn, _ error) {
+	c.registrar.Closed(conn)
+	c.watch.Closed(conn)
+}
 
 // verifier decides about the peer of a connection by our own authority.
 type verifier struct{ authority *ca.Authority }

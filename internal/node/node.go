@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ringfence"
@@ -23,7 +24,10 @@ import (
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/call/registrar"
 	"ringfence/internal/call/roster"
+	"ringfence/internal/call/watch"
 	"ringfence/internal/media/relay"
+	"ringfence/internal/node/admin"
+	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
@@ -40,11 +44,15 @@ type Options struct {
 	Version string
 	Log     *slog.Logger
 	Opener  ringfence.Opener // nil: real sockets for the flow table
+
+	ConfigFile string               // what a change of the configuration is written to; empty: ringfence.yaml in Data
+	Override   func(*config.Config) // what the command line says over any configuration; nil: nothing
+	LogLevel   *slog.LevelVar       // follows log.level; nil: it cannot change
 }
 
 // Node is one running node.
 type Node struct {
-	Config    config.Config
+	Config    config.Config // what it was started with; Current is what is in force
 	Store     *store.Store
 	Authority *ca.Authority
 	Enroll    *enroll.Service
@@ -52,7 +60,10 @@ type Node struct {
 	Registrar *registrar.Registrar
 	Calls     *control.Control
 	Transport *transport.Layer
-	FirstRun  bool // the data directory is new
+	Settings  *config.Keeper
+	Admin     *admin.Server
+	AdminCode api.AdminCode // the one-time administrator code, if it was made at this start
+	FirstRun  bool          // the data directory is new
 
 	opts     Options
 	log      *slog.Logger
@@ -69,6 +80,7 @@ type Node struct {
 	wg       sync.WaitGroup
 	closers  []func()
 	chain    chain
+	current  atomic.Pointer[config.Config]
 }
 
 // Open builds the rooms from the bottom up and starts listening. On error, what was started is stopped again.
@@ -77,6 +89,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 		return nil, err
 	}
 	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, cdrs: make(chan store.CDR, 4096)}
+	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
 	defer func() {
@@ -90,14 +103,14 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openCalls, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
 	}
 	n.wg.Go(func() { n.keepRecords(run) })
 	n.wg.Go(func() { n.maintain(run) })
-	return n, nil
+	return n, n.serveSocket(ctx, run)
 }
 
 func (n *Node) openState(ctx context.Context) error {
@@ -230,9 +243,10 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.closers = append(n.closers, n.Transport.Close)
 	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf}, n.txs)
 	n.Calls = control.New(control.Config{Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
-		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Config.Plan }, Log: n.log, Record: n.record, MaxCalls: n.Config.Calls.Max,
-		RingTime: n.Config.Calls.Ring, MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
-	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls}
+		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.record, MaxCalls: n.Config.Calls.Max,
+		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, RingTime: n.Config.Calls.Ring, MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
+	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
+	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps}
 	return nil
 }
 
@@ -263,6 +277,7 @@ func (n *Node) listen(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/enrol/", n.Enroll.Handler())
+	mux.Handle("/", n.Admin.Handler())
 	n.https = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
 	n.wg.Go(func() { _ = n.https.Serve(tls.NewListener(ln, web)) })
@@ -294,6 +309,8 @@ func (n *Node) Flows() []ringfence.Flow {
 			flows[i].Ports = ringfence.PortRange{First: n.sipAddr.Port(), Last: n.sipAddr.Port()}
 		case "https":
 			flows[i].Ports = ringfence.PortRange{First: n.webAddr.Port(), Last: n.webAddr.Port()}
+		case "admin-socket":
+			flows[i].Path = n.SocketPath()
 		}
 	}
 	return flows

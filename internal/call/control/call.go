@@ -127,10 +127,14 @@ func (call *Call) answer(l *Leg) {
 			call.Answered = time.Now()
 		}
 		call.transferred(nil)
+		call.ctl.changed(call)
 		return
 	}
-	sdp, err := call.caller.answerFor(l)
-	if err == nil {
+	var sdp []byte
+	var err error
+	if call.caller.late {
+		sdp, err = call.caller.offerLate(l)
+	} else if sdp, err = call.caller.answerFor(l); err == nil {
 		err = call.join(call.caller, l)
 	}
 	if err != nil {
@@ -141,6 +145,7 @@ func (call *Call) answer(l *Leg) {
 	}
 	call.Answered = time.Now()
 	call.caller.session.Answer(sdp, nil)
+	call.ctl.changed(call)
 }
 
 func (call *Call) join(a, b *Leg) error { return call.ctl.cfg.Media.Join(a.media, b.media) }
@@ -210,6 +215,7 @@ func better(a, b dialog.End) dialog.End {
 // legEnded is told by each leg once its dialog is over.
 func (call *Call) legEnded(l *Leg, e dialog.End) {
 	l.close()
+	call.ctl.changed(call)
 	switch {
 	case call.over:
 	case call.transfer != nil && l == call.transfer.by: // gone before the outcome; the transfer goes on

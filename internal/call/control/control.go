@@ -32,6 +32,8 @@ type Config struct {
 	Log       *slog.Logger
 	// Record hears the record of each finished call, on the shard; it must not block.
 	Record func(store.CDR)
+	// Changed, if set, hears that the lines of a user changed, on the shard.
+	Changed func(ringfence.UserID)
 	// MediaAddr says which address a peer on this connection reaches our media at; nil: the connection's own.
 	MediaAddr func(c *transport.Conn) netip.Addr
 	MaxCalls  int           // 10,000; above it new calls get 503 with Retry-After

@@ -23,14 +23,15 @@ func (c *Control) Explain(from ringfence.UserID, dialled string) dialplan.Decisi
 }
 
 func (c *Control) decide(asker ringfence.UserID, number string) dialplan.Decision {
-	q := dialplan.Question{From: asker, Dialled: number, Owner: c.owner}
+	q := dialplan.Question{From: asker, Dialled: number, Owner: c.Owner}
 	if u := c.cfg.Roster.User(asker); u != nil {
 		q.Allowed = dialplan.Class(u.TollClass)
 	}
 	return c.cfg.Plan().Decide(q)
 }
 
-func (c *Control) owner(n ringfence.Number) (ringfence.UserID, bool) {
+// Owner returns whose number or name n is.
+func (c *Control) Owner(n ringfence.Number) (ringfence.UserID, bool) {
 	if id, ok := c.cfg.Roster.Owner(n); ok {
 		return id, true
 	}

@@ -205,7 +205,7 @@ func (call *Call) pickUp(number ringfence.Number) error {
 	c := call.ctl
 	var user ringfence.UserID
 	if number != "" {
-		id, ok := c.owner(number)
+		id, ok := c.Owner(number)
 		if !ok {
 			return &ringfence.Fault{Op: "call.pickup", Kind: ringfence.KindNotFound, Text: string(number) + " is nobody's number here"}
 		}

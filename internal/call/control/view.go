@@ -96,3 +96,45 @@ func (c *Control) EndDevice(id ringfence.DeviceID, why string) {
 		}
 	})
 }
+
+// Line is the state of one dialog of a user, as busy lamps show it.
+type Line struct {
+	ID       string // unique among the user's lines
+	State    string // "early" or "confirmed" (RFC 4235 section 3.7.1)
+	Receives bool   // the user was called
+	Remote   string // the other party's number
+}
+
+// Lines returns the dialogs that a user has now. It is called on the shard.
+func (c *Control) Lines(user ringfence.UserID) (out []Line) {
+	for _, call := range c.calls {
+		for _, l := range call.legs {
+			if l.User != user || !l.live() || l.session == nil {
+				continue
+			}
+			line := Line{ID: string(l.ID), State: "early", Receives: l.Side == "callee", Remote: call.From}
+			if l.session.State() == dialog.Confirmed {
+				line.State = "confirmed"
+			}
+			if l.Side == "caller" {
+				line.Remote = call.To
+			}
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// changed tells who watches the users of a call's legs, once the present work is done.
+func (c *Control) changed(call *Call) {
+	if c.cfg.Changed == nil {
+		return
+	}
+	users := map[ringfence.UserID]bool{}
+	for _, l := range call.legs {
+		users[l.User] = true
+	}
+	for u := range users {
+		c.cfg.Shard.Post(func() { c.cfg.Changed(u) })
+	}
+}

@@ -118,7 +118,7 @@ func (l *lateLeg) Answered(_ *dialog.Session, m *sip.Message) {
 	l.offers <- append([]byte(nil), m.Body()...)
 }
 func (l *lateLeg) Progress(*dialog.Session, *sip.Message) {}
-func (l *lateLeg) Ended(_ *dialog.Session, e dialog.End) { l.ended <- e }
+func (l *lateLeg) Ended(_ *dialog.Session, e dialog.End)  { l.ended <- e }
 
 func TestCallWithoutAnOffer(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {

@@ -1,0 +1,71 @@
+package node_test
+
+import (
+	"strings"
+	"testing"
+
+	"ringfence/internal/service/phone"
+)
+
+// notice waits for a NOTIFY whose body has every one of these texts.
+func (s *site) notice(sub *phone.Subscription, texts ...string) phone.Notice {
+	s.Helper()
+	for {
+		select {
+		case n := <-sub.Notices():
+			all := true
+			for _, want := range texts {
+				all = all && strings.Contains(string(n.Body), want)
+			}
+			if all {
+				return n
+			}
+		case <-s.ctx.Done():
+			s.Fatalf("no notice with %q", texts)
+		}
+	}
+}
+
+func TestBusyLampAndMessages(t *testing.T) {
+	s := newSite(t, nil)
+	s.user("alice", "101", nil)
+	s.user("bob", "102", nil)
+	s.user("carol", "103", nil)
+	alice, bob, carol := s.phone("alice", nil), s.phone("bob", nil), s.phone("carol", nil)
+	lamp, err := carol.Subscribe(s.ctx, "dialog", "102", "application/dialog-info+xml")
+	s.ok(err)
+	if n := s.notice(lamp, "dialog-info", `state="full"`); strings.Contains(string(n.Body), "<dialog ") {
+		t.Errorf("bob is busy before any call: %s", n.Body)
+	}
+	out, err := alice.Call(s.ctx, "102", phone.CallOptions{})
+	s.ok(err)
+	s.notice(lamp, "<state>early</state>", `direction="recipient"`)
+	in := s.incoming(bob)
+	s.ok(in.Answer(s.ctx, phone.CallOptions{}))
+	if n := s.notice(lamp, "<state>confirmed</state>"); strings.Contains(string(n.Body), "101") {
+		t.Errorf("carol is told whom bob talks to: %s", n.Body)
+	}
+	own, err := bob.Subscribe(s.ctx, "dialog", "", "")
+	s.ok(err)
+	s.notice(own, "<state>confirmed</state>", "sip:101@")
+	out.Hangup()
+	s.ok(in.WaitEnded(s.ctx))
+	for {
+		if n := s.notice(lamp); !strings.Contains(string(n.Body), "<dialog ") {
+			break
+		}
+	}
+
+	mail, err := alice.Subscribe(s.ctx, "message-summary", "", "")
+	s.ok(err)
+	s.notice(mail, "Messages-Waiting: no", "Voice-Message: 0/0")
+	if _, err := alice.Subscribe(s.ctx, "message-summary", "102", ""); err == nil {
+		t.Error("alice may watch bob's mailbox")
+	}
+	if _, err := alice.Subscribe(s.ctx, "presence", "102", ""); err == nil {
+		t.Error("an unknown event package was accepted")
+	}
+	if _, err := alice.Subscribe(s.ctx, "dialog", "999", ""); err == nil {
+		t.Error("a subscription to nobody was accepted")
+	}
+}
