@@ -130,7 +130,7 @@ func (n *Node) openState(ctx context.Context) error {
 		return err
 	}
 	n.closers = append(n.closers, func() { _ = n.Store.Close() })
-	n.bindings = n.Store
+	n.bindings = patient{n.Store}
 	if n.Config.Store.DSN == "" {
 		if err := n.openJournal(ctx); err != nil {
 			return err
@@ -158,6 +158,16 @@ func (n *Node) openJournal(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+// patient is a store on a server, which may not answer: it waits for a while and no longer.
+type patient struct{ *store.Store }
+
+// ApplyBindings implements registrar.Ledger.
+func (p patient) ApplyBindings(ctx context.Context, put []store.Binding, remove []store.BindingKey) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return p.Store.ApplyBindings(ctx, put, remove)
 }
 
 func (n *Node) openTrust(ctx context.Context) (err error) {

@@ -12,7 +12,7 @@ import (
 	"ringfence/internal/state/store"
 )
 
-// Ledger keeps bindings on disk; *store.Store is one.
+// Ledger keeps bindings on disk; *store.Journal is one. It must give up by itself if the disk or a server does not answer.
 type Ledger interface {
 	ApplyBindings(ctx context.Context, put []store.Binding, remove []store.BindingKey) error
 	AllBindings(ctx context.Context, now time.Time, each func(store.Binding) error) error

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -29,6 +30,8 @@ type Journal struct {
 
 	mu     sync.Mutex
 	file   *os.File
+	fd     uintptr // of file
+	append appender
 	size   int64
 	foldAt int64 // the size at which to fold
 	w      recordWriter
@@ -68,7 +71,7 @@ func (j *Journal) create() error {
 	if err != nil {
 		return fault("store.journal", ringfence.KindUnavailable, "the journal "+j.cfg.Path+" cannot be made", "see whether the disk is full", err)
 	}
-	j.file, j.size, j.foldAt, j.broken = f, 0, j.cfg.Limit, false
+	j.file, j.fd, j.size, j.foldAt, j.broken = f, f.Fd(), 0, j.cfg.Limit, false
 	return nil
 }
 
@@ -139,7 +142,10 @@ func (j *Journal) write(b []byte) error {
 		}
 		j.broken = false
 	}
-	_, err := j.file.Write(b)
+	n, err := j.append.write(j.file, j.fd, b)
+	if err == nil && n < len(b) { // the disk is full
+		err = io.ErrShortWrite
+	}
 	if err == nil && j.cfg.Sync {
 		err = j.file.Sync()
 	}
@@ -186,7 +192,7 @@ func (j *Journal) rotate() error {
 	size, broken := j.size, j.broken
 	if err := j.create(); err != nil {
 		_ = os.Rename(j.old(), j.cfg.Path)
-		j.file, j.size, j.broken = full, size, broken
+		j.file, j.fd, j.size, j.broken = full, full.Fd(), size, broken
 		return err
 	}
 	_ = full.Close()

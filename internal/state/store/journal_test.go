@@ -232,11 +232,11 @@ func TestJournalTakesBackAHalfWrite(t *testing.T) {
 	good := j.file
 	bad, err := os.Open(path)
 	noErr(t, err)
-	j.file = bad
+	j.file, j.fd = bad, bad.Fd()
 	wantKind(t, j.ApplyBindings(ctx(), []Binding{journalBinding(2)}, nil), ringfence.KindUnavailable)
 	wantKind(t, j.ApplyBindings(ctx(), []Binding{journalBinding(2)}, nil), ringfence.KindUnavailable)
 	noErr(t, bad.Close())
-	j.file = good
+	j.file, j.fd = good, good.Fd()
 	_, err = good.Write([]byte("half a rec")) // what the failed write left
 	noErr(t, err)
 	noErr(t, j.ApplyBindings(ctx(), []Binding{journalBinding(3)}, nil))
