@@ -341,26 +341,47 @@ func (n *Node) record(cdr store.CDR) {
 	}
 }
 
-// keepRecords writes call records apart from the calls, so that a slow disk delays no call.
+// keepRecords writes call records apart from the calls, so that a slow disk delays no call: those of a moment in one transaction.
 func (n *Node) keepRecords(ctx context.Context) {
-	write := func(cdr store.CDR) {
-		if err := n.Store.AddCDR(context.WithoutCancel(ctx), cdr); err != nil {
-			n.log.Error("a call record could not be kept", "call", cdr.Call, "err", err, "hint", ringfence.HintOf(err))
-		}
-	}
+	const moment, most = 20 * time.Millisecond, 256
+	var batch []store.CDR
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		select {
 		case cdr := <-n.cdrs:
-			write(cdr)
+			if batch = append(batch, cdr); len(batch) == 1 {
+				timer.Reset(moment)
+			}
+			if len(batch) < most {
+				continue
+			}
+		case <-timer.C:
 		case <-ctx.Done():
 			for {
 				select {
 				case cdr := <-n.cdrs:
-					write(cdr)
+					batch = append(batch, cdr)
 				default:
+					n.writeRecords(context.WithoutCancel(ctx), batch)
 					return
 				}
 			}
+		}
+		n.writeRecords(context.WithoutCancel(ctx), batch)
+		clear(batch)
+		batch = batch[:0]
+	}
+}
+
+// writeRecords keeps a batch, and if it is refused as a whole, each record that can be kept.
+func (n *Node) writeRecords(ctx context.Context, batch []store.CDR) {
+	if len(batch) == 0 || n.Store.AddCDRs(ctx, batch) == nil {
+		return
+	}
+	for _, cdr := range batch {
+		if err := n.Store.AddCDR(ctx, cdr); err != nil {
+			n.log.Error("a call record could not be kept", "call", cdr.Call, "err", err, "hint", ringfence.HintOf(err))
 		}
 	}
 }

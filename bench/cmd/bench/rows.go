@@ -183,7 +183,7 @@ func medianOf(f []float64) float64 {
 func (b *bench) cost(s *peer.Server, r row, j *load.Job) (Sample, error) {
 	time.Sleep(time.Second)
 	if b.profile != "" && s.Name == "ringfence" {
-		if err := s.Tell("profile " + filepath.Join(b.profile, filepath.Base(fmt.Sprintf("%s.prof", slug(r.name))))); err != nil {
+		if err := s.Tell("profile " + filepath.Join(b.profile, slug(r.name)+".prof")); err != nil {
 			return Sample{}, err
 		}
 	}
@@ -191,8 +191,10 @@ func (b *bench) cost(s *peer.Server, r row, j *load.Job) (Sample, error) {
 	time.Sleep(time.Duration(b.seconds * float64(time.Second)))
 	used, done, wall := s.CPU()-cpu, j.Ops()-ops, time.Since(start)
 	if b.profile != "" && s.Name == "ringfence" {
-		if err := s.Tell("stop"); err != nil {
-			return Sample{}, err
+		for _, line := range []string{"stop", "heap " + filepath.Join(b.profile, slug(r.name)+".heap")} {
+			if err := s.Tell(line); err != nil {
+				return Sample{}, err
+			}
 		}
 	}
 	j.Stop()
