@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ringfence"
@@ -25,6 +26,8 @@ import (
 	"ringfence/internal/call/roster"
 	"ringfence/internal/call/watch"
 	"ringfence/internal/media/relay"
+	"ringfence/internal/node/admin"
+	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
@@ -41,11 +44,15 @@ type Options struct {
 	Version string
 	Log     *slog.Logger
 	Opener  ringfence.Opener // nil: real sockets for the flow table
+
+	ConfigFile string               // what a change of the configuration is written to; empty: ringfence.yaml in Data
+	Override   func(*config.Config) // what the command line says over any configuration; nil: nothing
+	LogLevel   *slog.LevelVar       // follows log.level; nil: it cannot change
 }
 
 // Node is one running node.
 type Node struct {
-	Config    config.Config
+	Config    config.Config // what it was started with; Current is what is in force
 	Store     *store.Store
 	Authority *ca.Authority
 	Enroll    *enroll.Service
@@ -53,7 +60,10 @@ type Node struct {
 	Registrar *registrar.Registrar
 	Calls     *control.Control
 	Transport *transport.Layer
-	FirstRun  bool // the data directory is new
+	Settings  *config.Keeper
+	Admin     *admin.Server
+	AdminCode api.AdminCode // the one-time administrator code, if it was made at this start
+	FirstRun  bool          // the data directory is new
 
 	opts     Options
 	log      *slog.Logger
@@ -65,10 +75,12 @@ type Node struct {
 	sipAddr  netip.AddrPort
 	webAddr  netip.AddrPort
 	cdrs     chan store.CDR
+	bindings registrar.Ledger
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 	closers  []func()
 	chain    chain
+	current  atomic.Pointer[config.Config]
 }
 
 // Open builds the rooms from the bottom up and starts listening. On error, what was started is stopped again.
@@ -77,6 +89,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 		return nil, err
 	}
 	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, cdrs: make(chan store.CDR, 4096)}
+	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
 	defer func() {
@@ -90,14 +103,14 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openCalls, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
 	}
 	n.wg.Go(func() { n.keepRecords(run) })
 	n.wg.Go(func() { n.maintain(run) })
-	return n, nil
+	return n, n.serveSocket(ctx, run)
 }
 
 func (n *Node) openState(ctx context.Context) error {
@@ -117,8 +130,44 @@ func (n *Node) openState(ctx context.Context) error {
 		return err
 	}
 	n.closers = append(n.closers, func() { _ = n.Store.Close() })
+	n.bindings = patient{n.Store}
+	if n.Config.Store.DSN == "" {
+		if err := n.openJournal(ctx); err != nil {
+			return err
+		}
+	}
 	n.Roster, err = roster.Open(ctx, n.Store)
 	return err
+}
+
+// openJournal puts a journal in front of a SQLite database, to which a transaction for each REGISTER would be too dear.
+func (n *Node) openJournal(ctx context.Context) error {
+	j, err := n.Store.OpenJournal(ctx, store.JournalConfig{Path: filepath.Join(n.opts.Data, "bindings.journal"), Failed: func(err error) {
+		n.log.Error("the journal of bindings could not be folded into the database", "err", err, "hint", ringfence.HintOf(err))
+	}})
+	if err != nil {
+		return err
+	}
+	if j.Torn > 0 {
+		n.log.Warn("the end of the journal of bindings was torn by a crash; what was acknowledged before it is kept", "bytes", j.Torn)
+	}
+	n.bindings = j
+	n.closers = append(n.closers, func() {
+		if err := j.Close(); err != nil {
+			n.log.Error("the journal of bindings could not be closed; it will be read at the next start", "err", err)
+		}
+	})
+	return nil
+}
+
+// patient is a store on a server, which may not answer: it waits for a while and no longer.
+type patient struct{ *store.Store }
+
+// ApplyBindings implements registrar.Ledger.
+func (p patient) ApplyBindings(ctx context.Context, put []store.Binding, remove []store.BindingKey) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return p.Store.ApplyBindings(ctx, put, remove)
 }
 
 func (n *Node) openTrust(ctx context.Context) (err error) {
@@ -188,7 +237,8 @@ func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Boo
 }
 
 func (n *Node) openCalls(ctx context.Context) (err error) {
-	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.Store, Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires}); err != nil {
+	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.bindings, Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
+		ChallengeEach: n.Config.SIP.ChallengeEach}); err != nil {
 		return err
 	}
 	n.closers = append(n.closers, n.Registrar.Close)
@@ -203,7 +253,7 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.closers = append(n.closers, n.Transport.Close)
 	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf}, n.txs)
 	n.Calls = control.New(control.Config{Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
-		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Config.Plan }, Log: n.log, Record: n.record, MaxCalls: n.Config.Calls.Max,
+		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.record, MaxCalls: n.Config.Calls.Max,
 		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, RingTime: n.Config.Calls.Ring, MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
 	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
 	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps}
@@ -237,6 +287,7 @@ func (n *Node) listen(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/enrol/", n.Enroll.Handler())
+	mux.Handle("/", n.Admin.Handler())
 	n.https = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
 	n.wg.Go(func() { _ = n.https.Serve(tls.NewListener(ln, web)) })
@@ -268,6 +319,8 @@ func (n *Node) Flows() []ringfence.Flow {
 			flows[i].Ports = ringfence.PortRange{First: n.sipAddr.Port(), Last: n.sipAddr.Port()}
 		case "https":
 			flows[i].Ports = ringfence.PortRange{First: n.webAddr.Port(), Last: n.webAddr.Port()}
+		case "admin-socket":
+			flows[i].Path = n.SocketPath()
 		}
 	}
 	return flows

@@ -98,6 +98,16 @@ func (s *Sockets) Dial(ctx context.Context, flow string, addr netip.AddrPort) (n
 	return d.DialContext(ctx, "tcp", addr.String())
 }
 
+// SourceFor returns the address of this host that packets to addr leave from. Nothing is sent.
+func (s *Sockets) SourceFor(addr netip.AddrPort) (netip.Addr, error) {
+	c, err := net.Dial("udp", addr.String())
+	if err != nil {
+		return netip.Addr{}, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "there is no route to " + addr.String(), Err: err}
+	}
+	defer func() { _ = c.Close() }()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+}
+
 // ListenUnix opens a socket file that only its owner may use.
 func (s *Sockets) ListenUnix(ctx context.Context, flow, path string) (net.Listener, error) {
 	if _, err := s.flow(flow, ringfence.Listens, "unix", netip.AddrPort{}); err != nil {
@@ -111,6 +121,10 @@ func (s *Sockets) ListenUnix(ctx context.Context, flow, path string) (net.Listen
 	if err != nil {
 		return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "no socket at " + path, Err: err}
 	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = ln.Close()
+		return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "the socket at " + path + " cannot be guarded", Err: err}
+	}
 	return ln, nil
 }
 
@@ -123,4 +137,13 @@ func inUse(err error, flow string, addr netip.AddrPort) error {
 		f.Hint = "see who uses the port: ss -lntup sport = :" + strconv.Itoa(int(addr.Port())) + "; or set another one in the configuration"
 	}
 	return f
+}
+
+// DialUnix connects to a socket file of this host for the named flow.
+func (s *Sockets) DialUnix(ctx context.Context, flow, path string) (net.Conn, error) {
+	if _, err := s.flow(flow, ringfence.Dials, "unix", netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", path)
 }

@@ -219,7 +219,7 @@ func cutQuoted(b []byte, sep byte) (head, tail []byte) {
 // authValue reads a token or a quoted string, whose escapes it removes.
 func authValue(v []byte) ([]byte, bool) {
 	if len(v) == 0 || v[0] != '"' {
-		return v, len(v) > 0 && bytes.IndexAny(v, "\" \t") < 0
+		return v, len(v) > 0 && !bytes.ContainsAny(v, "\" \t")
 	}
 	end := closingQuote(v)
 	if end != len(v)-1 {

@@ -78,7 +78,7 @@ func LookupHeader(name []byte) HeaderID {
 	if letter >= 26 {
 		return HeaderOther
 	}
-	candidates := &headerIndex[len(name)][letter]
+	candidates := headerIndex[len(name)][letter]
 	if candidates[0] == HeaderOther {
 		return HeaderOther
 	}

@@ -130,8 +130,11 @@ func (call *Call) answer(l *Leg) {
 		call.ctl.changed(call)
 		return
 	}
-	sdp, err := call.caller.answerFor(l)
-	if err == nil {
+	var sdp []byte
+	var err error
+	if call.caller.late {
+		sdp, err = call.caller.offerLate(l)
+	} else if sdp, err = call.caller.answerFor(l); err == nil {
 		err = call.join(call.caller, l)
 	}
 	if err != nil {

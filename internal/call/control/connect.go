@@ -86,6 +86,9 @@ func (l *Leg) answerWith(codecs []sdp.Codec) error {
 	if l.session == nil || l.session.State() != dialog.Early || l.session.UAC {
 		return &ringfence.Fault{Op: "call.connect", Kind: ringfence.KindConflict, Text: "the leg does not wait for an answer"}
 	}
+	if l.late {
+		return &ringfence.Fault{Op: "call.connect", Kind: ringfence.KindUnsupported, Text: "the phone made no offer", Hint: "let the phone make the offer (early offer)"}
+	}
 	if err := l.open(); err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ type Leg struct {
 	choice  sdp.Choice   // what both agreed on
 	agreed  bool
 	holding bool // the peer has put us on hold
+	late    bool // its INVITE had no offer
 }
 
 // live reports whether the leg is not over.
@@ -131,7 +132,7 @@ func (l *Leg) Progress(s *dialog.Session, m *sip.Message) {
 	if call.callee != nil || call.caller.session.State() != dialog.Early {
 		return
 	}
-	if body := m.Body(); len(body) > 0 && (call.early == nil || call.early == l) {
+	if body := m.Body(); len(body) > 0 && !call.caller.late && (call.early == nil || call.early == l) {
 		if err := l.accept(body); err == nil {
 			if answer, err := call.caller.answerFor(l); err == nil && call.join(call.caller, l) == nil {
 				call.early = l
@@ -172,8 +173,22 @@ func text(err error) string {
 	return err.Error()
 }
 
-// Confirmed implements dialog.User.
-func (l *Leg) Confirmed(*dialog.Session, *sip.Message) {}
+// Confirmed implements dialog.User: the ACK to our 200, which for a late offer holds the answer.
+func (l *Leg) Confirmed(s *dialog.Session, m *sip.Message) {
+	if !l.late || l.agreed {
+		return
+	}
+	call := l.call
+	err := l.accept(m.Body())
+	if err == nil && call.callee != nil {
+		err = call.connect(l, call.callee)
+	}
+	if err != nil {
+		l.refusal = text(err)
+		call.ctl.refused.Add(1)
+		call.end(nil, dialog.Reason(ringfence.KindOf(err).Q850(), text(err)), text(err))
+	}
+}
 
 // Ended implements dialog.User.
 func (l *Leg) Ended(s *dialog.Session, e dialog.End) { l.call.legEnded(l, e) }

@@ -14,10 +14,12 @@ import (
 
 type contact = registrar.Contact
 
-// hear takes the peer's offer, refusing one that cannot be sealed.
+// hear takes the peer's offer, refusing one that cannot be sealed. Without one (a late offer, RFC 3261 section 13.2.1) we
+// offer in our 200, and the peer answers in its ACK.
 func (l *Leg) hear(body []byte) error {
 	if len(body) == 0 {
-		return &ringfence.Fault{Op: "call.media", Kind: ringfence.KindInsecure, Text: "the INVITE has no session description", Hint: "let the phone make the offer (early offer)"}
+		l.late = true
+		return nil
 	}
 	offer, err := sdp.Parse(body)
 	if err != nil {
@@ -66,9 +68,12 @@ func (l *Leg) offerFor(other *Leg, conn *transport.Conn) ([]byte, error) {
 	}
 	var offer *sdp.Session
 	var err error
-	if other.agreed && other.session.State() == dialog.Confirmed {
+	switch {
+	case other.agreed && other.session.State() == dialog.Confirmed:
 		offer, err = sdp.BuildOffer(l.options(conn), codecsOf(other)...)
-	} else {
+	case other.late:
+		offer, err = sdp.BuildOffer(l.options(conn), append([]sdp.Codec{sdp.Opus(111)}, own()...)...)
+	default:
 		offer, err = sdp.Rewrite(other.heard, l.options(conn))
 	}
 	if err != nil {
@@ -116,6 +121,19 @@ func (l *Leg) answerFor(other *Leg) ([]byte, error) {
 	choice.Direction = choice.Direction.Reverse()
 	choice.RTP, choice.RTCP, _ = l.heard.Remote(l.heard.Audio())
 	return answer.Bytes(), l.agree(choice)
+}
+
+// offerLate makes the offer that goes into our 200 to a caller who made none: what the answering leg speaks.
+func (l *Leg) offerLate(other *Leg) ([]byte, error) {
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	offer, err := sdp.BuildOffer(l.options(l.session.Conn), codecsOf(other)...)
+	if err != nil {
+		return nil, err
+	}
+	l.sent = offer
+	return offer.Bytes(), nil
 }
 
 // agree puts what an offer and its answer agreed on into force.

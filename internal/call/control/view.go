@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"ringfence"
-	"ringfence/internal/call/watch"
 	"ringfence/internal/sip/dialog"
 )
 
@@ -98,14 +97,22 @@ func (c *Control) EndDevice(id ringfence.DeviceID, why string) {
 	})
 }
 
-// Lines implements watch.Lines. It is called on the shard.
-func (c *Control) Lines(user ringfence.UserID) (out []watch.Line) {
+// Line is the state of one dialog of a user, as busy lamps show it.
+type Line struct {
+	ID       string // unique among the user's lines
+	State    string // "early" or "confirmed" (RFC 4235 section 3.7.1)
+	Receives bool   // the user was called
+	Remote   string // the other party's number
+}
+
+// Lines returns the dialogs that a user has now. It is called on the shard.
+func (c *Control) Lines(user ringfence.UserID) (out []Line) {
 	for _, call := range c.calls {
 		for _, l := range call.legs {
 			if l.User != user || !l.live() || l.session == nil {
 				continue
 			}
-			line := watch.Line{ID: string(l.ID), State: "early", Receives: l.Side == "callee", Remote: call.From}
+			line := Line{ID: string(l.ID), State: "early", Receives: l.Side == "callee", Remote: call.From}
 			if l.session.State() == dialog.Confirmed {
 				line.State = "confirmed"
 			}

@@ -7,23 +7,16 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/call/control"
 	"ringfence/internal/call/registrar"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
 )
 
-// Line is the state of one dialog of a user, as busy lamps show it.
-type Line struct {
-	ID       string // unique among the user's lines
-	State    string // "early", "confirmed" or "terminated" (RFC 4235 section 3.7.1)
-	Receives bool   // the user was called
-	Remote   string // the other party's number; told only to the user itself
-}
-
 // Lines says which dialogs a user has now; call control is one.
 type Lines interface {
-	Lines(user ringfence.UserID) []Line
+	Lines(user ringfence.UserID) []control.Line
 }
 
 // Mailboxes says how many messages a user has.

@@ -71,7 +71,6 @@ type Engine struct {
 	ports  *ports
 	legs   map[ringfence.LegID]*Endpoint
 	loops  []*loop // made when the first kernel socket is opened
-	turn   int     // the loop that the next leg joins
 
 	players players
 }

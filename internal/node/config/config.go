@@ -1,13 +1,13 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
-	"regexp"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/parser"
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
@@ -33,6 +33,8 @@ type Config struct {
 type SIP struct {
 	TLS     netip.AddrPort `yaml:"tls"`     // SIP over TLS, e.g. [::]:5061
 	Expires time.Duration  `yaml:"expires"` // longest registration
+	// ChallengeEach asks a device without a certificate for its credentials at each REGISTER, not only once a connection.
+	ChallengeEach bool `yaml:"challenge-each,omitempty"`
 }
 
 // Media says which ports media uses.
@@ -42,7 +44,7 @@ type Media struct {
 	Last  uint16     `yaml:"last"`
 	DSCP  uint8      `yaml:"dscp"`
 	// Advertise is the address phones reach our media at, if it is not the one they reach our signalling at.
-	Advertise netip.Addr `yaml:"advertise,omitempty"`
+	Advertise netip.Addr `yaml:"advertise"`
 }
 
 // API says where enrolment and the administration listen.
@@ -88,42 +90,53 @@ func Load(path string) (Config, error) {
 	return Parse(b, path)
 }
 
-// Parse is Load for text; name is used in errors.
+// maxSize bounds a configuration file, in bytes.
+const maxSize = 1 << 20
+
+// Parse is Load for text; name is used in errors. An error names the file, and line and column where they are known, for
+// each thing that is wrong.
 func Parse(b []byte, name string) (Config, error) {
 	c := Default()
-	if len(b) > 1<<20 {
+	if len(b) > maxSize {
 		return c, &ringfence.Fault{Op: "config.parse", Kind: ringfence.KindInvalid, Text: name + " is larger than 1 MiB"}
 	}
-	if err := yaml.UnmarshalWithOptions(b, &c, yaml.Strict()); err != nil {
-		return c, &ringfence.Fault{Op: "config.parse", Kind: ringfence.KindInvalid, Text: name + ": " + yaml.FormatError(err, false, true)}
+	file, err := parser.ParseBytes(b, 0)
+	if err == nil && empty(file) {
+		return c, nil
 	}
-	return c, c.Validate()
+	if err == nil {
+		err = yaml.UnmarshalWithOptions(b, &c, yaml.Strict())
+	}
+	if err != nil {
+		return Default(), &ringfence.Fault{Op: "config.parse", Kind: ringfence.KindInvalid, Text: located(name, file, err),
+			Hint: "docs/guides/cli.md lists the keys; `ringfence config export` prints a whole file"}
+	}
+	if wrong := c.Check(); len(wrong) > 0 {
+		return c, &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: locatedAll(name, file, wrong)}
+	}
+	return c, nil
 }
 
-// Validate reports the first contradiction.
+// Export writes a configuration as a file that Parse reads back.
+func Export(c Config) ([]byte, error) {
+	b, err := yaml.MarshalWithOptions(c, yaml.UseLiteralStyleIfMultiline(true))
+	if err != nil {
+		return nil, &ringfence.Fault{Op: "config.export", Kind: ringfence.KindInternal, Text: "the configuration cannot be written", Err: err}
+	}
+	return b, nil
+}
+
+// Validate reports everything that is wrong, or nil.
 func (c Config) Validate() error {
-	bad := func(format string, args ...any) error {
-		return &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: fmt.Sprintf(format, args...)}
+	wrong := c.Check()
+	if len(wrong) == 0 {
+		return nil
 	}
-	host := regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
-	switch {
-	case !host.MatchString(c.Domain):
-		return bad("domain: %q is not a domain name in lower case", c.Domain)
-	case !host.MatchString(c.Node):
-		return bad("node: %q is not a host name in lower case", c.Node)
-	case !c.SIP.TLS.IsValid():
-		return bad("sip.tls: an address with port is needed, e.g. \"[::]:5061\"")
-	case !c.API.HTTPS.IsValid():
-		return bad("api.https: an address with port is needed, e.g. \"[::]:8443\"")
-	case c.Media.First < 1024 || c.Media.Last <= c.Media.First:
-		return bad("media: the ports %d to %d are no range above 1023", c.Media.First, c.Media.Last)
-	case c.SIP.Expires < time.Minute || c.SIP.Expires > 24*time.Hour:
-		return bad("sip.expires: %s is not between 1m and 24h", c.SIP.Expires)
+	lines := make([]string, len(wrong))
+	for i, w := range wrong {
+		lines[i] = w.String()
 	}
-	if err := ringfence.CheckFlows(c.Flows()); err != nil {
-		return err
-	}
-	return c.Plan.Validate()
+	return &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: strings.Join(lines, "\n")}
 }
 
 // Flows declares what the node needs of the network.

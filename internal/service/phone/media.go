@@ -35,6 +35,7 @@ type media struct {
 	source   Source
 	sink     Sink
 	choice   sdp.Choice
+	dest     net.Addr // choice.RTP
 	codec    codec.Codec
 	decoder  codec.Codec // decoders keep a state of their own
 	sealer   *rtp.Sealer
@@ -194,7 +195,7 @@ func (m *media) agree(ch sdp.Choice, wait bool) error {
 			m.sealer, m.next = sealer, nil
 		}
 	}
-	m.choice = ch
+	m.choice, m.dest = ch, net.UDPAddrFromAddrPort(ch.RTP)
 	if !m.started && m.stopped() == nil {
 		m.started = m.call.phone.spawn(m.send)
 	}

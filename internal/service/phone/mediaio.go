@@ -146,8 +146,8 @@ func (m *media) send() {
 
 // frames are the buffers of the sending goroutine.
 type frames struct {
-	say, heard []int16
-	packet     []byte
+	say, heard     []int16
+	packet, sealed []byte
 }
 
 func (m *media) skip(n int) {
@@ -244,15 +244,16 @@ func (m *media) voicePacket(f *frames, h rtp.Header) {
 // emit seals a packet and sends it.
 func (m *media) emit(b []byte, f *frames, payload int) {
 	f.packet = b
-	out, err := m.sealer.RTP(nil, b)
+	out, err := m.sealer.RTP(f.sealed[:0], b)
 	if err != nil {
 		return
 	}
+	f.sealed = out
 	m.seq++
 	m.sent++
 	m.octets += uint32(payload)
 	m.packets++
-	_, _ = m.pc.WriteTo(out, net.UDPAddrFromAddrPort(m.choice.RTP)) // loss is what RTP is made for
+	_, _ = m.pc.WriteTo(out, m.dest) // loss is what RTP is made for
 }
 
 // report writes a sender or receiver report with our canonical name.

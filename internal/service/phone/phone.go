@@ -132,7 +132,8 @@ func (s *Stack) Start(cfg Config) (*Phone, error) {
 	return p, nil
 }
 
-// Close ends the phone's calls, unregisters if it can, and waits for its goroutines.
+// Close ends the phone's calls, unregisters if it can, and waits for its goroutines, Config.Auto among them: do not call it
+// from there.
 func (p *Phone) Close() error {
 	p.mu.Lock()
 	if p.closed {
@@ -295,7 +296,7 @@ func offer[T any](ch chan T, v T) {
 	}
 }
 
-// fault answers a request with what a fault means in SIP, its text in a Warning (RFC 3261 section 20.43).
+// warn writes a Warning (RFC 3261 section 20.43) of this agent.
 func warn(w *sip.Writer, agent, text string) {
 	w.Header(sip.HeaderWarning, "399 "+agent+" "+quote(text))
 }

@@ -2,9 +2,11 @@ package phone
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/hex"
 	"fmt"
-	"math/rand/v2"
+	mrand "math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -170,7 +172,7 @@ func (p *Phone) backOff(floor time.Duration) time.Duration {
 
 // spread returns a random duration between lo and hi times d.
 func spread(d time.Duration, lo, hi float64) time.Duration {
-	return time.Duration((lo + rand.Float64()*(hi-lo)) * float64(d))
+	return time.Duration((lo + mrand.Float64()*(hi-lo)) * float64(d))
 }
 
 func (p *Phone) contactNow() string {
@@ -272,7 +274,7 @@ func (p *Phone) registered(conn *transport.Conn, m *sip.Message) {
 	p.setRegistration(Registration{State: Registered, Expires: time.Now().Add(granted), Auth: auth})
 	p.home.After(&p.refresh, spread(granted, 0.7, 0.9), p.sendRegister)
 	if !p.keep.Active() {
-		p.scheduleKeepAlive()
+		p.scheduleKeepAlive(0)
 	}
 	if p.bound != p.attempt { // subscriptions follow the phone to its new flow
 		p.bound = p.attempt
@@ -358,12 +360,13 @@ func (p *Phone) unregister(done func()) {
 // pongTimeout is how long a keep-alive may stay unanswered (RFC 5626 section 4.4.1).
 const pongTimeout = 10 * time.Second
 
-func (p *Phone) scheduleKeepAlive() {
+// scheduleKeepAlive sets the next ping; passed is the time since the last one.
+func (p *Phone) scheduleKeepAlive(passed time.Duration) {
 	interval := p.cfg.KeepAlive
 	if p.flowTimer > 0 {
 		interval = min(interval, p.flowTimer)
 	}
-	p.home.After(&p.keep, spread(interval, 0.8, 1), p.ping)
+	p.home.After(&p.keep, max(spread(interval, 0.8, 1)-passed, 0), p.ping)
 }
 
 // ping sends a double CRLF, which the server answers with one (RFC 5626 section 3.5.1).
@@ -380,6 +383,53 @@ func (p *Phone) ping() {
 				Text: fmt.Sprintf("the server answered no keep-alive for %v", pongTimeout)})
 			return
 		}
-		p.scheduleKeepAlive()
+		p.scheduleKeepAlive(pongTimeout)
 	})
+}
+
+// challenge is the digest challenge the phone answers now, for every request until the server sends another.
+type challenge struct {
+	c    sip.Challenge
+	with sip.HeaderID // the field that carries the answer
+	nc   uint32
+	ok   bool
+}
+
+// challenged takes the challenge of a 401 or 407 and reports whether to send the request again. tries counts how often that
+// was done for this request: a challenge that is no more than the one we just answered means a wrong password.
+func (p *Phone) challenged(m *sip.Message, tries *int) bool {
+	if p.cfg.Password == "" || *tries >= 3 {
+		return false
+	}
+	floor := sip.DigestSHA256
+	if p.cfg.AllowMD5 {
+		floor = sip.DigestMD5
+	}
+	field, with := sip.HeaderWWWAuthenticate, sip.HeaderAuthorization
+	if m.Status() == 407 {
+		field, with = sip.HeaderProxyAuthenticate, sip.HeaderProxyAuthorization
+	}
+	c, ok := m.StrongestChallenge(field, floor)
+	if !ok || *tries > 0 && !c.Stale {
+		return false
+	}
+	*tries++
+	p.mu.Lock()
+	p.chal = challenge{c: c, with: with, ok: true}
+	p.mu.Unlock()
+	return true
+}
+
+// authorize answers the challenge in hand, if there is one.
+func (p *Phone) authorize(w *sip.Writer, method sip.Method, uri string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.chal.ok {
+		return
+	}
+	p.chal.nc++
+	var cnonce [12]byte
+	_, _ = rand.Read(cnonce[:])
+	w.Header(p.chal.with, p.chal.c.Authorize(sip.Answer{Username: p.cfg.AuthUser, Password: p.cfg.Password,
+		Method: method.String(), URI: uri, CNonce: hex.EncodeToString(cnonce[:]), NC: p.chal.nc}))
 }

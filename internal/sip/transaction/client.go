@@ -55,6 +55,9 @@ type Client struct {
 	interval time.Duration
 	cancel   func(*sip.Writer) // wanted before a provisional response came
 	wantStop bool
+	stopSent bool
+
+	next, prev *Client // on the same connection
 }
 
 // Request sends a request on conn as a new client transaction of the shard. build writes the request from its start line to
@@ -82,6 +85,7 @@ func (c *Client) via() string {
 
 func (s *Shard) start(c *Client, request []byte) {
 	s.clients[c.key()] = c
+	s.link(c)
 	timers := s.layer.timers
 	s.After(&c.giveUp, timers.linger(), c.timeout) // Timer B or F
 	if !c.Conn.Reliable() {
@@ -123,7 +127,7 @@ func (s *Shard) response(conn *transport.Conn, m *sip.Message) {
 		id &^= 1 << 63
 	}
 	c := s.clients[id]
-	if c == nil || c.Method != method || c.Conn != conn && conn.Reliable() {
+	if c == nil || c.Method != method || c.Conn != conn && (conn.Reliable() || c.Conn.Reliable()) {
 		s.layer.stats.stray.Add(1)
 		return
 	}
@@ -155,6 +159,7 @@ func (c *Client) response(m *sip.Message) {
 	switch {
 	case invite && status < 300:
 		c.state = clientAccepted
+		c.request = nil                                 // the user makes the ACKs
 		c.Shard.After(&c.timer, timers.linger(), c.end) // Timer M
 	case invite:
 		c.state = clientCompleted
@@ -178,7 +183,9 @@ func (c *Client) linger(d time.Duration) {
 func (c *Client) provisional() {
 	if c.Method == sip.INVITE {
 		c.timer.Stop()
-		c.giveUp.Stop() // how long it may ring is the user's to decide
+		if !c.stopSent {
+			c.giveUp.Stop() // how long it may ring is the user's to decide
+		}
 	}
 	first := c.state == clientCalling
 	c.state = clientProceeding
@@ -201,6 +208,7 @@ func (c *Client) Cancel(extra func(*sip.Writer)) {
 
 func (c *Client) sendCancel() {
 	s := c.Shard
+	c.stopSent = true
 	var req sip.Message
 	if err := req.Parse(bytes.Clone(c.request), sip.Limits{}); err != nil {
 		return
@@ -282,26 +290,47 @@ func (c *Client) end() {
 	c.request = nil
 	if c.Shard.clients[c.key()] == c {
 		delete(c.Shard.clients, c.key())
+		c.Shard.unlink(c)
 	}
 }
 
+// link puts c on the list of its connection, so that the end of a connection costs no search.
+func (s *Shard) link(c *Client) {
+	first := s.byConn[c.Conn]
+	c.next, c.prev = first, nil
+	if first != nil {
+		first.prev = c
+	}
+	s.byConn[c.Conn] = c
+}
+
+func (s *Shard) unlink(c *Client) {
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	switch {
+	case c.prev != nil:
+		c.prev.next = c.next
+	case c.next != nil:
+		s.byConn[c.Conn] = c.next
+	default:
+		delete(s.byConn, c.Conn)
+	}
+	c.next, c.prev = nil, nil
+}
+
+// connClosed fails what waits for a connection that ended. Server transactions on it end by their timers.
 func (s *Shard) connClosed(conn *transport.Conn, cause error) {
 	var failed []*Client
-	for _, c := range s.clients {
-		if c.Conn == conn {
-			failed = append(failed, c)
-		}
+	for c := s.byConn[conn]; c != nil; c = c.next {
+		failed = append(failed, c)
 	}
 	for _, c := range failed {
-		c.fail(errClosed(cause))
-		if c.state != clientDone {
+		if c.state >= clientAccepted {
 			c.end()
+			continue
 		}
-	}
-	for _, tx := range s.servers {
-		if tx.Conn == conn && conn.Reliable() && tx.state != serverProceeding && tx.state != serverTrying {
-			tx.end()
-		}
+		c.fail(errClosed(cause))
 	}
 }
 

@@ -33,8 +33,8 @@ type Config struct {
 	Server string // product name for the Server field of responses made here; may be empty
 	// Trace, if set, hears every message: received ones before they are handled, sent ones when they are queued.
 	Trace func(c *transport.Conn, msg []byte, sent bool)
-	// MaxTransactions bounds unfinished server transactions over all shards; above it new INVITEs get 503 with Retry-After.
-	// 0 means 100,000.
+	// MaxTransactions bounds unfinished server transactions over all shards; above it new INVITEs get 503 with Retry-After,
+	// and above twice as many all requests do. 0 means 100,000.
 	MaxTransactions int
 }
 
@@ -117,12 +117,7 @@ func (l *Layer) Receive(c *transport.Conn, m *sip.Message, parseErr error) {
 		l.refuse(c, m, &sip.ParseError{Status: 400, Reason: "Missing Call-ID"})
 		return
 	}
-	s := l.Shard(m.CallID())
-	if m.IsRequest() {
-		s.Do(func() { s.request(c, m) })
-	} else {
-		s.Do(func() { s.response(c, m) })
-	}
+	l.Shard(m.CallID()).receive(c, m)
 }
 
 // refuse answers a malformed request without any state, as far as it can be answered at all (RFC 3261 section 8.2).
@@ -160,6 +155,7 @@ func (l *Layer) Closed(c *transport.Conn, cause error) {
 func (l *Layer) Close() {
 	for _, s := range l.shards {
 		s.mu.Lock()
+		s.closed = true
 		s.alarm.Stop()
 		s.mu.Unlock()
 	}

@@ -34,6 +34,7 @@ type Server struct {
 	state    serverState
 	kept     bool
 	stored   bool
+	stopped  bool // the user heard of a CANCEL
 	toTag    string
 	last     []byte // last response, for retransmission
 	timer    Timer  // G on unreliable transports, then I, J or L
@@ -76,15 +77,20 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 	method := m.Method()
 	key := s.layer.serverKey(m, &via, method)
 	if tx := s.servers[key]; tx != nil && bytes.Equal(tx.branch, via.Branch()) {
-		tx.again(m)
+		tx.again(c, m)
 		return
 	}
 	switch method {
 	case sip.CANCEL:
 		s.cancel(c, m, &via)
 		return
-	case sip.INVITE:
-		if s.layer.Active() >= s.layer.cfg.MaxTransactions {
+	case sip.ACK:
+	default:
+		limit := s.layer.cfg.MaxTransactions
+		if method != sip.INVITE {
+			limit *= 2
+		}
+		if s.layer.Active() >= limit {
 			s.layer.stats.overload.Add(1)
 			s.overload(c, m)
 			return
@@ -144,7 +150,7 @@ func (tx *Server) Keep() {
 }
 
 // again handles a retransmission or the ACK to a final response.
-func (tx *Server) again(m *sip.Message) {
+func (tx *Server) again(conn *transport.Conn, m *sip.Message) {
 	if m.Method() == sip.ACK {
 		if tx.state == serverCompleted {
 			tx.giveUp.Stop()
@@ -154,6 +160,9 @@ func (tx *Server) again(m *sip.Message) {
 				return
 			}
 			tx.Shard.After(&tx.timer, tx.Shard.layer.timers.T4, tx.end) // Timer I
+		}
+		if tx.state == serverAccepted { // an ACK to a 2xx that wrongly has the branch of its INVITE (RFC 6026 section 7.1)
+			tx.Shard.layer.cfg.User.Request(&Server{Shard: tx.Shard, Conn: conn, Request: m, Method: sip.ACK})
 		}
 		return
 	}
@@ -174,7 +183,8 @@ func (s *Shard) cancel(c *transport.Conn, m *sip.Message, via *sip.Via) {
 	s.layer.sign(&w)
 	w.Body("", nil)
 	s.Send(c, w.Bytes())
-	if invite.state <= serverProceeding {
+	if invite.state <= serverProceeding && !invite.stopped {
+		invite.stopped = true
 		s.layer.cfg.User.Cancelled(invite, m)
 	}
 }
@@ -258,7 +268,6 @@ func (tx *Server) Send(status int, w *sip.Writer) {
 		if !tx.stored {
 			via, _ := tx.Request.TopVia()
 			tx.store(via.Branch())
-			tx.Keep()
 		}
 		tx.remember(w.Bytes())
 		tx.Shard.After(&tx.timer, timers.linger(), tx.end) // Timer J

@@ -1,10 +1,12 @@
 package transaction
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"ringfence/internal/sip"
 	"ringfence/internal/sip/transport"
 )
 
@@ -17,20 +19,27 @@ type Shard struct {
 	mu      sync.Mutex
 	wheel   *wheel
 	alarm   *time.Timer
-	wakeAt  time.Time
+	armed   int64     // tick for which the alarm is set; never if it is not
+	rearm   bool      // armed changed during the present work
+	now     time.Time // of the present work; zero until somebody asks
+	closed  bool
 	servers map[uint64]*Server
 	clients map[uint64]*Client
+	byConn  map[*transport.Conn]*Client // first of a list
 	dirty   []*transport.Conn
 	scratch []byte
 
 	postMu sync.Mutex
 	posted []func()
-	waits  atomic.Int32 // posted but not yet run
+	waits  atomic.Int32 // posted but not yet taken
 }
 
+const never = math.MaxInt64
+
 func newShard(index int, layer *Layer) *Shard {
-	s := &Shard{Index: index, layer: layer, wheel: newWheel(time.Now()), servers: map[uint64]*Server{}, clients: map[uint64]*Client{}}
-	s.alarm = time.AfterFunc(time.Hour, func() { s.Do(func() { s.wakeAt = time.Time{} }) })
+	s := &Shard{Index: index, layer: layer, wheel: newWheel(time.Now()), armed: never, servers: map[uint64]*Server{},
+		clients: map[uint64]*Client{}, byConn: map[*transport.Conn]*Client{}}
+	s.alarm = time.AfterFunc(time.Hour, s.ring)
 	s.alarm.Stop()
 	return s
 }
@@ -38,77 +47,110 @@ func newShard(index int, layer *Layer) *Shard {
 // Do runs fn as work on the shard, waiting for work that runs already, then whatever was posted, and then sends what it caused.
 // It must not be called from within work on any shard; use Post there.
 func (s *Shard) Do(fn func()) {
-	s.mu.Lock()
-	s.run(fn)
-	s.drain()
+	s.enter()
+	fn()
+	s.leave()
+}
+
+// receive is Do for a message that arrived; it allocates nothing.
+func (s *Shard) receive(c *transport.Conn, m *sip.Message) {
+	s.enter()
+	if m.IsRequest() {
+		s.request(c, m)
+	} else {
+		s.response(c, m)
+	}
+	s.leave()
 }
 
 // Post arranges for fn to run on the shard soon, from anywhere. Order between posts is kept.
 func (s *Shard) Post(fn func()) {
 	s.postMu.Lock()
 	s.posted = append(s.posted, fn)
-	s.postMu.Unlock()
 	s.waits.Add(1)
-	if s.mu.TryLock() { // otherwise who holds the shard will see it
-		s.run(nil)
-		s.drain()
-	}
+	s.postMu.Unlock()
+	s.drain() // unless somebody holds the shard, who will then see it
 }
 
-// drain runs posts that arrived while the lock was being given back, so that none is forgotten.
+// drain runs posts unless somebody else holds the shard. Whoever gives the shard back calls it, so that no post is forgotten
+// that arrived just then.
 func (s *Shard) drain() {
 	for s.waits.Load() > 0 && s.mu.TryLock() {
-		s.run(nil)
+		s.now = time.Time{}
+		s.finish()
 	}
 }
 
-// run is entered with mu held and leaves it unlocked.
-func (s *Shard) run(fn func()) {
-	if s.wheel.count > 0 {
-		s.wheel.advance(time.Now())
-	}
-	if fn != nil {
-		fn()
-	}
+func (s *Shard) enter() {
+	s.mu.Lock()
+	s.now = time.Time{}
+}
+
+func (s *Shard) leave() {
+	s.finish()
+	s.drain()
+}
+
+// finish runs what was posted, gives the shard back and sends what the work caused.
+func (s *Shard) finish() {
 	for s.waits.Load() > 0 {
 		s.postMu.Lock()
 		posted := s.posted
 		s.posted = nil
-		s.postMu.Unlock()
 		s.waits.Add(-int32(len(posted)))
+		s.postMu.Unlock()
 		for _, f := range posted {
 			f()
 		}
 	}
-	s.arm()
-	dirty := s.dirty
-	s.dirty = nil
+	if s.rearm {
+		s.rearm = false
+		if !s.closed {
+			s.alarm.Reset(max(s.wheel.at(s.armed).Sub(s.clock()), 0))
+		}
+	}
+	var few [8]*transport.Conn // most work writes to one or two connections
+	dirty := append(few[:0], s.dirty...)
+	clear(s.dirty)
+	s.dirty = s.dirty[:0]
 	s.mu.Unlock()
 	for _, c := range dirty {
 		c.Flush()
 	}
 }
 
-// arm sets the one time.Timer of the shard to the next occupied slot of the wheel.
-func (s *Shard) arm() {
-	now := time.Now()
-	d, ok := s.wheel.wake(now)
-	if !ok {
-		if !s.wakeAt.IsZero() {
-			s.alarm.Stop()
-			s.wakeAt = time.Time{}
+// ring is called by the one time.Timer of the shard, which is set to the next occupied slot of the wheel.
+func (s *Shard) ring() {
+	s.enter()
+	s.armed = never
+	if !s.closed {
+		s.wheel.advance(s.clock())
+		if tick, ok := s.wheel.next(); ok {
+			s.wakeAt(tick)
 		}
-		return
 	}
-	at := now.Add(d)
-	if s.wakeAt.IsZero() || at.Before(s.wakeAt) {
-		s.wakeAt = at
-		s.alarm.Reset(d)
+	s.leave()
+}
+
+func (s *Shard) wakeAt(tick int64) {
+	if tick < s.armed {
+		s.armed, s.rearm = tick, true
 	}
 }
 
+// clock returns the time at which the present work began, near enough, and asks for it only once.
+func (s *Shard) clock() time.Time {
+	if s.now.IsZero() {
+		s.now = time.Now()
+	}
+	return s.now
+}
+
 // After starts t to run fire on this shard after d. Starting a running timer moves it.
-func (s *Shard) After(t *Timer, d time.Duration, fire func()) { s.wheel.add(t, time.Now(), d, fire) }
+func (s *Shard) After(t *Timer, d time.Duration, fire func()) {
+	s.wheel.add(t, s.clock(), d, fire)
+	s.wakeAt(t.due)
+}
 
 // Send queues a message for a connection; it leaves when the present work is over. A failure to queue is reported to the
 // transactions of the connection by its closing, so there is no error to handle here.

@@ -35,6 +35,7 @@ type wheel struct {
 	count int
 	used  [wheelSlots / 64]uint64
 	slots [wheelSlots]Timer // list heads
+	due   Timer             // list head: the timers of one slot that are about to fire
 }
 
 func newWheel(now time.Time) *wheel {
@@ -42,6 +43,7 @@ func newWheel(now time.Time) *wheel {
 	for i := range w.slots {
 		w.slots[i].prev, w.slots[i].next = &w.slots[i], &w.slots[i]
 	}
+	w.due.prev, w.due.next = &w.due, &w.due
 	return w
 }
 
@@ -52,15 +54,22 @@ func (w *wheel) add(t *Timer, now time.Time, d time.Duration, fire func()) {
 	if t.wheel != nil {
 		w.remove(t)
 	}
+	if w.count == 0 {
+		w.now = max(w.now, w.tickAt(now)) // nothing was due meanwhile
+	}
 	t.fire = fire
 	t.due = max(int64((now.Sub(w.epoch)+d+wheelTick-1)/wheelTick), w.now+1)
 	t.wheel = w
 	slot := int(t.due % wheelSlots)
-	head := &w.slots[slot]
-	t.prev, t.next = head.prev, head
-	head.prev.next, head.prev = t, t
+	w.slots[slot].append(t)
 	w.used[slot/64] |= 1 << (slot % 64)
 	w.count++
+}
+
+// append puts t at the end of the list that head begins.
+func (head *Timer) append(t *Timer) {
+	t.prev, t.next = head.prev, head
+	head.prev.next, head.prev = t, t
 }
 
 func (w *wheel) remove(t *Timer) {
@@ -88,20 +97,27 @@ func (w *wheel) advance(now time.Time) {
 		}
 		head := &w.slots[slot]
 		for t := head.next; t != head; {
-			if t.due > w.now {
-				t = t.next
-				continue
+			next := t.next
+			if t.due <= w.now { // moved first, because a timer that fires may stop or start others
+				t.prev.next, t.next.prev = t.next, t.prev
+				w.due.append(t)
 			}
+			t = next
+		}
+		for w.due.next != &w.due {
+			t := w.due.next
 			fire := t.fire
 			w.remove(t)
 			fire()
-			t = head.next // fire may have changed the list
 		}
 	}
 }
 
-// wake returns how long after now the next occupied slot comes round; ok is false if the wheel is empty.
-func (w *wheel) wake(now time.Time) (d time.Duration, ok bool) {
+// at returns the time of a tick.
+func (w *wheel) at(tick int64) time.Time { return w.epoch.Add(time.Duration(tick) * wheelTick) }
+
+// next returns the tick at which the next occupied slot comes round; ok is false if the wheel is empty.
+func (w *wheel) next() (tick int64, ok bool) {
 	if w.count == 0 {
 		return 0, false
 	}
@@ -114,8 +130,7 @@ func (w *wheel) wake(now time.Time) (d time.Duration, ok bool) {
 		}
 		if used != 0 {
 			slot := word*64 + bits.TrailingZeros64(used)
-			ticks := int64((slot-start+wheelSlots)%wheelSlots) + 1
-			return max(w.epoch.Add(time.Duration(w.now+ticks)*wheelTick).Sub(now), 0), true
+			return w.now + 1 + int64((slot-start+wheelSlots)%wheelSlots), true
 		}
 	}
 	return 0, false

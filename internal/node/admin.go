@@ -1,0 +1,106 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"ringfence"
+	"ringfence/internal/call/dialplan"
+	"ringfence/internal/node/admin"
+	"ringfence/internal/node/config"
+)
+
+// Current returns the configuration in force: what the node was started with, and the live settings as they were last applied.
+func (n *Node) Current() config.Config { return *n.current.Load() }
+
+// SocketPath returns where the administration socket is.
+func (n *Node) SocketPath() string { return filepath.Join(n.opts.Data, "admin.sock") }
+
+// openSettings hands the configuration to its keeper, which changes the live settings from then on.
+func (n *Node) openSettings(ctx context.Context) (err error) {
+	file := n.opts.ConfigFile
+	if file == "" {
+		file = filepath.Join(n.opts.Data, "ringfence.yaml")
+	}
+	n.Settings, err = config.NewKeeper(ctx, config.KeeperConfig{File: file, Running: n.Config, Versions: n.Store, Override: n.opts.Override, Live: n.live})
+	return err
+}
+
+// live puts the live settings of a configuration into force. It is called by the keeper, one change after the other.
+func (n *Node) live(c config.Config) {
+	n.current.Store(&c)
+	n.Calls.SetLimits(c.Calls.Max, c.Calls.Ring)
+	if n.opts.LogLevel != nil {
+		var level slog.Level
+		if err := level.UnmarshalText([]byte(c.Log.Level)); err == nil { // the configuration was checked
+			n.opts.LogLevel.Set(level)
+		}
+	}
+	n.log.Info("the configuration was changed")
+}
+
+func (n *Node) openAdmin(ctx context.Context) (err error) {
+	kind := "sqlite"
+	if strings.HasPrefix(n.Config.Store.DSN, "postgres") {
+		kind = "postgres"
+	}
+	n.Admin = admin.New(admin.Config{Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
+		Store: n.Store, Roster: n.Roster, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, Anchor: n.Authority.RootPEM,
+		Settings: n.Settings, Host: n, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log})
+	n.AdminCode, err = n.Admin.FirstCode(ctx)
+	return err
+}
+
+// unixOpener is an opener that can open socket files too. A network in memory has none.
+type unixOpener interface {
+	ListenUnix(ctx context.Context, flow, path string) (net.Listener, error)
+}
+
+func (n *Node) serveSocket(ctx, run context.Context) error {
+	o, ok := n.opener.(unixOpener)
+	if !ok {
+		return nil
+	}
+	ln, err := o.ListenUnix(ctx, "admin-socket", n.SocketPath())
+	if err != nil {
+		return err
+	}
+	n.wg.Go(func() { n.Admin.ServeSocket(run, ln) })
+	return nil
+}
+
+// Reach returns the name or address that a phone should be told: the one listened on, the first further name of the
+// configuration, or the first address of this host that others can use.
+func (n *Node) Reach() string {
+	if a := n.webAddr.Addr(); a.IsValid() && !a.IsUnspecified() {
+		return a.Unmap().String()
+	}
+	if len(n.Config.NodeDNS) > 0 {
+		return n.Config.NodeDNS[0]
+	}
+	best := netip.Addr{}
+	for _, a := range localAddrs() {
+		if !a.IsLoopback() && (!best.IsValid() || a.Is4() && !best.Is4()) {
+			best = a
+		}
+	}
+	if best.IsValid() {
+		return best.String()
+	}
+	return "localhost"
+}
+
+// Reload applies the configuration file as it is now.
+func (n *Node) Reload(ctx context.Context) error {
+	p, err := n.Settings.Reload(ctx)
+	if err != nil {
+		n.log.Error("the configuration was not reloaded; the old one stays in force", "err", err, "hint", ringfence.HintOf(err))
+		return err
+	}
+	n.log.Info("the configuration was reloaded", "changes", len(p.Changes), "restart_needed", p.Restart())
+	return nil
+}

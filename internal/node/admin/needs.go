@@ -1,0 +1,122 @@
+package admin
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/call/control"
+	"ringfence/internal/call/dialplan"
+	"ringfence/internal/call/registrar"
+	"ringfence/internal/node/admin/api"
+	"ringfence/internal/node/config"
+	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/store"
+)
+
+// Store keeps the facts; *store.Store is one.
+type Store interface {
+	People
+	Access
+	Records
+}
+
+// People are users and their devices, as the store keeps them.
+type People interface {
+	CreateUser(ctx context.Context, u store.User) error
+	UpdateUser(ctx context.Context, u store.User) error
+	DeleteUser(ctx context.Context, id ringfence.UserID) error
+	User(ctx context.Context, id ringfence.UserID) (store.User, error)
+	Users(ctx context.Context, after ringfence.UserID, limit int) ([]store.User, error)
+
+	CreateDevice(ctx context.Context, d store.Device) error
+	UpdateDevice(ctx context.Context, d store.Device) error
+	DeleteDevice(ctx context.Context, id ringfence.DeviceID) error
+	Device(ctx context.Context, id ringfence.DeviceID) (store.Device, error)
+	Devices(ctx context.Context, after ringfence.DeviceID, limit int) ([]store.Device, error)
+	DevicesOf(ctx context.Context, u ringfence.UserID) ([]store.Device, error)
+	CertificatesOf(ctx context.Context, id ringfence.DeviceID) ([]store.Certificate, error)
+	Exceptions(ctx context.Context, now time.Time) ([]store.Exception, error)
+	DeleteException(ctx context.Context, subject string) error
+}
+
+// Access keeps tokens and the administrator code.
+type Access interface {
+	Tx(ctx context.Context, fn func(*store.Tx) error) error
+	Setting(ctx context.Context, name string) (string, error)
+	PutSetting(ctx context.Context, name, value string) error
+	CreateToken(ctx context.Context, t store.Token) error
+	TokenByHash(ctx context.Context, hash string, now time.Time) (store.Token, error)
+	Tokens(ctx context.Context) ([]store.Token, error)
+	DeleteToken(ctx context.Context, id string) error
+}
+
+// Records are call records and the audit.
+type Records interface {
+	CDRs(ctx context.Context, from, to time.Time, limit int) ([]store.CDR, error)
+	CDR(ctx context.Context, id ringfence.CallID) (store.CDR, error)
+	AppendAudit(ctx context.Context, a store.AuditEntry) error
+	Audit(ctx context.Context, before int64, limit int) ([]store.AuditEntry, error)
+}
+
+// Roster knows users and devices in memory; *roster.Roster is one.
+type Roster interface {
+	Reload(ctx context.Context) error
+	Counts() (users, devices int)
+	User(id ringfence.UserID) *store.User
+}
+
+// Registrar knows who is where; *registrar.Registrar is one.
+type Registrar interface {
+	All() []registrar.Contact
+	Known(c *transport.Conn) (registrar.Identity, bool)
+	Forget(device ringfence.DeviceID)
+	Stats() registrar.Stats
+	AOR(user ringfence.UserID) string
+}
+
+// Calls owns the calls; *control.Control is one.
+type Calls interface {
+	List() []control.View
+	Show(id ringfence.CallID) (control.View, bool)
+	Hangup(id ringfence.CallID, by string) bool
+	Originate(from ringfence.UserID, to string) (ringfence.CallID, error)
+	Explain(from ringfence.UserID, dialled string) dialplan.Decision
+	Count() int
+	Refused() uint64
+	Draining() bool
+}
+
+// Wires owns the SIP connections; *transport.Layer is one.
+type Wires interface {
+	Conns() []*transport.Conn
+	Stats() transport.Stats
+}
+
+// Codes makes activation codes; *enroll.Service is one.
+type Codes interface {
+	NewCode(ctx context.Context, id ringfence.DeviceID) (code string, expires time.Time, err error)
+}
+
+// Settings owns the configuration; *config.Keeper is one.
+type Settings interface {
+	Text() string
+	Whole() ([]byte, error)
+	Waiting() []string
+	Plan(text, name string) (config.Plan, error)
+	Apply(ctx context.Context, text, name, author, note string) (config.Plan, error)
+	Undo(ctx context.Context, to int64, author string) (config.Plan, error)
+	List(ctx context.Context, limit int) ([]store.ConfigVersion, error)
+}
+
+// Host tells what only the node as a whole knows; *node.Node is one.
+type Host interface {
+	Flows() []ringfence.Flow
+	SIPAddr() netip.AddrPort
+	HTTPSAddr() netip.AddrPort
+	// Reach returns the name or address that a phone should be told.
+	Reach() string
+	// Cut ends everything of a device that the store says may not be used any more.
+	Cut(ctx context.Context, id ringfence.DeviceID, reason string) (api.Ended, error)
+}

@@ -1,0 +1,82 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/call/dialplan"
+)
+
+// Wrong is one thing that is wrong in a configuration that could be read.
+type Wrong struct {
+	Key  string // where, e.g. "dialplan.rules[2]"
+	Text string // what
+}
+
+// String returns "key: text".
+func (w Wrong) String() string { return w.Key + ": " + w.Text }
+
+// Check returns everything that is wrong, in the order of the file.
+func (c Config) Check() (wrong []Wrong) {
+	bad := func(when bool, key, format string, args ...any) {
+		if when {
+			wrong = append(wrong, Wrong{key, fmt.Sprintf(format, args...)})
+		}
+	}
+	host := regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+	bad(!host.MatchString(c.Domain), "domain", "%.80q is not a domain name in lower case", c.Domain)
+	bad(c.Name == "" || len(c.Name) > 64, "name", "the organisation's name has 1 to 64 bytes")
+	bad(!host.MatchString(c.Node), "node", "%.80q is not a host name in lower case", c.Node)
+	bad(!c.SIP.TLS.IsValid(), "sip.tls", "an address with port is needed, e.g. \"[::]:5061\"")
+	bad(c.SIP.Expires < time.Minute || c.SIP.Expires > 24*time.Hour, "sip.expires", "%s is not between 1m and 24h", c.SIP.Expires)
+	bad(!c.Media.Addr.IsValid(), "media.addr", "an address is needed, e.g. \"::\"")
+	bad(c.Media.First < 1024 || c.Media.Last <= c.Media.First, "media.first", "the ports %d to %d are no range above 1023", c.Media.First, c.Media.Last)
+	bad(c.Media.DSCP > 63, "media.dscp", "%d is above 63", c.Media.DSCP)
+	bad(!c.API.HTTPS.IsValid(), "api.https", "an address with port is needed, e.g. \"[::]:8443\"")
+	bad(c.Calls.Max < 1 || c.Calls.Max > 1_000_000, "calls.max", "%d is not between 1 and 1000000", c.Calls.Max)
+	bad(c.Calls.Ring < 5*time.Second || c.Calls.Ring > 10*time.Minute, "calls.ring", "%s is not between 5s and 10m", c.Calls.Ring)
+	bad(!slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", "%.40q is neither text nor json", c.Log.Format)
+	bad(!slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%.40q is none of debug, info, warn and error", c.Log.Level)
+	for i, n := range c.NodeDNS {
+		bad(!host.MatchString(n), fmt.Sprintf("node-names[%d]", i), "%.80q is not a host name in lower case", n)
+	}
+	wrong = append(wrong, checkPlan(c.Plan)...)
+	if len(wrong) == 0 {
+		if err := ringfence.CheckFlows(c.Flows()); err != nil {
+			wrong = append(wrong, Wrong{"", textOf(err)})
+		}
+	}
+	return wrong
+}
+
+// checkPlan asks the dial plan about each of its parts alone, to say which one is wrong, and then about the whole.
+func checkPlan(p dialplan.Plan) (wrong []Wrong) {
+	part := func(key string, only dialplan.Plan) {
+		only.Emergency = []string{"112"}
+		if err := only.Validate(); err != nil {
+			wrong = append(wrong, Wrong{key, textOf(err)})
+		}
+	}
+	for i, r := range p.Rules {
+		part(fmt.Sprintf("dialplan.rules[%d]", i), dialplan.Plan{Rules: []dialplan.Rule{r}})
+	}
+	for i, g := range p.Groups {
+		part(fmt.Sprintf("dialplan.groups[%d]", i), dialplan.Plan{Groups: []dialplan.Group{g}})
+	}
+	if len(wrong) == 0 {
+		if err := p.Validate(); err != nil {
+			wrong = append(wrong, Wrong{"dialplan", textOf(err)})
+		}
+	}
+	return wrong
+}
+
+func textOf(err error) string {
+	if f, ok := err.(*ringfence.Fault); ok {
+		return f.Text
+	}
+	return err.Error()
+}
