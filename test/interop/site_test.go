@@ -46,7 +46,7 @@ func newSite(t *testing.T, change func(*config.Config)) *site {
 	if change != nil {
 		change(&c)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	n, err := node.Open(ctx, node.Options{Config: c, Data: t.TempDir(), Version: "test", Log: log})
