@@ -23,12 +23,13 @@ type (
 		ID ringfence.DeviceID `path:"id" maxLength:"64" doc:"id of the device" example:"alice-desk"`
 	}
 	devicesIn struct {
-		page
-		User ringfence.UserID `query:"user" maxLength:"64" doc:"only the devices of this user"`
+		After ringfence.DeviceID `query:"after" maxLength:"64" doc:"list what comes after this id"`
+		Limit int                `query:"limit" minimum:"1" maximum:"1000" default:"1000"`
+		User  ringfence.UserID   `query:"user" maxLength:"64" doc:"only the devices of this user"`
 	}
 	newDeviceIn struct{ Body api.NewDevice }
 	whyIn       struct {
-		devicePath
+		ID   ringfence.DeviceID `path:"id" maxLength:"64" doc:"id of the device" example:"alice-desk"`
 		Body api.Why
 	}
 )
@@ -78,7 +79,7 @@ func (s *Server) listDevices(ctx context.Context, in *devicesIn) (*body[[]api.De
 		}
 		ds, err = s.c.Store.DevicesOf(ctx, in.User)
 	} else {
-		ds, err = s.c.Store.Devices(ctx, ringfence.DeviceID(in.After), in.Limit)
+		ds, err = s.c.Store.Devices(ctx, in.After, in.Limit)
 	}
 	live := s.reachable()
 	out := make([]api.Device, 0, len(ds))
@@ -201,7 +202,7 @@ func (s *Server) revokeDevice(ctx context.Context, in *whyIn) (*body[api.Ended],
 	if reason == "" {
 		reason = "privilege withdrawn"
 	}
-	e, err := s.cut(ctx, in.ID, reason)
+	e, err := s.c.Host.Cut(ctx, in.ID, reason)
 	return answer(e), err
 }
 
@@ -213,46 +214,8 @@ func (s *Server) removeDevice(ctx context.Context, in *devicePath) (*body[api.En
 	if err := s.c.Store.DeleteDevice(ctx, in.ID); err != nil {
 		return nil, unknown(err, "device", string(in.ID))
 	}
-	e, err := s.cut(ctx, in.ID, "cessation of operation")
+	e, err := s.c.Host.Cut(ctx, in.ID, "cessation of operation")
 	return answer(e), err
-}
-
-// cut ends everything of a device that the store already says may not be used: from here on nothing new begins, and what is
-// there ends. It goes on after an error, since what can be ended should be.
-func (s *Server) cut(ctx context.Context, id ringfence.DeviceID, reason string) (e api.Ended, err error) {
-	err = s.c.Roster.Reload(ctx)
-	s.c.Registrar.Forget(id)
-	certs, failed := s.c.Store.CertificatesOf(ctx, id)
-	err = firstOf(err, failed)
-	for _, c := range certs {
-		if !c.RevokedAt.IsZero() || !s.c.Now().Before(c.NotAfter) {
-			continue
-		}
-		failed := s.c.Authority.Revoke(ctx, c.Serial, reason)
-		if failed != nil && ringfence.KindOf(failed) == ringfence.KindConflict { // somebody else was faster
-			continue
-		}
-		err = firstOf(err, failed)
-		e.Certificates++
-	}
-	// Calls first: the goodbye still finds its way over the connections.
-	for _, call := range s.c.Calls.List() {
-		for _, l := range call.Legs {
-			if l.Peer == "device "+string(id) && l.State != "ended" && s.c.Calls.Hangup(call.ID, "an administrator: device "+string(id)+" is revoked or removed") {
-				e.Calls++
-				break
-			}
-		}
-	}
-	cause := fault("admin.cut", ringfence.KindDenied, "the device "+string(id)+" was revoked or removed", "")
-	for _, c := range s.c.Wires.Conns() {
-		if who, ok := s.c.Registrar.Known(c); ok && who.Device == id {
-			c.Close(cause)
-			e.Connections++
-		}
-	}
-	_, failed = s.c.Registrar.Drop(ctx, id, cause)
-	return e, firstOf(err, failed)
 }
 
 // exceptionSubject is what the exception of a device is listed as.
@@ -261,7 +224,7 @@ func exceptionSubject(id ringfence.DeviceID) string { return "device " + string(
 const longestException = 30 * 24 * time.Hour
 
 type exceptionIn struct {
-	devicePath
+	ID   ringfence.DeviceID `path:"id" maxLength:"64" doc:"id of the device" example:"door-1"`
 	Body api.NewException
 }
 

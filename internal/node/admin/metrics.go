@@ -90,3 +90,6 @@ func (s *Server) newMetrics() http.Handler {
 	reg.MustRegister(collector{s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
+
+// Refused returns how many requests were refused because the asker did not have the right.
+func (s *Server) Refused() uint64 { return s.refused.Load() }

@@ -10,6 +10,7 @@ import (
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/call/registrar"
 	"ringfence/internal/call/roster"
+	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/store"
@@ -72,7 +73,6 @@ type Registrar interface {
 	All() []registrar.Contact
 	Known(c *transport.Conn) (registrar.Identity, bool)
 	Forget(device ringfence.DeviceID)
-	Drop(ctx context.Context, device ringfence.DeviceID, cause error) (int, error)
 	Stats() registrar.Stats
 	AOR(user ringfence.UserID) string
 }
@@ -100,12 +100,6 @@ type Codes interface {
 	NewCode(ctx context.Context, id ringfence.DeviceID) (code string, expires time.Time, err error)
 }
 
-// Authority revokes certificates and has the trust anchor; *ca.Authority is one.
-type Authority interface {
-	Revoke(ctx context.Context, serial, reason string) error
-	RootPEM() []byte
-}
-
 // Settings owns the configuration; *config.Keeper is one.
 type Settings interface {
 	Text() string
@@ -124,4 +118,6 @@ type Host interface {
 	HTTPSAddr() netip.AddrPort
 	// Reach returns the name or address that a phone should be told.
 	Reach() string
+	// Cut ends everything of a device that the store says may not be used any more.
+	Cut(ctx context.Context, id ringfence.DeviceID, reason string) (api.Ended, error)
 }

@@ -34,7 +34,7 @@ func (s *Server) routesState() {
 		Body        []byte
 	}
 	look(s, anchor, func(context.Context, *none) (*pem, error) {
-		return &pem{ContentType: "application/x-pem-file", Body: s.c.Authority.RootPEM()}, nil
+		return &pem{ContentType: "application/x-pem-file", Body: s.c.Anchor()}, nil
 	})
 }
 

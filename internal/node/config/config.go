@@ -38,6 +38,8 @@ type SIP struct {
 	// Plain is where devices with a named exception speak SIP in the clear over UDP and TCP, e.g. [::]:5060; empty: off, whatever
 	// exceptions there are.
 	Plain netip.AddrPort `yaml:"plain"`
+	// ChallengeEach asks a device without a certificate for its credentials at each REGISTER, not only once a connection.
+	ChallengeEach bool `yaml:"challenge-each,omitempty"`
 }
 
 // Media says which ports media uses.
