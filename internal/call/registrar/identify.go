@@ -18,8 +18,8 @@ type Identity struct {
 // Identify says who sent a request. If it cannot, it has answered the request (401 or 403) and ok is false.
 func (r *Registrar) Identify(tx *transaction.Server) (id Identity, ok bool) {
 	// Datagrams come from wherever they say, so that nothing is known from one to the next.
-	again := r.cfg.ChallengeEach && tx.Method == sip.REGISTER
-	if id, ok := r.Known(tx.Conn); ok && tx.Conn.Reliable() && (!again || id.Auth == ringfence.AuthCertificate) {
+	each := !tx.Conn.Reliable() || r.cfg.ChallengeEach && tx.Method == sip.REGISTER
+	if id, ok := r.Known(tx.Conn); ok && (!each || id.Auth == ringfence.AuthCertificate) {
 		return r.allowed(tx, id)
 	}
 	if tx.Conn.Peer.Role != "" {
