@@ -75,6 +75,7 @@ type Node struct {
 	sipAddr  netip.AddrPort
 	webAddr  netip.AddrPort
 	cdrs     chan store.CDR
+	bindings registrar.Ledger
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 	closers  []func()
@@ -129,8 +130,44 @@ func (n *Node) openState(ctx context.Context) error {
 		return err
 	}
 	n.closers = append(n.closers, func() { _ = n.Store.Close() })
+	n.bindings = patient{n.Store}
+	if n.Config.Store.DSN == "" {
+		if err := n.openJournal(ctx); err != nil {
+			return err
+		}
+	}
 	n.Roster, err = roster.Open(ctx, n.Store)
 	return err
+}
+
+// openJournal puts a journal in front of a SQLite database, to which a transaction for each REGISTER would be too dear.
+func (n *Node) openJournal(ctx context.Context) error {
+	j, err := n.Store.OpenJournal(ctx, store.JournalConfig{Path: filepath.Join(n.opts.Data, "bindings.journal"), Failed: func(err error) {
+		n.log.Error("the journal of bindings could not be folded into the database", "err", err, "hint", ringfence.HintOf(err))
+	}})
+	if err != nil {
+		return err
+	}
+	if j.Torn > 0 {
+		n.log.Warn("the end of the journal of bindings was torn by a crash; what was acknowledged before it is kept", "bytes", j.Torn)
+	}
+	n.bindings = j
+	n.closers = append(n.closers, func() {
+		if err := j.Close(); err != nil {
+			n.log.Error("the journal of bindings could not be closed; it will be read at the next start", "err", err)
+		}
+	})
+	return nil
+}
+
+// patient is a store on a server, which may not answer: it waits for a while and no longer.
+type patient struct{ *store.Store }
+
+// ApplyBindings implements registrar.Ledger.
+func (p patient) ApplyBindings(ctx context.Context, put []store.Binding, remove []store.BindingKey) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return p.Store.ApplyBindings(ctx, put, remove)
 }
 
 func (n *Node) openTrust(ctx context.Context) (err error) {
@@ -200,7 +237,8 @@ func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Boo
 }
 
 func (n *Node) openCalls(ctx context.Context) (err error) {
-	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.Store, Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires}); err != nil {
+	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.bindings, Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
+		ChallengeEach: n.Config.SIP.ChallengeEach}); err != nil {
 		return err
 	}
 	n.closers = append(n.closers, n.Registrar.Close)

@@ -2,6 +2,7 @@ package registrar
 
 import (
 	"ringfence"
+	"ringfence/internal/sip"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/store"
@@ -16,7 +17,7 @@ type Identity struct {
 
 // Identify says who sent a request. If it cannot, it has answered the request (401 or 403) and ok is false.
 func (r *Registrar) Identify(tx *transaction.Server) (id Identity, ok bool) {
-	if id, ok := r.Known(tx.Conn); ok {
+	if id, ok := r.Known(tx.Conn); ok && !(r.cfg.ChallengeEach && tx.Method == sip.REGISTER && id.Auth != ringfence.AuthCertificate) {
 		return r.allowed(tx, id)
 	}
 	if tx.Conn.Peer.Role != "" {

@@ -12,7 +12,7 @@ import (
 	"ringfence/internal/state/store"
 )
 
-// Ledger keeps bindings on disk; *store.Store is one.
+// Ledger keeps bindings on disk; *store.Journal is one. It must give up by itself if the disk or a server does not answer.
 type Ledger interface {
 	ApplyBindings(ctx context.Context, put []store.Binding, remove []store.BindingKey) error
 	AllBindings(ctx context.Context, now time.Time, each func(store.Binding) error) error
@@ -29,6 +29,9 @@ type Config struct {
 	Max        time.Duration // 1 h
 	FlowTimer  time.Duration // 120 s: how often a phone must send something (RFC 5626 section 4.4)
 	MaxPerUser int           // 20 bindings of one address-of-record
+	// ChallengeEach asks for credentials at each REGISTER of a device without a certificate. Without it, an answered challenge
+	// counts for as long as the TLS connection lasts.
+	ChallengeEach bool
 }
 
 // Contact is one way to reach a user now.

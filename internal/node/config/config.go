@@ -33,6 +33,8 @@ type Config struct {
 type SIP struct {
 	TLS     netip.AddrPort `yaml:"tls"`     // SIP over TLS, e.g. [::]:5061
 	Expires time.Duration  `yaml:"expires"` // longest registration
+	// ChallengeEach asks a device without a certificate for its credentials at each REGISTER, not only once a connection.
+	ChallengeEach bool `yaml:"challenge-each,omitempty"`
 }
 
 // Media says which ports media uses.
