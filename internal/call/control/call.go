@@ -35,6 +35,7 @@ type Call struct {
 	cause     string
 	over      bool
 	emergency bool
+	private   bool     // the caller withholds its identity from who is called
 	early     *Leg     // whose early media the caller hears
 	diversion []string // Diversion values, latest first
 	transfer  *transfer

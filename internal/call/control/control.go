@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,7 @@ type Config struct {
 	MediaAddr func(c *transport.Conn) netip.Addr
 	MaxCalls  int           // 10,000; above it new calls get 503 with Retry-After
 	RingTime  time.Duration // 2 min without an answer
+	Silence   time.Duration // 90 s without a packet from a phone that should be heard; then the call is over
 }
 
 // Control owns the calls. Methods are called on its shard unless they say otherwise.
@@ -61,6 +63,9 @@ func New(cfg Config) *Control {
 	}
 	if cfg.RingTime == 0 {
 		cfg.RingTime = 2 * time.Minute
+	}
+	if cfg.Silence == 0 {
+		cfg.Silence = 90 * time.Second
 	}
 	if cfg.Events == nil {
 		cfg.Events = deaf{}
@@ -121,6 +126,7 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 			call.From = string(user.Numbers[0])
 		}
 	}
+	call.private = wantsPrivacy(tx.Request)
 	leg.opened()
 	if err := leg.hear(tx.Request.Body()); err != nil {
 		call.refuse(err)
@@ -133,6 +139,19 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 		return
 	}
 	call.route(call.Dialled, id.User)
+}
+
+// wantsPrivacy reports whether the caller withholds its identity (RFC 3323, RFC 3325).
+func wantsPrivacy(m *sip.Message) bool {
+	for line := range m.All(sip.HeaderPrivacy) {
+		for v := range strings.SplitSeq(string(line), ";") {
+			switch strings.ToLower(strings.TrimSpace(v)) {
+			case "id", "user", "header":
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // unsupported returns the first required option that is not known here.

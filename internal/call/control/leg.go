@@ -123,15 +123,14 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 		c.cfg.Log.Warn("a phone could not be rung", "call", call.ID, "device", contact.Device, "err", err)
 		return
 	}
-	from := fmt.Sprintf("<sip:%s@%s>", call.From, c.cfg.Domain)
-	if call.fromName != "" {
-		from = quote(call.fromName) + " " + from
-	}
+	from := call.identity()
 	l.session = c.cfg.Dialogs.Invite(c.cfg.Shard, dialog.Invitation{
 		Conn: contact.Conn, URI: contact.Contact, Routes: contact.Path, From: from, To: "<" + contact.AOR + ">",
 		Contact: c.contact(contact.Conn), SDP: offer,
 		Extra: func(w *sip.Writer) {
-			w.Header(sip.HeaderPAssertedIdentity, from)
+			if !call.private {
+				w.Header(sip.HeaderPAssertedIdentity, from)
+			}
 			call.diverted(w)
 		},
 	}, l)
@@ -143,6 +142,18 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 // wantsPlain reports whether a device with an exception has refused a sealed offer, and plain RTP is still to be tried.
 func (l *Leg) wantsPlain(e dialog.End) bool {
 	return l.exception != "" && !l.plain && l.at != nil && l.at.Conn.Secure() && (e.Status == 488 || e.Status == 415 || e.Status == 606)
+}
+
+// identity is how the caller is shown to who is called (RFC 3325; RFC 3323 section 4.1 if it is withheld).
+func (call *Call) identity() string {
+	if call.private {
+		return `"Anonymous" <sip:anonymous@anonymous.invalid>`
+	}
+	from := fmt.Sprintf("<sip:%s@%s>", call.From, call.ctl.cfg.Domain)
+	if call.fromName != "" {
+		from = quote(call.fromName) + " " + from
+	}
+	return from
 }
 
 func quote(s string) string {
