@@ -24,12 +24,12 @@ func (s *site) baresip(device, user, account, tone string) *baresip {
 	path := need(s.T, "baresip", "baresip-core")
 	dir := s.path("baresip-" + device)
 	s.ok(os.MkdirAll(dir, 0o700))
-	conf := s.guide("baresip.md", "config", "/home/alice/.baresip/ca.pem", s.path("ca.pem"))
+	conf := s.guide("baresip.md", "config", "/home/alice/ringfence/anchors.pem", s.path("ca.pem"))
 	lines := []string{"sip_listen 127.0.0.1:0", "ausrc_srate 48000", "ausrc_channels 2", "auplay_srate 8000", "auplay_channels 1",
 		"audio_source ausine," + tone, "audio_player aubridge,ear", "snd_path " + dir, "rtp_ports 40000-49999"}
 	modules := []string{"ausine.so", "aubridge.so", "sndfile.so"}
 	if account == "account-certificate" {
-		lines = append(lines, s.guide("baresip.md", "config-certificate", "/home/alice/.baresip/alice-desk.pem", s.path(device+".pem")))
+		lines = append(lines, s.guide("baresip.md", "config-certificate", "/home/alice/ringfence/alice-desk.pem", s.path(device+"/"+device+".pem")))
 	}
 	for _, m := range modules {
 		lines = append(lines, "module "+m)

@@ -25,9 +25,9 @@ func (s *site) linphone(device, user, auth string, hz float64) *linphone {
 	path := need(s.T, "linphonec", "linphone-cli")
 	dir := s.path("linphone-" + device)
 	s.ok(os.MkdirAll(dir+"/.local/share/linphone", 0o700))
-	conf := s.guide("linphone.md", "linphonerc", "/home/bob/ringfence/ca.pem", s.path("ca.pem"), "ringfence.internal:5061", "localhost:"+s.port(), "bob@", user+"@")
+	conf := s.guide("linphone.md", "linphonerc", "/home/bob/ringfence/anchors.pem", s.path("ca.pem"), "ringfence.internal:5061", "localhost:"+s.port(), "bob@", user+"@")
 	extra := s.guide("linphone.md", "linphonerc-"+auth)
-	extra = strings.ReplaceAll(strings.ReplaceAll(extra, "/home/bob/ringfence", s.home), "bob-desk", device)
+	extra = strings.ReplaceAll(strings.ReplaceAll(extra, "/home/bob/ringfence", s.path(device)), "bob-desk", device)
 	if rest, ok := strings.CutPrefix(extra, "[sip]\n"); ok { // one section, two blocks of the guide
 		conf = strings.Replace(conf, "[sip]\n", "[sip]\n"+rest, 1)
 	} else {

@@ -94,7 +94,7 @@ func TestSippRegistersAndCalls(t *testing.T) {
 	id := s.identity("alice", "alice-sipp")
 	var phones []*phone.Phone
 	callees := "SEQUENTIAL\n"
-	for i := range 10 { // one person has at most four calls at a time
+	for i := range 10 { // one person has at most four calls at a time, and sipp at most eight
 		user := ringfence.UserID(fmt.Sprintf("agent%d", i))
 		number := fmt.Sprint(200 + i)
 		s.user(user, ringfence.Number(number))
@@ -112,7 +112,7 @@ func TestSippRegistersAndCalls(t *testing.T) {
 	if all := s.node.Registrar.All(); len(all) != 11 {
 		t.Errorf("%d bindings, want the last one of sipp and those of the phones", len(all))
 	}
-	s.sipp(to, "call", map[string]string{"user": "alice"}, "-m", "60", "-r", "20", "-inf", s.file("callees.csv", []byte(callees)))
+	s.sipp(to, "call", map[string]string{"user": "alice"}, "-m", "60", "-r", "20", "-l", "8", "-inf", s.file("callees.csv", []byte(callees)))
 	s.over()
 	s.until("60 records are kept", func() bool {
 		cdrs, err := s.node.Store.CDRs(s.ctx, time.Time{}, time.Time{}, 100)

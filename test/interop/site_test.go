@@ -102,7 +102,8 @@ func (s *site) identity(user ringfence.UserID, device ringfence.DeviceID) enroll
 	return id
 }
 
-// certificate enrols a new device and writes NAME.pem (chain and key), NAME.crt and NAME.key for a judge.
+// certificate enrols a new device and writes its files as `ringfence phone --enrol` does, into a directory with its name, and
+// DEVICE.pem beside them: the chain and the key in one file.
 func (s *site) certificate(user ringfence.UserID, device ringfence.DeviceID) enroll.Identity {
 	s.Helper()
 	id := s.identity(user, device)
@@ -116,12 +117,12 @@ func (s *site) keyPair(name string, chain [][]byte, key *ecdsa.PrivateKey) {
 	for _, c := range chain {
 		crt = append(crt, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	der, err := x509.MarshalECPrivateKey(key)
 	s.ok(err)
-	k := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	s.file(name+".crt", crt)
-	s.file(name+".key", k)
-	s.file(name+".pem", append(crt[:len(crt):len(crt)], k...))
+	k := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
+	s.file(name+"/chain.pem", crt)
+	s.file(name+"/key.pem", k)
+	s.file(name+"/"+name+".pem", append(crt[:len(crt):len(crt)], k...))
 }
 
 // password makes a device that answers digest challenges; its username is the device id.

@@ -95,7 +95,7 @@ func TestOpenSSLWithBadCertificates(t *testing.T) {
 			"alice-revoked": "alert (bad certificate|certificate revoked)", "alice-expired": "alert (bad certificate|certificate expired)"} {
 			t.Run(name+version, func(t *testing.T) {
 				p := start(t, s.home, need(t, "openssl", "openssl"), "s_client", "-connect", s.node.SIPAddr().String(), version, "-CAfile", s.path("ca.pem"),
-					"-cert", s.path(name+".crt"), "-cert_chain", s.path(name+".crt"), "-key", s.path(name+".key"), "-verify_return_error")
+					"-cert", s.path(name+"/chain.pem"), "-cert_chain", s.path(name+"/chain.pem"), "-key", s.path(name+"/key.pem"), "-verify_return_error")
 				if name == "alice-good" {
 					p.say("OPTIONS sip:ringfence.internal SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:9;branch=z9hG4bK-1\r\nFrom: <sip:alice@ringfence.internal>;tag=1\r\n" +
 						"To: <sip:ringfence.internal>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n")
