@@ -251,7 +251,7 @@ func (call *Call) alone(maker func(rate int) func([]int16)) error {
 	if err := call.caller.answerWith(own()); err != nil {
 		return err
 	}
-	call.Answered = time.Now()
+	call.connected()
 	if maker != nil {
 		call.caller.play(maker)
 		return nil
