@@ -34,6 +34,9 @@ type Config struct {
 	// Record hears the record of each finished call, on the shard; it must not block.
 	Record func(store.CDR)
 	Events Events // nil: nobody hears
+	// Answered, if set, hears of each call that was answered, and again when other parties were connected: what its record would be,
+	// without an end. It is called on the shard and must not block.
+	Answered func(store.CDR)
 	// Changed, if set, hears that the lines of a user changed, on the shard.
 	Changed func(ringfence.UserID)
 	// MediaAddr says which address a peer on this connection reaches our media at; nil: the connection's own.

@@ -268,7 +268,7 @@ func (call *Call) alone(maker func(rate int) func([]int16)) error {
 	if err := call.caller.answerWith(own()); err != nil {
 		return err
 	}
-	call.answered()
+	call.connected()
 	if maker != nil {
 		call.caller.play(maker)
 		return nil

@@ -136,7 +136,7 @@ func (e *Engine) Open(id ringfence.LegID) (*Endpoint, error) {
 
 // bind finds a free pair of ports. A port that somebody else holds is put back to rest and the next one is tried.
 func (e *Engine) bind(p *Endpoint) error {
-	const tries = 32
+	const tries = 1024 // another program may hold a long run of the range; trying one costs microseconds
 	if e.unpark(p, e.cfg.Now()) {
 		return nil
 	}
