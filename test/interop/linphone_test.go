@@ -60,12 +60,6 @@ func (l *linphone) record() string {
 	return file
 }
 
-// hears waits until a recording that begins now ends with a tone.
-func (l *linphone) hears(hz float64) {
-	l.s.Helper()
-	l.s.recorded(l.record(), hz)
-}
-
 func TestLinphoneWithCertificate(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)

@@ -213,21 +213,6 @@ func (s *site) digits(c *phone.Call, want string) {
 	}
 }
 
-// event waits for an event of a call.
-func (s *site) event(c *phone.Call, kind phone.CallEventKind) {
-	s.Helper()
-	for {
-		select {
-		case e := <-c.Events():
-			if e.Kind == kind {
-				return
-			}
-		case <-s.ctx.Done():
-			s.Fatalf("event %d never came", kind)
-		}
-	}
-}
-
 // recorded waits until a recording of a judge ends with half a second of a tone.
 func (s *site) recorded(file string, hz float64) {
 	s.Helper()
