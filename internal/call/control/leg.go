@@ -131,6 +131,9 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 			if !call.private {
 				w.Header(sip.HeaderPAssertedIdentity, from)
 			}
+			if call.referredBy != "" {
+				w.Header(sip.HeaderReferredBy, call.referredBy)
+			}
 			call.diverted(w)
 		},
 	}, l)

@@ -38,6 +38,7 @@ func (l *Leg) refer(tx *transaction.Server) {
 	}
 	number := string(sip.Unescape(target.URI.User))
 	call.because("%s transfers the call to %s", l.User, number)
+	call.referredBy = l.address()
 	call.ctl.cfg.Media.Unjoin(l.media)
 	left.play(music)
 	// From here on the party that is left is the caller of this call, and the transferor pays.
@@ -47,6 +48,15 @@ func (l *Leg) refer(tx *transaction.Server) {
 		return
 	}
 	call.route(number, l.User)
+}
+
+// address is how a leg's user is shown to the other legs of a call.
+func (l *Leg) address() string {
+	number := string(l.User)
+	if u := l.call.ctl.cfg.Roster.User(l.User); u != nil && len(u.Numbers) > 0 {
+		number = string(u.Numbers[0])
+	}
+	return fmt.Sprintf("<sip:%s@%s>", number, l.call.ctl.cfg.Domain)
 }
 
 // headerIn returns a header of a URI ("?name=value&…"), unescaped.
