@@ -9,16 +9,21 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"ringfence"
+	"ringfence/internal/node"
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/sdp"
+	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/store"
 	"ringfence/internal/trust/enroll"
 )
 
@@ -223,4 +228,65 @@ func TestSilentPhoneEndsTheCall(t *testing.T) {
 		cdrs, err := s.node.Store.CDRs(s.ctx, time.Time{}, time.Time{}, 10)
 		return err == nil && len(cdrs) == 1 && strings.Contains(cdrs[0].Cause, "no media from alice-raw")
 	})
+}
+
+// Two devices behind one address, neither with a certificate: knowing every tag of the other's call is not enough to end it.
+func TestStrangerBehindTheSameAddressCannotEndACall(t *testing.T) {
+	s := newSite(t, nil)
+	s.user("alice", "101", nil)
+	s.user("bob", "102", nil)
+	s.user("mallory", "103", nil)
+	const password = "correct horse battery"
+	digest := func(user ringfence.UserID, change func(*phone.Config)) *phone.Phone {
+		id := ringfence.DeviceID(user + "-soft")
+		s.ok(s.node.Store.CreateDevice(s.ctx, store.Device{ID: id, User: user, Profile: store.DeviceProfile{Auth: []ringfence.Auth{ringfence.AuthDigestSHA256}}, Created: time.Now()}))
+		s.ok(s.node.Store.PutDigestSecret(s.ctx, store.DigestSecret{Device: id, Username: string(id), Realm: s.node.Config.Domain, Algorithm: ringfence.AuthDigestSHA256,
+			HA1: sip.HA1(sip.DigestSHA256, string(id), s.node.Config.Domain, password)}))
+		s.ok(s.node.Roster.Reload(s.ctx))
+		cfg := phone.Config{Opener: s.opener(), Server: s.node.SIPAddr(), ServerName: s.node.Config.Domain, TLS: &tls.Config{RootCAs: s.node.Authority.Roots()},
+			User: string(user), AuthUser: string(id), Domain: s.node.Config.Domain, Password: password, MediaAddr: netip.MustParseAddr("127.0.0.1"), Log: node.Discard()}
+		if change != nil {
+			change(&cfg)
+		}
+		p, err := phone.Open(s.ctx, cfg)
+		s.ok(err)
+		s.Cleanup(func() { _ = p.Close() })
+		return p
+	}
+	// What alice's phone says and hears is all that mallory could ever know.
+	var mu sync.Mutex
+	var ack string
+	alice := digest("alice", func(c *phone.Config) {
+		c.Trace = func(_ *transport.Conn, msg []byte, sent bool) {
+			if sent && bytes.HasPrefix(msg, []byte("ACK ")) {
+				mu.Lock()
+				ack = string(msg)
+				mu.Unlock()
+			}
+		}
+	})
+	bob := s.phone("bob", nil)
+	out, in := s.talk(alice, bob, "102")
+	s.hears(in, 440)
+
+	d := tls.Dialer{Config: &tls.Config{RootCAs: s.node.Authority.Roots(), ServerName: s.node.Config.Domain}}
+	c, err := d.DialContext(s.ctx, "tcp", s.node.SIPAddr().String())
+	s.ok(err)
+	defer func() { _ = c.Close() }()
+	mallory := &rawPeer{site: s, conn: c, r: bufio.NewReader(c), user: "mallory", id: "mallory"}
+	mu.Lock()
+	bye := strings.ReplaceAll(strings.Replace(ack, "ACK ", "BYE ", 1), " ACK\r\n", " BYE\r\n")
+	mu.Unlock()
+	bye = regexp.MustCompile(`CSeq: \d+`).ReplaceAllString(bye, "CSeq: 999")
+	bye = regexp.MustCompile(`branch=[^;]+`).ReplaceAllString(bye, "branch=z9hG4bKmallory")
+	_, err = c.Write([]byte(bye))
+	s.ok(err)
+	if m := mallory.final(); m.Status() != 481 {
+		t.Errorf("a stranger's BYE: %d %s", m.Status(), m.Reason())
+	}
+	if state, _ := in.State(); state != phone.Up {
+		t.Error("the call was ended by a stranger")
+	}
+	out.Hangup()
+	_ = in.WaitEnded(s.ctx)
 }

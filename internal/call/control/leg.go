@@ -42,6 +42,17 @@ type Leg struct {
 	at      *contact // where it rings; nil on a caller's leg
 }
 
+// DeviceOf returns the device of the leg that decides for a session.
+func DeviceOf(u dialog.User) (ringfence.DeviceID, bool) {
+	switch u := u.(type) {
+	case *Leg:
+		return u.Device, true
+	case *originated:
+		return u.Device, true
+	}
+	return "", false
+}
+
 // live reports whether the leg is not over.
 func (l *Leg) live() bool { return !l.ended }
 
