@@ -27,6 +27,7 @@ type built struct {
 	ctx   context.Context
 	bin   string
 	data  string
+	conf  string
 	where struct {
 		SIP   netip.AddrPort `json:"sip"`
 		HTTPS netip.AddrPort `json:"https"`
@@ -38,7 +39,7 @@ func (b *built) up(sip, https string) *program {
 	b.Helper()
 	run := filepath.Join(b.data, "run.json")
 	_ = os.Remove(run)
-	p := start(b.T, filepath.Dir(b.bin), b.bin, "up", "--data", b.data, "--listen-sip", sip, "--listen-https", https, "--drain", "1s")
+	p := start(b.T, filepath.Dir(b.bin), b.bin, "up", "--data", b.data, "--listen-sip", sip, "--listen-https", https, "--config", b.conf)
 	b.until("the node listens", func() bool {
 		text, err := os.ReadFile(run)
 		return err == nil && json.Unmarshal(text, &b.where) == nil && b.where.SIP.IsValid() && b.where.HTTPS.IsValid()
@@ -113,11 +114,16 @@ func TestNodeIsKilledDuringCalls(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	b := &built{T: t, ctx: ctx, bin: filepath.Join(t.TempDir(), "ringfence"), data: filepath.Join(t.TempDir(), "data")}
+	from, to := mediaPorts(t)
+	b.conf = filepath.Join(filepath.Dir(b.bin), "ringfence.yaml")
+	if err := os.WriteFile(b.conf, fmt.Appendf(nil, "media:\n  first: %d\n  last: %d\n", from, to), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", b.bin, "ringfence/cmd/ringfence").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	first := b.up("127.0.0.1:0", "127.0.0.1:0")
-	const pairs, each, before = 4, 4, 5
+	const pairs, each, before = 4, 4, 5 // one person has at most four calls at a time
 	var callers, callees []*phone.Phone
 	for i := range pairs {
 		callers = append(callers, b.phone(fmt.Sprintf("caller%d", i), fmt.Sprint(100+i)))

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -43,6 +44,7 @@ func newSite(t *testing.T, change func(*config.Config)) *site {
 	c.SIP.TLS = netip.MustParseAddrPort("127.0.0.1:0")
 	c.API.HTTPS = netip.MustParseAddrPort("127.0.0.1:0")
 	c.Media.Addr = netip.MustParseAddr("127.0.0.1")
+	c.Media.First, c.Media.Last = mediaPorts(t)
 	if change != nil {
 		change(&c)
 	}
@@ -57,6 +59,22 @@ func newSite(t *testing.T, change func(*config.Config)) *site {
 	s := &site{T: t, node: n, ctx: ctx, home: t.TempDir()}
 	s.file("ca.pem", n.Authority.RootPEM())
 	return s
+}
+
+// mediaPorts claims 498 UDP ports that no other test and no other node on this machine uses; the one behind them is held as the
+// sign of it. A port rests after a call, so that a test with many calls needs many.
+func mediaPorts(t *testing.T) (first, last uint16) {
+	t.Helper()
+	for range 1000 {
+		first = 2000 + 500*uint16(rand.IntN(28))
+		claim, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4zero, Port: int(first) + 498})
+		if err == nil {
+			t.Cleanup(func() { _ = claim.Close() })
+			return first, first + 497
+		}
+	}
+	t.Fatal("no media ports are free")
+	return 0, 0
 }
 
 func (s *site) ok(err error) {

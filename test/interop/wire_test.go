@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"ringfence/internal/media/codec"
-	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
 )
 
@@ -36,8 +35,8 @@ func (s *site) tshark(file string, args ...string) string {
 // the payload of each plain packet would be known in advance.
 func TestNothingPlainOnTheWire(t *testing.T) {
 	t.Parallel()
-	const first, last = 30000, 30099 // media ports that no other test uses
-	s := newSite(t, func(c *config.Config) { c.Media.First, c.Media.Last = first, last })
+	s := newSite(t, nil)
+	first, last := s.node.Config.Media.First, s.node.Config.Media.Last
 	s.user("alice", "101")
 	s.user("bob", "102")
 	file := s.path("wire.pcap")
