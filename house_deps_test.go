@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"go/ast"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -135,5 +137,44 @@ func TestDependencyLedger(t *testing.T) {
 		if _, ok := found[name]; !ok {
 			t.Errorf("deps.txt has %s, which is not linked in; run make deps", name)
 		}
+	}
+}
+
+// TestJudgesAreInstalled holds scripts/install-test-deps.sh to what tests ask for by need(t, program, package).
+func TestJudgesAreInstalled(t *testing.T) {
+	h := open(t)
+	script, err := os.ReadFile("scripts/install-test-deps.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := map[string]bool{}
+	for line := range strings.Lines(string(script)) {
+		f := strings.Fields(line)
+		if len(f) >= 4 && strings.HasPrefix(f[0], "/") {
+			packages[f[1]] = true
+			if _, err := os.Stat(f[2]); err != nil && !strings.HasPrefix(f[2], "test/") {
+				t.Errorf("the package %s is for %s, which does not exist", f[1], f[2])
+			}
+		}
+	}
+	if len(packages) < 3 {
+		t.Fatalf("the script lists only %d packages", len(packages))
+	}
+	for _, f := range h.files {
+		if !f.test {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || !isName(call.Fun, "need") || len(call.Args) != 3 {
+				return true
+			}
+			if lit, ok := call.Args[2].(*ast.BasicLit); ok {
+				if name, err := strconv.Unquote(lit.Value); err == nil && !packages[name] {
+					t.Errorf("%s needs the package %s; add it to scripts/install-test-deps.sh", h.fset.Position(call.Pos()), name)
+				}
+			}
+			return true
+		})
 	}
 }

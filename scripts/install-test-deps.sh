@@ -1,18 +1,35 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that tests use. Each line: a program that must be there, its package, and who needs it.
-# When all programs are there, nothing is asked of the network.
+# Installs the Debian packages that tests use. Each line of the list: a file that must be there, its package, the folder whose
+# tests need it (the line counts only if the folder exists), and what for. When all files are there, nothing is asked of the
+# network. A test of the house compares the list with what the tests ask for.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 needs() {
-	cat <<'LIST'
-/usr/bin/gcc gcc the race detector
-/usr/include/stdlib.h libc6-dev the race detector
-/usr/lib/postgresql/15/bin/initdb postgresql-15 internal/state/store runs its tests on SQLite and on PostgreSQL
+	local file package folder why
+	while read -r file package folder why; do
+		[ -e "$folder" ] && echo "$file $package"
+	done <<'LIST'
+/usr/bin/gcc gcc internal the race detector needs a C compiler
+/usr/include/stdlib.h libc6-dev internal and the headers of the C library
+/usr/lib/postgresql/15/bin/initdb postgresql-15 internal/state/store its tests run on SQLite and on PostgreSQL
+/usr/bin/openssl openssl test/interop TLS as another implementation sees it
+/usr/bin/testssl testssl.sh test/interop every TLS port is examined
+/usr/bin/baresip baresip-core test/interop a phone: calls, hold, transfer, digits
+/usr/bin/linphonec linphone-cli test/interop another phone
+/usr/bin/sipp sip-tester test/interop load and scenarios
+/usr/bin/sipsak sipsak test/interop single requests
+/usr/bin/svmap sipvicious test/interop an attacker's scan finds nothing
+/usr/sbin/kamailio kamailio test/interop a SIP proxy as a peer
+/usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so kamailio-tls-modules test/interop and its TLS
+/usr/bin/tshark tshark test/interop no plain SIP or RTP on the wire
+/usr/bin/dumpcap wireshark-common test/interop and its capture
 LIST
+	return 0
 }
 
 missing=()
-while read -r file package _; do
+while read -r file package; do
 	[ -e "$file" ] || missing+=("$package")
 done < <(needs)
 if [ ${#missing[@]} -eq 0 ]; then
@@ -45,7 +62,7 @@ if ! install; then
 	fi
 fi
 
-while read -r file package _; do
+while read -r file package; do
 	if [ ! -e "$file" ]; then
 		echo "$package is installed and $file is still missing" >&2
 		exit 1

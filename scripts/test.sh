@@ -36,7 +36,7 @@ scripts_parse() {
 	done
 }
 
-modules_tidy() { go mod verify >/dev/null && go mod tidy -diff; }
+modules() { go mod verify >/dev/null; }
 
 staticcheck() {
 	(cd tools && go build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck) && bin/staticcheck ./...
@@ -61,7 +61,7 @@ step "scripts" scripts_parse
 step "go vet" go vet ./...
 step "builds without cgo" builds
 if [ "$mode" = all ]; then
-	step "modules" modules_tidy
+	step "modules are what go.sum says" modules
 	step "staticcheck" staticcheck
 	step "tests with the race detector" env CGO_ENABLED=1 go test -race -count=1 -timeout 15m ./...
 	step "demo" demo

@@ -74,12 +74,15 @@ type Node struct {
 	https    *http.Server
 	sipAddr  netip.AddrPort
 	webAddr  netip.AddrPort
-	cdrs     chan store.CDR
+	bound    map[string]netip.AddrPort // where the SIP flows that are off by default listen
+	notes    chan note                 // what keepRecords writes
+	bindings registrar.Ledger
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 	closers  []func()
 	chain    chain
 	current  atomic.Pointer[config.Config]
+	ended    atomic.Uint64 // what endExceptions ended
 }
 
 // Open builds the rooms from the bottom up and starts listening. On error, what was started is stopped again.
@@ -87,7 +90,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
-	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, cdrs: make(chan store.CDR, 4096)}
+	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, notes: make(chan note, 8192), bound: map[string]netip.AddrPort{}}
 	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
@@ -102,7 +105,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.recoverRecords, n.openTrust, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
@@ -129,8 +132,44 @@ func (n *Node) openState(ctx context.Context) error {
 		return err
 	}
 	n.closers = append(n.closers, func() { _ = n.Store.Close() })
+	n.bindings = patient{n.Store}
+	if n.Config.Store.DSN == "" {
+		if err := n.openJournal(ctx); err != nil {
+			return err
+		}
+	}
 	n.Roster, err = roster.Open(ctx, n.Store)
 	return err
+}
+
+// openJournal puts a journal in front of a SQLite database, to which a transaction for each REGISTER would be too dear.
+func (n *Node) openJournal(ctx context.Context) error {
+	j, err := n.Store.OpenJournal(ctx, store.JournalConfig{Path: filepath.Join(n.opts.Data, "bindings.journal"), Failed: func(err error) {
+		n.log.Error("the journal of bindings could not be folded into the database", "err", err, "hint", ringfence.HintOf(err))
+	}})
+	if err != nil {
+		return err
+	}
+	if j.Torn > 0 {
+		n.log.Warn("the end of the journal of bindings was torn by a crash; what was acknowledged before it is kept", "bytes", j.Torn)
+	}
+	n.bindings = j
+	n.closers = append(n.closers, func() {
+		if err := j.Close(); err != nil {
+			n.log.Error("the journal of bindings could not be closed; it will be read at the next start", "err", err)
+		}
+	})
+	return nil
+}
+
+// patient is a store on a server, which may not answer: it waits for a while and no longer.
+type patient struct{ *store.Store }
+
+// ApplyBindings implements registrar.Ledger.
+func (p patient) ApplyBindings(ctx context.Context, put []store.Binding, remove []store.BindingKey) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return p.Store.ApplyBindings(ctx, put, remove)
 }
 
 func (n *Node) openTrust(ctx context.Context) (err error) {
@@ -200,7 +239,8 @@ func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Boo
 }
 
 func (n *Node) openCalls(ctx context.Context) (err error) {
-	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.Store, Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires}); err != nil {
+	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.bindings, Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
+		ChallengeEach: n.Config.SIP.ChallengeEach}); err != nil {
 		return err
 	}
 	n.closers = append(n.closers, n.Registrar.Close)
@@ -215,8 +255,9 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.closers = append(n.closers, n.Transport.Close)
 	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf}, n.txs)
 	n.Calls = control.New(control.Config{Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
-		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.record, MaxCalls: n.Config.Calls.Max,
-		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, RingTime: n.Config.Calls.Ring, MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
+		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.record, Answered: n.answered, MaxCalls: n.Config.Calls.Max,
+		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
+		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
 	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
 	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps}
 	return nil
@@ -236,6 +277,9 @@ func (n *Node) listen(ctx context.Context) error {
 		return err
 	}
 	if n.sipAddr, err = n.Transport.Listen(ctx, "sip-tls", n.Config.SIP.TLS, conf); err != nil {
+		return err
+	}
+	if err := n.listenMore(ctx); err != nil {
 		return err
 	}
 	ln, err := n.opener.Listen(ctx, "https", n.Config.API.HTTPS)
@@ -283,51 +327,25 @@ func (n *Node) Flows() []ringfence.Flow {
 			flows[i].Ports = ringfence.PortRange{First: n.webAddr.Port(), Last: n.webAddr.Port()}
 		case "admin-socket":
 			flows[i].Path = n.SocketPath()
+		default:
+			n.asBound(&flows[i])
 		}
 	}
 	return flows
 }
 
-func (n *Node) record(cdr store.CDR) {
-	select {
-	case n.cdrs <- cdr:
-	default:
-		n.log.Error("a call record was lost: the disk is too slow", "call", cdr.Call)
-	}
-}
-
-// keepRecords writes call records apart from the calls, so that a slow disk delays no call.
-func (n *Node) keepRecords(ctx context.Context) {
-	write := func(cdr store.CDR) {
-		if err := n.Store.AddCDR(context.WithoutCancel(ctx), cdr); err != nil {
-			n.log.Error("a call record could not be kept", "call", cdr.Call, "err", err, "hint", ringfence.HintOf(err))
-		}
-	}
-	for {
-		select {
-		case cdr := <-n.cdrs:
-			write(cdr)
-		case <-ctx.Done():
-			for {
-				select {
-				case cdr := <-n.cdrs:
-					write(cdr)
-				default:
-					return
-				}
-			}
-		}
-	}
-}
-
 // maintain does what is due now and then: expiries, and the node's own certificate at two thirds of its life.
 func (n *Node) maintain(ctx context.Context) {
-	tick := time.NewTicker(time.Minute)
+	tick, often := time.NewTicker(time.Minute), time.NewTicker(exceptionsEvery)
 	defer tick.Stop()
+	defer often.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-often.C:
+			n.endExceptions(ctx)
+			continue
 		case <-tick.C:
 		}
 		if err := n.Registrar.Expire(ctx); err != nil {

@@ -12,8 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"ringfence"
+	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/sdp"
@@ -192,4 +194,33 @@ func TestFailClosed(t *testing.T) {
 	if len(answers) != 1 {
 		t.Errorf("known and unknown users get different answers: %v", answers)
 	}
+}
+
+// A phone that vanishes in the middle of a call does not leave the other side alone for ever.
+func TestSilentPhoneEndsTheCall(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { c.Calls.Silence = time.Second })
+	s.user("alice", "101", nil)
+	s.user("bob", "102", nil)
+	bob := s.phone("bob", nil)
+	p := s.raw(s.identity("alice", "alice-raw"))
+	uri := "sip:102@" + s.node.Config.Domain
+	crypto, err := sdp.NewCryptos(rand.Reader)
+	s.ok(err)
+	offer, err := sdp.BuildOffer(sdp.RewriteOptions{Addr: netip.MustParseAddrPort("127.0.0.1:40000"), Crypto: crypto, Origin: sdp.Origin{ID: 1, Version: 1}}, sdp.PCMU())
+	s.ok(err)
+	p.send("INVITE", uri, "<"+uri+">", offer.Bytes(), "Privacy: id")
+	in := s.incoming(bob)
+	if in.Peer().Number != "anonymous" {
+		t.Errorf("bob is told that %q calls, although the caller withholds it", in.Peer().Number)
+	}
+	s.ok(in.Answer(s.ctx, phone.CallOptions{}))
+	ok := p.final()
+	contact, err := ok.Contact()
+	s.ok(err)
+	p.send("ACK", contact.URI.String(), string(ok.Get(sip.HeaderTo)), nil)
+	_ = in.WaitEnded(s.ctx)
+	s.until("the record says why", func() bool {
+		cdrs, err := s.node.Store.CDRs(s.ctx, time.Time{}, time.Time{}, 10)
+		return err == nil && len(cdrs) == 1 && strings.Contains(cdrs[0].Cause, "no media from alice-raw")
+	})
 }

@@ -2,9 +2,12 @@ package node
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"ringfence"
+	"ringfence/internal/call/control"
+	"ringfence/internal/node/admin/api"
 	"ringfence/internal/state/store"
 )
 
@@ -19,30 +22,48 @@ func (n *Node) Revoke(ctx context.Context, id ringfence.DeviceID, reason string)
 	if err := n.Store.UpdateDevice(ctx, d); err != nil {
 		return err
 	}
-	if err := n.Roster.Reload(ctx); err != nil {
-		return err
-	}
-	n.Registrar.Forget(id)
-	certs, err := n.Store.CertificatesOf(ctx, id)
-	if err != nil {
-		return err
-	}
-	for _, c := range certs {
-		if c.RevokedAt.IsZero() && c.NotAfter.After(time.Now()) {
-			if err := n.Authority.Revoke(ctx, c.Serial, reason); err != nil {
-				return err
-			}
+	_, err = n.Cut(ctx, id, reason)
+	return err
+}
+
+// Cut ends everything of a device that the store already says may not be used: from here on nothing new begins, and what is
+// there ends. It goes on after an error, since what can be ended should be, and returns the first one.
+func (n *Node) Cut(ctx context.Context, id ringfence.DeviceID, reason string) (e api.Ended, err error) {
+	keep := func(failed error) {
+		if err == nil {
+			err = failed
 		}
 	}
-	cause := &ringfence.Fault{Op: "node.revoke", Kind: ringfence.KindDenied, Text: "device " + string(id) + " was revoked"}
-	n.Calls.EndDevice(id, "the device was revoked")
-	if _, err := n.Registrar.Drop(ctx, id, cause); err != nil {
-		return err
+	keep(n.Roster.Reload(ctx))
+	n.Registrar.Forget(id)
+	certs, failed := n.Store.CertificatesOf(ctx, id)
+	keep(failed)
+	for _, c := range certs {
+		if !c.RevokedAt.IsZero() || !c.NotAfter.After(time.Now()) {
+			continue
+		}
+		failed := n.Authority.Revoke(ctx, c.Serial, reason)
+		if failed != nil && ringfence.KindOf(failed) == ringfence.KindConflict { // somebody else was faster
+			continue
+		}
+		keep(failed)
+		e.Certificates++
 	}
+	// Calls first: the goodbye still finds its way over the connections.
+	for _, call := range n.Calls.List() {
+		if slices.ContainsFunc(call.Legs, func(l control.LegView) bool { return l.Peer == "device "+string(id) && l.State != "ended" }) {
+			e.Calls++
+		}
+	}
+	n.Calls.EndDevice(id, "the device was revoked or removed")
+	cause := &ringfence.Fault{Op: "node.cut", Kind: ringfence.KindDenied, Text: "device " + string(id) + " was revoked or removed"}
 	for _, c := range n.Transport.Conns() {
 		if who, ok := n.Registrar.Known(c); ok && who.Device == id {
 			c.Close(cause)
+			e.Connections++
 		}
 	}
-	return nil
+	_, failed = n.Registrar.Drop(ctx, id, cause)
+	keep(failed)
+	return e, err
 }

@@ -121,6 +121,10 @@ func (s *Sockets) ListenUnix(ctx context.Context, flow, path string) (net.Listen
 	if err != nil {
 		return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "no socket at " + path, Err: err}
 	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = ln.Close()
+		return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "the socket at " + path + " cannot be guarded", Err: err}
+	}
 	return ln, nil
 }
 
@@ -133,4 +137,13 @@ func inUse(err error, flow string, addr netip.AddrPort) error {
 		f.Hint = "see who uses the port: ss -lntup sport = :" + strconv.Itoa(int(addr.Port())) + "; or set another one in the configuration"
 	}
 	return f
+}
+
+// DialUnix connects to a socket file of this host for the named flow.
+func (s *Sockets) DialUnix(ctx context.Context, flow, path string) (net.Conn, error) {
+	if _, err := s.flow(flow, ringfence.Dials, "unix", netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", path)
 }

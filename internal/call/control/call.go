@@ -34,6 +34,8 @@ type Call struct {
 	hushed    bool             // we gave up ringing: what the legs answer now does not matter
 	cause     string
 	over      bool
+	emergency bool
+	private   bool     // the caller withholds its identity from who is called
 	early     *Leg     // whose early media the caller hears
 	diversion []string // Diversion values, latest first
 	transfer  *transfer
@@ -122,7 +124,7 @@ func (call *Call) answer(l *Leg) {
 			l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 			return
 		}
-		call.answered()
+		call.connected()
 		call.transferred(nil)
 		call.ctl.changed(call)
 		return
@@ -140,8 +142,8 @@ func (call *Call) answer(l *Leg) {
 		l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 		return
 	}
-	call.answered()
 	call.caller.session.Answer(sdp, nil)
+	call.connected()
 	call.ctl.changed(call)
 }
 
@@ -230,7 +232,10 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 		return
 	default:
 		rang := call.drop(l)
-		if rang && !call.hushed {
+		if rang && !call.hushed && l.wantsPlain(e) {
+			call.because("device %s refused a sealed offer; its exception lets it have a plain one", l.Device)
+			call.ringWith(l.at, true)
+		} else if rang && !call.hushed {
 			call.worst = better(call.worst, e)
 		}
 		if rang && len(call.ringing) == 0 {
@@ -272,21 +277,40 @@ func (call *Call) finish() {
 	}
 	c := call.ctl
 	delete(c.calls, call.ID)
-	cdr := store.CDR{Call: call.ID, Start: call.Start, Answer: call.Answered, End: time.Now(), From: call.From, To: call.To, Direction: "internal",
-		Cause: call.cause, Verdict: ringfence.Sealed}
+	cdr := call.record()
+	cdr.End, cdr.Cause = time.Now(), call.cause
+	for _, l := range call.legs {
+		c.idle[l.User] = cdr.End
+	}
+	if c.cfg.Record != nil {
+		c.cfg.Record(cdr)
+	}
+	c.cfg.Events.CallEnded(Ended{CDR: cdr, Legs: call.spans()})
+}
+
+// connected is told when the call was answered, or other parties were connected.
+func (call *Call) connected() {
+	if call.Answered.IsZero() {
+		call.Answered = time.Now()
+		call.ctl.cfg.Events.CallAnswered(call.ID, call.Answered)
+	}
+	if call.ctl.cfg.Answered != nil {
+		call.ctl.cfg.Answered(call.record())
+	}
+}
+
+// record is what is known of the call now, for its record.
+func (call *Call) record() store.CDR {
+	cdr := store.CDR{Call: call.ID, Start: call.Start, Answer: call.Answered, From: call.From, To: call.To, Direction: "internal", Verdict: ringfence.Sealed}
 	if cdr.To == "" {
 		cdr.To = call.Dialled
 	}
 	for _, l := range call.legs {
-		c.idle[l.User] = cdr.End
 		p := l.Proof()
 		cdr.Legs = append(cdr.Legs, p)
 		if p.Verdict == ringfence.Refused || p.Verdict == ringfence.Exception && cdr.Verdict == ringfence.Sealed {
 			cdr.Verdict = p.Verdict
 		}
 	}
-	if c.cfg.Record != nil {
-		c.cfg.Record(cdr)
-	}
-	c.cfg.Events.CallEnded(Ended{CDR: cdr, Legs: call.spans()})
+	return cdr
 }

@@ -87,14 +87,6 @@ func (l *Leg) refused(cause string) {
 	l.call.ctl.cfg.Events.LegRefused(l.call.ID, l.ID, l.Device, cause)
 }
 
-// answered notes the time of the first answer.
-func (call *Call) answered() {
-	if call.Answered.IsZero() {
-		call.Answered = time.Now()
-		call.ctl.cfg.Events.CallAnswered(call.ID, call.Answered)
-	}
-}
-
 // spans says how long each leg was up.
 func (call *Call) spans() []LegSpan {
 	out := make([]LegSpan, len(call.legs))

@@ -48,6 +48,7 @@ func (c *Control) originate(from ringfence.UserID, to string) (ringfence.CallID,
 	call.reasons = append(call.reasons, fmt.Sprintf("%s is rung first, and then dials %s", from, to))
 	l := call.newLeg("caller")
 	l.Device, l.User, l.auth = at.Device, user.ID, at.Proof.Auth
+	l.except()
 	call.caller = l
 	offer, err := l.ownOffer(at)
 	if err != nil {
@@ -68,7 +69,7 @@ func (l *Leg) ownOffer(at *contact) ([]byte, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	offer, err := sdp.BuildOffer(l.options(at.Conn), own()...)
+	offer, err := sdp.BuildOffer(l.offering(at.Conn), own()...)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package control
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"ringfence"
 	"ringfence/internal/sip"
@@ -140,6 +139,7 @@ func (call *Call) attended(by, left *Leg, replaces string) error {
 	}
 	call.caller, call.callee = left, far
 	call.To = string(far.User)
+	call.connected()
 	second.end(nil, `SIP;cause=200;text="Call transferred"`, "transferred into call "+string(call.ID))
 	return nil
 }
@@ -195,7 +195,8 @@ func (call *Call) replace(value string) error {
 		call.give(far, second)
 		return err
 	}
-	call.callee, call.Answered, call.To = far, time.Now(), string(far.User)
+	call.callee, call.To = far, string(far.User)
+	call.connected()
 	call.because("%s moved the call from %s", call.caller.User, old.Device)
 	second.end(nil, `SIP;cause=200;text="Call moved"`, "moved into call "+string(call.ID))
 	return nil
@@ -234,7 +235,7 @@ func (call *Call) pickUp(number ringfence.Number) error {
 	me.Side = "callee"
 	best.because("%s picked the call up", me.User)
 	best.callee = me
-	best.answered()
+	best.connected()
 	best.hush(me)
 	delete(c.calls, call.ID) // it never was a call of its own
 	c.cfg.Events.CallMerged(call.ID, best.ID)

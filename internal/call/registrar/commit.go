@@ -3,7 +3,6 @@ package registrar
 import (
 	"context"
 	"sync"
-	"time"
 
 	"ringfence/internal/state/store"
 )
@@ -71,9 +70,7 @@ func (c *committer) flush() bool {
 		put = append(put, ch.put...)
 		remove = append(remove, ch.remove...)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	err := c.ledger.ApplyBindings(ctx, put, remove)
+	err := c.ledger.ApplyBindings(context.Background(), put, remove)
 	for _, ch := range batch {
 		ch.done(err)
 	}

@@ -3,7 +3,6 @@ package registrar
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -129,6 +128,9 @@ func (r *Registrar) plan(tx *transaction.Server, id Identity) (change, error) {
 			if d < r.cfg.Min {
 				return ch, errBrief{}
 			}
+			if !tx.Conn.Reliable() {
+				d = min(d, longestPlain)
+			}
 			b.Expires = now.Add(d)
 			ch.put = append(ch.put, b)
 		}
@@ -148,10 +150,7 @@ func (r *Registrar) binding(tx *transaction.Server, id Identity, contact []byte,
 	seq, _, _ := m.CSeq()
 	b := store.Binding{AOR: r.AOR(id.User), Device: id.Device, Contact: addr.URI.String(), CallID: string(m.CallID()), CSeq: seq,
 		UserAgent: string(m.Get(sip.HeaderUserAgent)), Updated: now, FlowToken: strconv.FormatUint(tx.Conn.ID, 10),
-		Proof: ringfence.Proof{ID: fmt.Sprintf("conn-%d", tx.Conn.ID), Peer: "device " + string(id.Device), Verdict: ringfence.Sealed, Auth: id.Auth, TLS: tx.Conn.TLS, At: now}}
-	if tx.Conn.TLS == nil {
-		b.Proof.Verdict, b.Proof.Reason = ringfence.Exception, "plain SIP by a named exception"
-	}
+		Proof: r.proofOf(tx, id, now)}
 	if inst, ok := addr.Params.Get("+sip.instance"); ok {
 		b.Instance = string(bytes.Trim(inst, "<>"))
 	}

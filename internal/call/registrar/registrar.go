@@ -12,7 +12,7 @@ import (
 	"ringfence/internal/state/store"
 )
 
-// Ledger keeps bindings on disk; *store.Store is one.
+// Ledger keeps bindings on disk; *store.Journal is one. It must give up by itself if the disk or a server does not answer.
 type Ledger interface {
 	ApplyBindings(ctx context.Context, put []store.Binding, remove []store.BindingKey) error
 	AllBindings(ctx context.Context, now time.Time, each func(store.Binding) error) error
@@ -30,6 +30,9 @@ type Config struct {
 	FlowTimer  time.Duration // 120 s: how often a phone must send something (RFC 5626 section 4.4)
 	MaxPerUser int           // 20 bindings of one address-of-record
 	Events     Events        // nil: nobody hears
+	// ChallengeEach asks for credentials at each REGISTER of a device without a certificate. Without it, an answered challenge
+	// counts for as long as the TLS connection lasts.
+	ChallengeEach bool
 }
 
 // Contact is one way to reach a user now.
@@ -53,6 +56,8 @@ type Registrar struct {
 	byConn map[uint64][]*Contact
 	known  map[uint64]Identity // connections whose peer answered a digest challenge
 
+	plainLogged time.Time // when a refusal of plain SIP was logged last
+
 	stats Stats
 }
 
@@ -62,6 +67,8 @@ type Stats struct {
 	Unregistered uint64 `json:"unregistered"` // that removed one
 	Refused      uint64 `json:"refused"`      // requests of devices that could not prove themselves, or may not
 	Challenged   uint64 `json:"challenged"`
+	PlainServed  uint64 `json:"plain_served"`  // challenges answered in the clear by devices with an exception
+	PlainRefused uint64 `json:"plain_refused"` // requests in the clear of everybody else; Refused counts them too
 }
 
 // Open loads the bindings that were on disk; their flows are gone until the phones come back.
@@ -131,6 +138,9 @@ func (r *Registrar) Locate(user ringfence.UserID) []Contact {
 		key := string(c.Device) + " " + c.Instance
 		if c.Instance == "" {
 			key += c.Contact
+		}
+		if c.Proof.Verdict != ringfence.Sealed && !r.excepted(c.Device) {
+			continue
 		}
 		if c.Live() && c.Expires.After(now) && !seen[key] { // several flows of one phone (RFC 5626) are one place to ring
 			seen[key] = true

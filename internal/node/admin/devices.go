@@ -1,12 +1,14 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,12 +23,13 @@ type (
 		ID ringfence.DeviceID `path:"id" maxLength:"64" doc:"id of the device" example:"alice-desk"`
 	}
 	devicesIn struct {
-		page
-		User ringfence.UserID `query:"user" maxLength:"64" doc:"only the devices of this user"`
+		After ringfence.DeviceID `query:"after" maxLength:"64" doc:"list what comes after this id"`
+		Limit int                `query:"limit" minimum:"1" maximum:"1000" default:"1000"`
+		User  ringfence.UserID   `query:"user" maxLength:"64" doc:"only the devices of this user"`
 	}
 	newDeviceIn struct{ Body api.NewDevice }
 	whyIn       struct {
-		devicePath
+		ID   ringfence.DeviceID `path:"id" maxLength:"64" doc:"id of the device" example:"alice-desk"`
 		Body api.Why
 	}
 )
@@ -76,7 +79,7 @@ func (s *Server) listDevices(ctx context.Context, in *devicesIn) (*body[[]api.De
 		}
 		ds, err = s.c.Store.DevicesOf(ctx, in.User)
 	} else {
-		ds, err = s.c.Store.Devices(ctx, ringfence.DeviceID(in.After), in.Limit)
+		ds, err = s.c.Store.Devices(ctx, in.After, in.Limit)
 	}
 	live := s.reachable()
 	out := make([]api.Device, 0, len(ds))
@@ -186,6 +189,11 @@ func (s *Server) setState(ctx context.Context, id ringfence.DeviceID, to store.D
 			return fault("admin.device", ringfence.KindConflict, fmt.Sprintf("the device %s is %s already", id, to), "")
 		}
 		d.State = to
+		if to == store.DeviceRevoked { // as its certificates, its password never works again
+			if _, err := tx.DeleteDigestSecrets(ctx, id); err != nil {
+				return err
+			}
+		}
 		return tx.UpdateDevice(ctx, d)
 	})
 	return firstOf(err, s.c.Roster.Reload(ctx))
@@ -199,7 +207,7 @@ func (s *Server) revokeDevice(ctx context.Context, in *whyIn) (*body[api.Ended],
 	if reason == "" {
 		reason = "privilege withdrawn"
 	}
-	e, err := s.cut(ctx, in.ID, reason)
+	e, err := s.c.Host.Cut(ctx, in.ID, reason)
 	return answer(e), err
 }
 
@@ -211,46 +219,11 @@ func (s *Server) removeDevice(ctx context.Context, in *devicePath) (*body[api.En
 	if err := s.c.Store.DeleteDevice(ctx, in.ID); err != nil {
 		return nil, unknown(err, "device", string(in.ID))
 	}
-	e, err := s.cut(ctx, in.ID, "cessation of operation")
+	if err := s.dropException(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	e, err := s.c.Host.Cut(ctx, in.ID, "cessation of operation")
 	return answer(e), err
-}
-
-// cut ends everything of a device that the store already says may not be used: from here on nothing new begins, and what is
-// there ends. It goes on after an error, since what can be ended should be.
-func (s *Server) cut(ctx context.Context, id ringfence.DeviceID, reason string) (e api.Ended, err error) {
-	err = s.c.Roster.Reload(ctx)
-	s.c.Registrar.Forget(id)
-	certs, failed := s.c.Store.CertificatesOf(ctx, id)
-	err = firstOf(err, failed)
-	for _, c := range certs {
-		if !c.RevokedAt.IsZero() || !s.c.Now().Before(c.NotAfter) {
-			continue
-		}
-		failed := s.c.Authority.Revoke(ctx, c.Serial, reason)
-		if failed != nil && ringfence.KindOf(failed) == ringfence.KindConflict { // somebody else was faster
-			continue
-		}
-		err = firstOf(err, failed)
-		e.Certificates++
-	}
-	// Calls first: the goodbye still finds its way over the connections.
-	for _, call := range s.c.Calls.List() {
-		for _, l := range call.Legs {
-			if l.Peer == "device "+string(id) && l.State != "ended" && s.c.Calls.Hangup(call.ID, "an administrator: device "+string(id)+" is revoked or removed") {
-				e.Calls++
-				break
-			}
-		}
-	}
-	cause := fault("admin.cut", ringfence.KindDenied, "the device "+string(id)+" was revoked or removed", "")
-	for _, c := range s.c.Wires.Conns() {
-		if who, ok := s.c.Registrar.Known(c); ok && who.Device == id {
-			c.Close(cause)
-			e.Connections++
-		}
-	}
-	_, failed = s.c.Registrar.Drop(ctx, id, cause)
-	return e, firstOf(err, failed)
 }
 
 // exceptionSubject is what the exception of a device is listed as.
@@ -259,14 +232,13 @@ func exceptionSubject(id ringfence.DeviceID) string { return "device " + string(
 const longestException = 30 * 24 * time.Hour
 
 type exceptionIn struct {
-	devicePath
+	ID   ringfence.DeviceID `path:"id" maxLength:"64" doc:"id of the device" example:"door-1"`
 	Body api.NewException
 }
 
 func (s *Server) routesExceptions() {
 	look(s, op("exception.list", http.MethodGet, "/exceptions", "List the named exceptions in force"), func(ctx context.Context, _ *none) (*body[[]api.Exception], error) {
-		out, err := s.exceptions(ctx)
-		return answer(out), err
+		return answer(s.exceptions()), nil
 	})
 	act(s, op("device.exception", http.MethodPut, "/devices/{id}/exception", "Let a device speak in the clear until a time, for a stated reason"), api.ScopeAdmin,
 		func(in *exceptionIn) string {
@@ -276,13 +248,15 @@ func (s *Server) routesExceptions() {
 		func(in *devicePath) string { return "device " + string(in.ID) }, s.endException)
 }
 
-func (s *Server) exceptions(ctx context.Context) ([]api.Exception, error) {
-	all, err := s.c.Store.Exceptions(ctx, s.c.Now())
+// exceptions lists what the calls go by: the profiles of devices, as the roster has them.
+func (s *Server) exceptions() []api.Exception {
+	all := s.c.Roster.Exceptions(s.c.Now())
 	out := make([]api.Exception, 0, len(all))
 	for _, e := range all {
-		out = append(out, api.Exception{Subject: e.Subject, Until: e.Until, Reason: e.Reason})
+		out = append(out, api.Exception{Subject: exceptionSubject(e.Device), Until: e.Until.UTC(), Reason: e.Reason})
 	}
-	return out, err
+	slices.SortFunc(out, func(a, b api.Exception) int { return cmp.Compare(a.Subject, b.Subject) })
+	return out
 }
 
 func (s *Server) putException(ctx context.Context, in *exceptionIn) (*body[api.Exception], error) {
@@ -303,6 +277,15 @@ func (s *Server) putException(ctx context.Context, in *exceptionIn) (*body[api.E
 		s.c.Log.Warn("an exception was made", "subject", e.Subject, "until", e.Until, "reason", e.Reason, "who", whoOf(ctx).Name)
 	}
 	return answer(api.Exception{Subject: e.Subject, Until: e.Until, Reason: e.Reason}), firstOf(err, s.c.Roster.Reload(ctx))
+}
+
+// dropException ends the exception of a device that is removed, if it has one.
+func (s *Server) dropException(ctx context.Context, id ringfence.DeviceID) error {
+	err := s.c.Store.DeleteException(ctx, exceptionSubject(id))
+	if ringfence.KindOf(err) == ringfence.KindNotFound {
+		return nil
+	}
+	return err
 }
 
 func (s *Server) endException(ctx context.Context, in *devicePath) (*none, error) {

@@ -69,6 +69,9 @@ func (s *Server) samples() []sample {
 	add("counter", "registers_total", "REGISTER requests that changed a binding.", float64(reg.Unregistered), "change", "removed")
 	add("counter", "challenges_total", "Digest challenges sent.", float64(reg.Challenged))
 	add("counter", "requests_refused_total", "SIP requests of devices that could not prove themselves, or may not.", float64(reg.Refused))
+	add("gauge", "exceptions", "Named exceptions in force.", float64(len(s.exceptions())))
+	add("counter", "plain_requests_total", "SIP requests in the clear, by whether a named exception let them pass.", float64(reg.PlainServed), "outcome", "served")
+	add("counter", "plain_requests_total", "SIP requests in the clear, by whether a named exception let them pass.", float64(reg.PlainRefused), "outcome", "refused")
 	add("counter", "connections_accepted_total", "SIP connections accepted.", float64(w.Accepted))
 	add("counter", "connections_dialled_total", "SIP connections opened by the node.", float64(w.Dialled))
 	add("counter", "connections_refused_total", "SIP connections refused over a limit.", float64(w.Refused))
@@ -87,3 +90,6 @@ func (s *Server) newMetrics() http.Handler {
 	reg.MustRegister(collector{s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
+
+// Refused returns how many requests were refused because the asker did not have the right.
+func (s *Server) Refused() uint64 { return s.refused.Load() }

@@ -9,6 +9,8 @@ import (
 	"ringfence/internal/call/control"
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/call/registrar"
+	"ringfence/internal/call/roster"
+	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/store"
@@ -36,7 +38,6 @@ type People interface {
 	Devices(ctx context.Context, after ringfence.DeviceID, limit int) ([]store.Device, error)
 	DevicesOf(ctx context.Context, u ringfence.UserID) ([]store.Device, error)
 	CertificatesOf(ctx context.Context, id ringfence.DeviceID) ([]store.Certificate, error)
-	Exceptions(ctx context.Context, now time.Time) ([]store.Exception, error)
 	DeleteException(ctx context.Context, subject string) error
 }
 
@@ -63,6 +64,7 @@ type Records interface {
 type Roster interface {
 	Reload(ctx context.Context) error
 	Counts() (users, devices int)
+	Exceptions(now time.Time) []roster.Exception
 	User(id ringfence.UserID) *store.User
 }
 
@@ -71,7 +73,6 @@ type Registrar interface {
 	All() []registrar.Contact
 	Known(c *transport.Conn) (registrar.Identity, bool)
 	Forget(device ringfence.DeviceID)
-	Drop(ctx context.Context, device ringfence.DeviceID, cause error) (int, error)
 	Stats() registrar.Stats
 	AOR(user ringfence.UserID) string
 }
@@ -99,12 +100,6 @@ type Codes interface {
 	NewCode(ctx context.Context, id ringfence.DeviceID) (code string, expires time.Time, err error)
 }
 
-// Authority revokes certificates and has the trust anchor; *ca.Authority is one.
-type Authority interface {
-	Revoke(ctx context.Context, serial, reason string) error
-	RootPEM() []byte
-}
-
 // Settings owns the configuration; *config.Keeper is one.
 type Settings interface {
 	Text() string
@@ -123,4 +118,6 @@ type Host interface {
 	HTTPSAddr() netip.AddrPort
 	// Reach returns the name or address that a phone should be told.
 	Reach() string
+	// Cut ends everything of a device that the store says may not be used any more.
+	Cut(ctx context.Context, id ringfence.DeviceID, reason string) (api.Ended, error)
 }

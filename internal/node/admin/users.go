@@ -15,7 +15,7 @@ import (
 )
 
 type (
-	page struct {
+	page struct { // the framework sees no fields of embedded types, so each request spells its own out
 		After string `query:"after" maxLength:"64" doc:"list what comes after this id"`
 		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000"`
 	}
@@ -24,7 +24,7 @@ type (
 	}
 	newUserIn    struct{ Body api.NewUser }
 	userChangeIn struct {
-		userPath
+		ID   ringfence.UserID `path:"id" maxLength:"64" doc:"id of the user" example:"alice"`
 		Body api.UserChange
 	}
 )
@@ -226,11 +226,11 @@ func (s *Server) removeUser(ctx context.Context, in *userPath) (*body[api.Ended]
 	}
 	var sum api.Ended
 	for _, d := range ds {
-		e, cut := s.cut(ctx, d.ID, "cessation of operation")
+		e, cut := s.c.Host.Cut(ctx, d.ID, "cessation of operation")
 		sum.Certificates += e.Certificates
 		sum.Connections += e.Connections
 		sum.Calls += e.Calls
-		err = firstOf(err, cut)
+		err = firstOf(err, cut, s.dropException(ctx, d.ID))
 	}
 	return answer(sum), firstOf(err, s.c.Roster.Reload(ctx))
 }

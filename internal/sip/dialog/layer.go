@@ -82,7 +82,10 @@ func samePeer(a, b *transport.Conn) bool {
 	if a.Peer.Name != "" || b.Peer.Name != "" {
 		return a.Peer.Name == b.Peer.Name && a.Peer.Role == b.Peer.Role
 	}
-	return a.Remote.Addr() == b.Remote.Addr()
+	if !a.Reliable() || !b.Reliable() { // datagrams prove nothing but where they come from
+		return a.Network == b.Network && a.Remote == b.Remote
+	}
+	return a.Secure() == b.Secure() && a.Remote.Addr() == b.Remote.Addr()
 }
 
 // allow lists the methods a session understands.

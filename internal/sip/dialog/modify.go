@@ -26,6 +26,7 @@ func (o *Offer) Answer(sdp []byte) {
 	if s.in != o || s.state == Ended {
 		return
 	}
+	s.learn(o.tx.Request) // a refused request changes nothing, so not earlier
 	s.localSDP = bytes.Clone(sdp)
 	w := o.tx.Respond(200, "")
 	w.Header(sip.HeaderContact, s.Contact)
@@ -64,10 +65,9 @@ func (s *Session) reinvited(tx *transaction.Server) {
 	switch {
 	case s.state == Early || s.in != nil:
 		tx.Reply(500, "Another Offer Is Pending", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(1+rand.IntN(9))) })
-	case s.out != nil || s.ok.msg != nil:
+	case s.out != nil && s.out.sent || s.ok.msg != nil:
 		tx.Reply(491, "", nil)
 	default:
-		s.learn(tx.Request)
 		if !s.refresh.acceptable(tx) {
 			return
 		}
@@ -80,11 +80,11 @@ func (s *Session) reinvited(tx *transaction.Server) {
 
 func (s *Session) updated(tx *transaction.Server) {
 	m := tx.Request
+	if !s.refresh.acceptable(tx) {
+		return
+	}
 	if len(m.Body()) == 0 { // a session refresh or a target refresh only
 		s.learn(m)
-		if !s.refresh.acceptable(tx) {
-			return
-		}
 		w := tx.Respond(200, "")
 		w.Header(sip.HeaderContact, s.Contact)
 		s.refresh.answer(s, m, w)
@@ -93,12 +93,11 @@ func (s *Session) updated(tx *transaction.Server) {
 		return
 	}
 	switch {
-	case s.in != nil:
+	case s.in != nil || s.state == Early && !s.UAC && !s.negotiated:
 		tx.Reply(500, "Another Offer Is Pending", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(1+rand.IntN(9))) })
-	case s.out != nil || s.state == Early && s.UAC && s.RemoteTag == "":
+	case s.out != nil && s.out.sent || s.state == Early && !s.negotiated:
 		tx.Reply(491, "", nil)
 	default:
-		s.learn(m)
 		tx.Keep()
 		s.in = &Offer{SDP: bytes.Clone(m.Body()), s: s, tx: tx}
 		s.user.Offered(s, s.in)
@@ -110,10 +109,14 @@ type modification struct {
 	sdp   []byte
 	done  func(answer []byte, err error)
 	tries int
+	sent  bool // a request is on its way; otherwise it waits for its turn
 }
 
+// patience is how long a re-INVITE may stay without a final answer (Timer C of RFC 3261 section 16.6).
+const patience = 3 * time.Minute
+
 // Modify sends our new offer (a re-INVITE). done hears the peer's answer, or why there is none; glare (491) is retried as
-// RFC 3261 section 14.1 says. A second call while one is pending fails with KindConflict.
+// RFC 3261 section 14.1 says, and an offer made before the ACK to our 2xx waits for it. A second call while one is pending fails with KindConflict.
 func (s *Session) Modify(sdp []byte, done func(answer []byte, err error)) {
 	if s.state != Confirmed || s.out != nil || s.in != nil {
 		done(nil, &ringfence.Fault{Op: "dialog.modify", Kind: ringfence.KindConflict, Text: "another offer is pending, or the call is not up"})
@@ -124,11 +127,17 @@ func (s *Session) Modify(sdp []byte, done func(answer []byte, err error)) {
 }
 
 func (s *Session) sendModification(out *modification) {
-	if s.state != Confirmed || s.out != out {
+	if s.state != Confirmed || s.out != out || s.ok.msg != nil {
+		return // an ACK that is still to come brings us back here
+	}
+	if s.in != nil {
+		s.retryLater(out)
 		return
 	}
 	s.localSeq++
 	seq := s.localSeq
+	out.sent = true
+	s.Shard.After(&s.retry, patience, func() { s.unanswered(out) })
 	s.Shard.Request(s.conn(), sip.INVITE, func(w *sip.Writer, via string) {
 		s.head(w, via, sip.INVITE, seq)
 		w.Header(sip.HeaderContact, s.Contact)
@@ -137,6 +146,24 @@ func (s *Session) sendModification(out *modification) {
 		s.refresh.offer(s, w)
 		w.Body("application/sdp", out.sdp)
 	}, func(a transaction.Answer) { s.modified(out, seq, a) })
+}
+
+// retryLater waits as RFC 3261 section 14.1 says: the owner of the Call-ID 2.1 to 4 s, the other 0 to 2 s.
+func (s *Session) retryLater(out *modification) {
+	out.sent = false
+	wait := time.Duration(rand.IntN(200)) * 10 * time.Millisecond
+	if s.UAC {
+		wait = 2100*time.Millisecond + time.Duration(rand.IntN(190))*10*time.Millisecond
+	}
+	s.Shard.After(&s.retry, wait, func() { s.sendModification(out) })
+}
+
+func (s *Session) unanswered(out *modification) {
+	if s.out != out {
+		return
+	}
+	s.out = nil
+	out.done(nil, &ringfence.Fault{Op: "dialog.modify", Kind: ringfence.KindTimeout, Text: "the peer did not answer the change"})
 }
 
 func (s *Session) modified(out *modification, seq uint32, a transaction.Answer) {
@@ -151,6 +178,7 @@ func (s *Session) modified(out *modification, seq uint32, a transaction.Answer) 
 			return // repeated 2xx
 		}
 		s.out = nil
+		s.retry.Stop()
 		s.localSDP = out.sdp
 		s.refresh.settle(s, a.Message, true)
 		out.done(bytes.Clone(a.Body()), nil)
@@ -159,13 +187,14 @@ func (s *Session) modified(out *modification, seq uint32, a transaction.Answer) 
 	if s.out != out || s.state == Ended {
 		return
 	}
+	s.retry.Stop()
 	if status == 491 && out.tries < 5 {
 		out.tries++
-		wait := time.Duration(rand.IntN(200)) * 10 * time.Millisecond // 0 to 2 s
-		if s.UAC {                                                    // the owner of the Call-ID: 2.1 to 4 s
-			wait = 2100*time.Millisecond + time.Duration(rand.IntN(190))*10*time.Millisecond
-		}
-		s.Shard.After(&s.retry, wait, func() { s.sendModification(out) })
+		s.retryLater(out)
+		return
+	}
+	if status == 422 && s.refresh.raise(a.Message) {
+		s.sendModification(out)
 		return
 	}
 	s.out = nil

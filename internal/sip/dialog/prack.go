@@ -13,10 +13,13 @@ import (
 // relState is the reliable provisional response that waits for its PRACK (RFC 3262).
 type relState struct {
 	seq      uint32
+	invite   uint32 // CSeq of the INVITE
 	msg      []byte
 	timer    transaction.Timer
 	interval time.Duration
 	waited   time.Duration
+	sdp      bool   // it carries a description
+	then     func() // the answer that waits for the PRACK
 }
 
 func (s *Session) progressReliably(status int, sdp []byte) {
@@ -27,6 +30,7 @@ func (s *Session) progressReliably(status int, sdp []byte) {
 		s.rel.seq = rand.Uint32N(1 << 20)
 	}
 	s.rel.seq++
+	s.rel.invite, _, _ = s.server.Request.CSeq()
 	w := s.server.Respond(status, "")
 	w.Header(sip.HeaderContact, s.Contact)
 	s.recordRoute(w)
@@ -34,7 +38,9 @@ func (s *Session) progressReliably(status int, sdp []byte) {
 	w.Header(sip.HeaderRequire, "100rel")
 	w.Uint(sip.HeaderRSeq, uint64(s.rel.seq))
 	w.Body("application/sdp", sdp)
-	s.localSDP = bytes.Clone(sdp)
+	if s.rel.sdp = len(sdp) > 0; s.rel.sdp {
+		s.localSDP = bytes.Clone(sdp)
+	}
 	s.rel.msg = bytes.Clone(w.Bytes())
 	s.rel.interval, s.rel.waited = s.Shard.Layer().Timers().T1, 0
 	s.server.Send(status, w)
@@ -46,19 +52,21 @@ func (s *Session) repeatProgress() {
 		return
 	}
 	s.rel.waited += s.rel.interval
-	if s.rel.waited >= 64*s.Shard.Layer().Timers().T1 {
+	limit := 64 * s.Shard.Layer().Timers().T1
+	if s.rel.waited >= limit {
 		s.Reject(504, "No PRACK", "")
 		return
 	}
 	s.Shard.Send(s.conn(), s.rel.msg)
-	s.rel.interval *= 2
+	s.rel.interval = min(2*s.rel.interval, limit-s.rel.waited)
 	s.Shard.After(&s.rel.timer, s.rel.interval, s.repeatProgress)
 }
 
 // pracked handles a PRACK of the peer.
 func (s *Session) pracked(tx *transaction.Server) {
 	rack := bytes.Fields(tx.Request.Get(sip.HeaderRAck))
-	if s.rel.msg == nil || len(rack) != 3 || string(rack[0]) != strconv.FormatUint(uint64(s.rel.seq), 10) {
+	if s.rel.msg == nil || len(rack) != 3 || string(rack[0]) != strconv.FormatUint(uint64(s.rel.seq), 10) ||
+		string(rack[1]) != strconv.FormatUint(uint64(s.rel.invite), 10) || string(rack[2]) != "INVITE" {
 		tx.Reply(481, "", nil)
 		return
 	}
@@ -69,6 +77,11 @@ func (s *Session) pracked(tx *transaction.Server) {
 		return
 	}
 	tx.Reply(200, "", nil)
+	s.negotiated = s.negotiated || s.rel.sdp
+	if then := s.rel.then; then != nil {
+		s.rel.then = nil
+		then()
+	}
 }
 
 // prack acknowledges a reliable provisional response; it returns false for a repetition or one out of order.

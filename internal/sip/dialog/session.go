@@ -86,6 +86,7 @@ type Session struct {
 	peer100rel bool
 	peerTimer  bool
 	endSent    bool
+	negotiated bool // the first offer was answered
 }
 
 // State returns where the session stands.
@@ -191,8 +192,8 @@ func (s *Session) Send(method sip.Method, extra func(*sip.Writer), contentType s
 		}
 		w.Body(contentType, body)
 	}, func(a transaction.Answer) {
-		// RFC 5057: these mean the dialog is gone on the other side.
-		if st := a.Status(); (st == 481 || st == 408 && method == sip.UPDATE) && method != sip.BYE && s.state == Confirmed {
+		// RFC 5057: the dialog is gone on the other side.
+		if a.Message != nil && a.Status() == 481 && method != sip.BYE && method != sip.PRACK && s.state == Confirmed {
 			s.finish(End{Remote: true, Err: &ringfence.Fault{Op: "dialog", Kind: ringfence.KindNotFound, Text: "the peer no longer knows the call"}})
 		}
 		if heard != nil {
@@ -270,6 +271,10 @@ func (s *Session) finish(e End) {
 		s.in.tx.Reply(487, "", nil)
 	}
 	s.in = nil
+	if tx := s.server; tx != nil { // ended by a BYE before it was answered (RFC 3261 section 15.1.2)
+		s.server = nil
+		tx.Reply(487, "", nil)
+	}
 	if out := s.out; out != nil {
 		s.out = nil
 		out.done(nil, &ringfence.Fault{Op: "dialog", Kind: ringfence.KindCancelled, Text: "the call ended first"})

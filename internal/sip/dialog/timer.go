@@ -17,6 +17,7 @@ type sessionTimer struct {
 	interval time.Duration // agreed; 0 means none
 	min      time.Duration // raised by a 422
 	ours     bool          // we refresh
+	until    time.Time     // when the session expires unless it is refreshed
 	timer    transaction.Timer
 }
 
@@ -42,6 +43,9 @@ func (t *sessionTimer) raise(m *sip.Message) bool {
 		return false
 	}
 	t.min = d
+	if t.interval > 0 {
+		t.interval = max(t.interval, d)
+	}
 	return true
 }
 
@@ -97,7 +101,7 @@ func refresherOf(m *sip.Message) string {
 }
 
 func (t *sessionTimer) start(s *Session, interval time.Duration, ours bool) {
-	t.interval, t.ours = interval, ours
+	t.interval, t.ours, t.until = interval, ours, time.Now().Add(interval)
 	if ours {
 		s.Shard.After(&t.timer, interval/2, func() { t.refresh(s) })
 		return
@@ -121,8 +125,8 @@ func (t *sessionTimer) refresh(s *Session) {
 	}
 	if !s.peerUpdate {
 		s.Modify(s.localSDP, func(_ []byte, err error) {
-			if err != nil && ringfence.KindOf(err) == ringfence.KindConflict {
-				s.Shard.After(&t.timer, 5*time.Second, func() { t.refresh(s) })
+			if err != nil {
+				t.again(s, ringfence.KindOf(err))
 			}
 		})
 		return
@@ -135,10 +139,26 @@ func (t *sessionTimer) refresh(s *Session) {
 		case status < 200 || s.state != Confirmed:
 		case status < 300:
 			t.settle(s, a.Message, true)
-		case a.Message == nil:
-			t.expire(s)
+		case status == 408:
+			t.again(s, ringfence.KindTimeout)
+		case status == 422 && t.raise(a.Message):
+			t.refresh(s)
 		default:
-			s.Shard.After(&t.timer, 10*time.Second, func() { t.refresh(s) })
+			t.again(s, ringfence.KindUnavailable)
 		}
 	})
+}
+
+// again tries the refresh once more before the session expires. Silence ends it at once (RFC 4028 section 10); a lost
+// connection, glare or a refusal may pass.
+func (t *sessionTimer) again(s *Session, why ringfence.Kind) {
+	const pause = 10 * time.Second
+	if s.state != Confirmed {
+		return
+	}
+	if why == ringfence.KindTimeout || time.Until(t.until) < 2*pause {
+		t.expire(s)
+		return
+	}
+	s.Shard.After(&t.timer, pause, func() { t.refresh(s) })
 }

@@ -60,7 +60,7 @@ func (s *Session) invited(a transaction.Answer, extra func(*sip.Writer)) {
 		}
 	case status < 300:
 		s.accepted(a.Message)
-	case status == 422 && s.refresh.raise(a.Message):
+	case status == 422 && !s.endSent && s.refresh.raise(a.Message):
 		s.localSeq++
 		s.invite(extra)
 	default:
@@ -79,11 +79,16 @@ func (s *Session) invited(a transaction.Answer, extra func(*sip.Writer)) {
 
 func (s *Session) provisional(m *sip.Message) {
 	if tag := m.ToTag(); len(tag) > 0 {
-		s.RemoteTag = string(tag)
+		if s.RemoteTag != string(tag) { // another branch of a fork counts its reliable responses anew
+			s.RemoteTag, s.lastRSeq = string(tag), 0
+		}
 		s.learn(m)
 		s.Routes = pick(routes(m, true), s.Routes)
 		if m.HasOption(sip.HeaderRequire, "100rel") && !s.prack(m) {
 			return // a repetition
+		}
+		if m.HasOption(sip.HeaderRequire, "100rel") && len(m.Body()) > 0 {
+			s.negotiated = true
 		}
 	}
 	s.user.Progress(s, m)
@@ -110,7 +115,7 @@ func (s *Session) accepted(m *sip.Message) {
 	s.RemoteTag = tag
 	s.learn(m)
 	s.Routes = pick(routes(m, true), s.Routes)
-	s.state = Confirmed
+	s.state, s.negotiated = Confirmed, true
 	s.sendAck(s.ackSeq, nil)
 	s.refresh.settle(s, m, true)
 	if s.endSent { // it was answered while we were cancelling
@@ -125,11 +130,12 @@ func (s *Session) accepted(m *sip.Message) {
 // sendAck acknowledges a 2xx; an ACK is a request without a transaction (RFC 3261 section 13.2.2.4).
 func (s *Session) sendAck(seq uint32, sdp []byte) {
 	var w sip.Writer
-	via := "SIP/2.0/" + s.Conn.Network + " " + s.Conn.SentBy() + ";branch=" + sip.MagicCookie + newTag() + ";rport"
+	conn := s.conn()
+	via := "SIP/2.0/" + conn.Network + " " + conn.SentBy() + ";branch=" + sip.MagicCookie + newTag() + ";rport"
 	s.head(&w, via, sip.ACK, seq)
 	w.Body("application/sdp", sdp)
 	s.ack = w.Bytes()
-	s.Shard.Send(s.conn(), s.ack)
+	s.Shard.Send(conn, s.ack)
 }
 
 // dropFork ends a second dialog that a forking proxy made of our INVITE.

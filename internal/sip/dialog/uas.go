@@ -16,6 +16,7 @@ type okState struct {
 	timer    transaction.Timer
 	interval time.Duration
 	waited   time.Duration
+	first    bool // it answers the initial INVITE
 }
 
 // Accept makes a session of a new INVITE. The user then calls Ring, Progress, Answer or Reject.
@@ -65,7 +66,7 @@ func (s *Session) Progress(status int, sdp []byte) {
 	if s.state != Early || s.server == nil {
 		return
 	}
-	if len(sdp) > 0 && s.peer100rel {
+	if (len(sdp) > 0 && s.peer100rel || s.server.Request.HasOption(sip.HeaderRequire, "100rel")) && status > 100 {
 		s.progressReliably(status, sdp)
 		return
 	}
@@ -87,9 +88,14 @@ func (s *Session) recordRoute(w *sip.Writer) {
 }
 
 // Answer accepts the INVITE with 200 and repeats it until the ACK comes. sdp may be nil if a reliable provisional
-// response has carried the answer.
+// response has carried the answer; while that one waits for its PRACK, the answer waits too and the session stays Early.
 func (s *Session) Answer(sdp []byte, extra func(*sip.Writer)) {
 	if s.state != Early || s.server == nil {
+		return
+	}
+	if s.rel.msg != nil && s.rel.sdp { // not before the description sent has been acknowledged (RFC 3262 section 3)
+		sdp = bytes.Clone(sdp)
+		s.rel.then = func() { s.Answer(sdp, extra) }
 		return
 	}
 	tx := s.server
@@ -108,7 +114,8 @@ func (s *Session) Answer(sdp []byte, extra func(*sip.Writer)) {
 	if len(sdp) > 0 {
 		s.localSDP = bytes.Clone(sdp)
 	}
-	s.state = Confirmed
+	s.state, s.negotiated = Confirmed, true
+	s.ok.first = true
 	s.sendOK(tx, w)
 }
 
@@ -131,7 +138,7 @@ func (s *Session) repeatOK() {
 		return
 	}
 	s.Shard.Send(s.conn(), s.ok.msg)
-	s.ok.interval = min(2*s.ok.interval, timers.T2)
+	s.ok.interval = min(2*s.ok.interval, timers.T2, 64*timers.T1-s.ok.waited)
 	s.Shard.After(&s.ok.timer, s.ok.interval, s.repeatOK)
 }
 
@@ -145,9 +152,13 @@ func (s *Session) acked(m *sip.Message, seq uint32) {
 		in := s.in
 		s.in = nil
 		in.acked(m)
-		return
+	} else if s.ok.first {
+		s.ok.first = false
+		s.user.Confirmed(s, m)
 	}
-	s.user.Confirmed(s, m)
+	if s.out != nil && !s.out.sent {
+		s.sendModification(s.out)
+	}
 }
 
 // Reject refuses the INVITE with a final response; reason is a Reason value or empty.

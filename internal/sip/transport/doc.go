@@ -6,4 +6,7 @@
 // [Conn.Flush] seals them into as few TLS records and system calls as it can; what the kernel will not take at once is
 // drained by a goroutine that lives only as long as there is something to drain, and a peer that does not read at all is
 // disconnected when its queue is full.
+//
+// Browsers come over WebSocket (RFC 7118) by [Layer.ListenWS]. UDP, for peers with a named exception, is a table of bounded
+// size behind one socket ([Layer.ListenUDP]): each remote address is a Conn, made only by a request that could be parsed.
 package transport

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,12 @@ type wire struct {
 	pool   *bufferPool
 	queued atomic.Int64 // bytes that the kernel has not taken yet
 
+	into []byte             // where readSome puts what it reads; one goroutine reads
+	got  int                // and how much that was
+	fail error              // or why it was nothing
+	some func(uintptr) bool // readSome and writeSome, bound once
+	more func(uintptr) bool
+
 	mu      sync.Mutex
 	out     []byte
 	sent    int // bytes of out that the kernel has taken
@@ -46,7 +53,7 @@ func newWire(c net.Conn, l *Layer) *wire {
 	w.try, _ = c.(tryWriter)
 	if sc, ok := c.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
-			w.raw = raw
+			w.raw, w.some, w.more = raw, w.readSome, w.writeSome
 		}
 	}
 	return w
@@ -130,22 +137,57 @@ func (w *wire) push() {
 	}
 }
 
+// Read reads what has arrived, waiting for it if there is nothing.
+func (w *wire) Read(p []byte) (int, error) {
+	if w.raw == nil || len(p) == 0 {
+		return w.Conn.Read(p)
+	}
+	w.into, w.got, w.fail = p, 0, nil
+	err := w.raw.Read(w.some)
+	w.into = nil
+	switch {
+	case err != nil: // closed, or the deadline passed
+		return 0, err
+	case w.fail != nil:
+		return 0, &net.OpError{Op: "read", Net: "tcp", Source: w.Conn.LocalAddr(), Addr: w.Conn.RemoteAddr(), Err: w.fail}
+	case w.got == 0:
+		return 0, io.EOF
+	}
+	return w.got, nil
+}
+
+// readSome reports false if there is nothing to read yet.
+func (w *wire) readSome(fd uintptr) bool {
+	for {
+		n, err := readFD(fd, w.into)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.EAGAIN):
+			return false
+		}
+		w.got, w.fail = n, err
+		return true
+	}
+}
+
 // writeNow makes one non-blocking write. It runs with mu held.
 func (w *wire) writeNow() {
-	err := w.raw.Write(func(fd uintptr) bool {
-		n, err := syscall.Write(int(fd), w.out[w.sent:])
-		if n > 0 {
-			w.sent += n
-			w.queued.Add(-int64(n))
-		}
-		if err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR) {
-			w.failure = err
-		}
-		return true // never wait here
-	})
-	if err != nil && w.failure == nil {
+	if err := w.raw.Write(w.more); err != nil && w.failure == nil {
 		w.failure = err
 	}
+}
+
+func (w *wire) writeSome(fd uintptr) bool {
+	n, err := writeFD(fd, w.out[w.sent:])
+	if n > 0 {
+		w.sent += n
+		w.queued.Add(-int64(n))
+	}
+	if err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR) {
+		w.failure = err
+	}
+	return true // never wait here
 }
 
 // drainAll waits for the kernel to take what it would not take at once, in pieces, each of which must get through in time.

@@ -135,11 +135,17 @@ func selectOne[T any](ctx context.Context, x execer, op, missing string, scan fu
 // checkText refuses what PostgreSQL cannot hold, on both databases, so that they accept the same facts.
 func checkText(op string, args []any) error {
 	for _, a := range args {
-		if s, ok := a.(string); ok && (!utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0) {
-			return fault(op, ringfence.KindInvalid, "a text is not valid UTF-8 or holds a zero byte", "", nil)
+		if s, ok := a.(string); ok && !isText(s) {
+			return badText(op)
 		}
 	}
 	return nil
+}
+
+func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
+func badText(op string) error {
+	return fault(op, ringfence.KindInvalid, "a text is not valid UTF-8 or holds a zero byte", "", nil)
 }
 
 // micros is the stored form of a time; the zero time is 0.

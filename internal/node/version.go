@@ -1,4 +1,4 @@
-package admin
+package node
 
 import (
 	"crypto/fips140"
@@ -11,12 +11,15 @@ import (
 // BuildVersion tells what runs. version is used if it is given, otherwise what the build says.
 func BuildVersion(version string) api.Version {
 	v := api.Version{Version: version, Go: runtime.Version(), FIPS: fips140.Enabled()}
+	if v.Version == "" {
+		v.Version = "dev"
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
 	}
-	if v.Version == "" {
-		v.Version = info.Main.Version
+	if m := info.Main.Version; version == "" && m != "" && m != "(devel)" {
+		v.Version = m
 	}
 	for _, s := range info.Settings {
 		switch s.Key {
