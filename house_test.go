@@ -68,6 +68,7 @@ func allowed() map[string][]string {
 		"node":                everything,
 		// Tests of the whole: no product code.
 		"test/interop": everything,
+		"test/faults":  everything,
 		"testkit":      everything,
 	}
 }
@@ -75,9 +76,9 @@ func allowed() map[string][]string {
 // entrances are rooms that only those named may import: they sit on the roof or exist for tests.
 func entrances() map[string][]string {
 	return map[string][]string{
-		"node":        {"cmd/ringfence", "testkit", "test/interop"},
+		"node":        {"cmd/ringfence", "testkit", "test/interop", "test/faults"},
 		"node/admin":  {"node", "testkit"},
-		"node/config": {"node", "node/admin", "cmd/ringfence", "testkit", "test/interop"},
+		"node/config": {"node", "node/admin", "cmd/ringfence", "testkit", "test/interop", "test/faults"},
 		"testkit":     {},
 	}
 }

@@ -259,6 +259,13 @@ func (e *Engine) attach(p *Endpoint, c net.PacketConn, control bool) error {
 	return nil
 }
 
+// Legs returns how many legs are open.
+func (e *Engine) Legs() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.legs)
+}
+
 // Join connects two legs: what either receives is sent to the other. A leg joined to somebody else leaves them first.
 // Joining a leg to itself is a KindInvalid fault.
 func (e *Engine) Join(a, b *Endpoint) error {
