@@ -62,7 +62,7 @@ func allowed() map[string][]string {
 		"node/observe/hep":    {"node/observe/outbox", "node/observe/redact"},
 		"node/observe/ladder": {"node/observe/redact"},
 		"node/observe/syslog": {"node/observe/outbox"},
-		"node/observe/traces": {"call/control"},
+		"node/observe/trace":  {"call/control", "state/store"},
 		"node/observe":        {"node/observe/redact", "call/control", "node/config", "sip", "sip/transport", "state/store"},
 		"node/admin":          everything,
 		"node":                everything,
@@ -99,7 +99,7 @@ func outsiders() map[string][]string {
 		"golang.org/x/net":              {"media/relay", "node"},
 		"github.com/danielgtaylor/huma": {"node/admin"},
 		"github.com/prometheus":         {"node", "node/admin"},
-		"go.opentelemetry.io/otel":      {"node", "node/trace"},
+		"go.opentelemetry.io":           {"node/observe/trace"},
 		"github.com/spf13/cobra":        {"cmd/ringfence"},
 		"rsc.io/qr":                     {"cmd/ringfence", "node/admin"},
 	}
