@@ -88,6 +88,10 @@ func (n *Node) catchUp(ctx context.Context) {
 		}
 	}
 	for id := range over {
+		// What follows cannot be undone, so the store itself is asked.
+		if d, err := n.Store.Device(ctx, id); err == nil && d.State == store.DeviceActive || err != nil && ringfence.KindOf(err) != ringfence.KindNotFound {
+			continue
+		}
 		n.log.Warn("a device was revoked elsewhere; it is cut off here", "device", id)
 		if _, err := n.cut(ctx, id, "revoked on another node"); err != nil {
 			n.log.Error("a revoked device could not be cut off wholly", "device", id, "err", err, "hint", ringfence.HintOf(err))
