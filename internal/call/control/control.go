@@ -108,6 +108,7 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 	leg.Device, leg.User, leg.auth = id.Device, id.User, id.Auth
 	leg.except()
 	call.Dialled = string(sip.Unescape(uri.User))
+	call.instance = instanceOf(&uri)
 	tx.Reply(100, "", nil)
 	leg.session = c.cfg.Dialogs.Accept(tx, c.contact(tx.Conn), leg)
 	call.caller = leg
