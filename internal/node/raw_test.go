@@ -12,11 +12,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"ringfence"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/sdp"
+	"ringfence/internal/state/store"
 	"ringfence/internal/trust/enroll"
 )
 
@@ -28,6 +30,8 @@ type rawPeer struct {
 	user string
 	seq  int
 	id   string
+
+	params string // of its Contact
 }
 
 func (s *site) raw(id enroll.Identity) *rawPeer {
@@ -36,6 +40,9 @@ func (s *site) raw(id enroll.Identity) *rawPeer {
 	c, err := d.DialContext(s.ctx, "tcp", s.node.SIPAddr().String())
 	s.ok(err)
 	s.Cleanup(func() { _ = c.Close() })
+	if end, ok := s.ctx.Deadline(); ok {
+		_ = c.SetDeadline(end)
+	}
 	var nonce [8]byte
 	_, _ = rand.Read(nonce[:])
 	return &rawPeer{site: s, conn: c, r: bufio.NewReader(c), user: string(id.Bootstrap.User), id: fmt.Sprintf("%x", nonce)}
@@ -49,7 +56,7 @@ func (p *rawPeer) send(method, uri, to string, body []byte, fields ...string) {
 	}
 	domain := p.node.Config.Domain
 	msg := fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1;branch=z9hG4bK%s%d%s\r\nMax-Forwards: 70\r\nFrom: <sip:%s@%s>;tag=f%s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
-		"Contact: <sip:%s@%s;transport=tls>\r\n", method, uri, p.id, p.seq, method, p.user, domain, p.id, to, p.id, p.seq, method, p.user, p.conn.LocalAddr())
+		"Contact: <sip:%s@%s;transport=tls>%s\r\n", method, uri, p.id, p.seq, method, p.user, domain, p.id, to, p.id, p.seq, method, p.user, p.conn.LocalAddr(), p.params)
 	for _, f := range fields {
 		msg += f + "\r\n"
 	}
@@ -191,5 +198,54 @@ func TestFailClosed(t *testing.T) {
 	}
 	if len(answers) != 1 {
 		t.Errorf("known and unknown users get different answers: %v", answers)
+	}
+}
+
+// A call to a GRUU (RFC 5627) rings that phone and no other one of its user, wherever the user forwards calls to.
+func TestCallByGRUU(t *testing.T) {
+	s := newSite(t, nil)
+	s.user("alice", "101", func(u *store.User) { u.Forward.Always = "102" })
+	s.user("bob", "102", nil)
+	domain := s.node.Config.Domain
+	register := func(device ringfence.DeviceID, instance string) (*rawPeer, string) {
+		t.Helper()
+		p := s.raw(s.identity("alice", device))
+		p.params = `;+sip.instance="<` + instance + `>"`
+		p.send("REGISTER", "sip:"+domain, "<sip:alice@"+domain+">", nil, "Supported: gruu")
+		for v := range p.final().All(sip.HeaderContact) {
+			a, err := sip.ParseNameAddr(v)
+			s.ok(err)
+			if gruu, ok := a.Params.Get("pub-gruu"); ok && strings.HasSuffix(string(gruu), instance) {
+				return p, string(gruu)
+			}
+		}
+		t.Fatal("no GRUU was given")
+		return nil, ""
+	}
+	_, first := register("alice-desk", "urn:uuid:00000000-0000-1000-8000-000000000001")
+	soft, second := register("alice-soft", "urn:uuid:00000000-0000-1000-8000-000000000002")
+	crypto, err := sdp.NewCryptos(rand.Reader)
+	s.ok(err)
+	offer, err := sdp.BuildOffer(sdp.RewriteOptions{Addr: netip.MustParseAddrPort("127.0.0.1:40000"), Crypto: crypto, Origin: sdp.Origin{ID: 1, Version: 1}}, sdp.PCMU())
+	s.ok(err)
+	bob := s.raw(s.identity("bob", "bob-desk"))
+	bob.send("INVITE", second, "<"+second+">", offer.Bytes())
+	soft.reply(soft.recv(), 486, nil)
+	if m := bob.final(); m.Status() != 486 {
+		t.Errorf("the phone that was asked for is busy, the caller heard %d", m.Status())
+	}
+	bob.send("ACK", second, "<"+second+">", nil)
+	s.until("the record is kept", func() bool {
+		cdrs, err := s.node.Store.CDRs(s.ctx, time.Time{}, time.Time{}, 10)
+		if err == nil && len(cdrs) == 1 && (len(cdrs[0].Legs) != 2 || cdrs[0].Legs[1].Peer != "device alice-soft") {
+			t.Fatalf("legs: %+v", cdrs[0].Legs)
+		}
+		return err == nil && len(cdrs) == 1
+	})
+	bob.id += "x"
+	gone := strings.Replace(first, "0001", "0009", 1)
+	bob.send("INVITE", gone, "<"+gone+">", offer.Bytes())
+	if m := bob.final(); m.Status() != 480 {
+		t.Errorf("a phone that is not there: %d", m.Status())
 	}
 }
