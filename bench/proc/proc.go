@@ -18,12 +18,12 @@ import (
 
 // Proc is one running server with its children.
 type Proc struct {
-	cmd   *exec.Cmd
-	In    io.WriteCloser
-	Out   *bufio.Reader
-	done  chan struct{}
-	err   error
-	log   tail
+	cmd  *exec.Cmd
+	In   io.WriteCloser
+	Out  *bufio.Reader
+	done chan struct{}
+	err  error
+	log  tail
 }
 
 // tail keeps the last bytes of what a server said, for the report of its death.

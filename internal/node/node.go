@@ -253,10 +253,11 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.closers = append(n.closers, n.txs.Close)
 	n.Transport = transport.New(transport.Config{Opener: n.opener, Receiver: n.txs, Verifier: verifier{n.Authority}, Log: n.log})
 	n.closers = append(n.closers, n.Transport.Close)
-	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf}, n.txs)
+	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf, Owns: n.owns}, n.txs)
 	n.Calls = control.New(control.Config{Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
 		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.record, Answered: n.answered, MaxCalls: n.Config.Calls.Max,
-		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, RingTime: n.Config.Calls.Ring, MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
+		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
+		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
 	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
 	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps}
 	return nil
@@ -264,10 +265,17 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 
 // flowOf finds the way back to a phone whose connection was replaced during a call.
 func (n *Node) flowOf(s *dialog.Session) *transport.Conn {
-	if leg, ok := s.User().(*control.Leg); ok {
-		return n.Registrar.FlowOf(leg.Device)
+	if device, ok := control.DeviceOf(s.User()); ok {
+		return n.Registrar.FlowOf(device)
 	}
 	return nil
+}
+
+// owns reports whether a new connection has proved to be the device that a call was made with.
+func (n *Node) owns(c *transport.Conn, s *dialog.Session) bool {
+	device, ok := control.DeviceOf(s.User())
+	id, known := n.Registrar.Known(c)
+	return ok && known && id.Device == device
 }
 
 func (n *Node) listen(ctx context.Context) error {

@@ -11,6 +11,8 @@ import (
 const (
 	// maxBatch is how many call records one transaction writes.
 	maxBatch = 256
+	// gatherFor is how long a record waits for others to be written with.
+	gatherFor = 20 * time.Millisecond
 	// aliveEvery is how often a node with calls notes that it is alive: how wrong the end of a call can be whose node was killed.
 	aliveEvery = 10 * time.Second
 	// killed is the cause of calls whose end nobody saw.
@@ -65,6 +67,12 @@ func (n *Node) keepRecords(ctx context.Context) {
 	for {
 		select {
 		case x := <-n.notes:
+			moment := time.NewTimer(gatherFor) // a transaction costs much more than a row, so some company is worth waiting for
+			select {
+			case <-moment.C:
+			case <-ctx.Done():
+			}
+			moment.Stop()
 			n.write(background, n.gather(x))
 		case <-beat.C:
 			if err := n.Store.Alive(background, n.id(), time.Now()); err != nil {

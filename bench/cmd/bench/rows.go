@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -73,6 +72,15 @@ func rows() []row {
 		add(row{name: "call-" + l.name, what: "INVITE-180-200-ACK-BYE-200, TLS on both legs, " + l.name, toLand: 1.3, goal: 0.9,
 			setup: peer.Setup{Users: 200, Each: true}, measure: calls(l.rate)})
 	}
+	const cm, gcm128, gcm256 = "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM"
+	for _, n := range []int{200, 500} {
+		media := func(name, suites string, caller load.Suite, callee map[string]load.Suite) {
+			out = append(out, row{name: fmt.Sprintf("srtp-%s-%d", name, n), what: fmt.Sprintf("SRTP to SRTP with re-encryption, %s, %d calls of 20 ms, each packet", suites, n),
+				unit: "us", rivals: []string{"ringfence", "rtpengine"}, toLand: 0.7, goal: 0.5, setup: peer.Setup{Users: 2 * n}, measure: talk(n, caller, callee)})
+		}
+		media("cm", "AES_CM", cm, map[string]load.Suite{"ringfence": cm, "rtpengine": "AES_CM_128_HMAC_SHA1_32"})
+		media("gcm", "GCM", gcm128, map[string]load.Suite{"ringfence": gcm256, "rtpengine": gcm256})
+	}
 	return out
 }
 
@@ -83,6 +91,8 @@ type bench struct {
 	n       int
 	setup   peer.Setup
 	servers map[string]*peer.Server
+
+	rtpengine *peer.Rtpengine
 }
 
 func (b *bench) stopAll() {
@@ -101,17 +111,13 @@ func (b *bench) server(name string, r row) (*peer.Server, error) {
 	if s := b.servers[name]; s != nil && s.Alive() {
 		return s, nil
 	}
-	b.n++
 	s := r.setup
 	s.Core, s.Node, s.Password = b.core, b.node, fmt.Sprintf("p%d", time.Now().UnixNano())
-	s.Dir = filepath.Join(b.dir, fmt.Sprint(b.n))
-	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
+	var err error
+	if s.Dir, err = b.directory(); err != nil {
 		return nil, err
 	}
-	start := peer.Ringfence
-	if name == "kamailio" {
-		start = peer.Kamailio
-	}
+	start := map[string]func(peer.Setup) (*peer.Server, error){"ringfence": peer.Ringfence, "kamailio": peer.Kamailio, "rtpengine": b.startRtpengine}[name]
 	srv, err := start(s)
 	if err != nil {
 		return nil, err
@@ -183,7 +189,7 @@ func medianOf(f []float64) float64 {
 func (b *bench) cost(s *peer.Server, r row, j *load.Job) (Sample, error) {
 	time.Sleep(time.Second)
 	if b.profile != "" && s.Name == "ringfence" {
-		if err := s.Tell("profile " + filepath.Join(b.profile, filepath.Base(fmt.Sprintf("%s.prof", slug(r.name))))); err != nil {
+		if err := s.Tell("profile " + filepath.Join(b.profile, slug(r.name)+".prof")); err != nil {
 			return Sample{}, err
 		}
 	}
@@ -191,8 +197,10 @@ func (b *bench) cost(s *peer.Server, r row, j *load.Job) (Sample, error) {
 	time.Sleep(time.Duration(b.seconds * float64(time.Second)))
 	used, done, wall := s.CPU()-cpu, j.Ops()-ops, time.Since(start)
 	if b.profile != "" && s.Name == "ringfence" {
-		if err := s.Tell("stop"); err != nil {
-			return Sample{}, err
+		for _, line := range []string{"stop", "heap " + filepath.Join(b.profile, slug(r.name)+".heap")} {
+			if err := s.Tell(line); err != nil {
+				return Sample{}, err
+			}
 		}
 	}
 	j.Stop()

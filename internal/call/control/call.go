@@ -21,24 +21,27 @@ type Call struct {
 	From     string // the caller's number or name
 	To       string // who it rings at
 
-	ctl       *Control
-	fromName  string
-	legs      []*Leg // every leg there ever was, for the record
-	caller    *Leg
-	callee    *Leg // the leg that answered
-	ringing   []*Leg
-	reasons   []string // why it went where it went
-	hops      int      // forwardings so far
-	ringer    transaction.Timer
-	next      func(dialog.End) // what to do when every ringing leg has failed
-	worst     dialog.End       // best final response of the legs that failed
-	hushed    bool             // we gave up ringing: what the legs answer now does not matter
-	cause     string
-	over      bool
-	early     *Leg     // whose early media the caller hears
-	diversion []string // Diversion values, latest first
-	transfer  *transfer
-	slot      int // where it is parked, 0 if it is not
+	ctl        *Control
+	fromName   string
+	legs       []*Leg // every leg there ever was, for the record
+	caller     *Leg
+	callee     *Leg // the leg that answered
+	ringing    []*Leg
+	reasons    []string // why it went where it went
+	hops       int      // forwardings so far
+	ringer     transaction.Timer
+	next       func(dialog.End) // what to do when every ringing leg has failed
+	worst      dialog.End       // best final response of the legs that failed
+	hushed     bool             // we gave up ringing: what the legs answer now does not matter
+	cause      string
+	over       bool
+	emergency  bool
+	private    bool     // the caller withholds its identity from who is called
+	early      *Leg     // whose early media the caller hears
+	diversion  []string // Diversion values, latest first
+	transfer   *transfer
+	referredBy string // who transferred the call, as its new party is told (RFC 3892)
+	slot       int    // where it is parked, 0 if it is not
 }
 
 func (call *Call) newLeg(side string) *Leg {
@@ -57,8 +60,7 @@ func (call *Call) refuse(err error) {
 	text := text(err)
 	c := call.ctl
 	if kind == ringfence.KindInsecure {
-		c.refused.Add(1)
-		call.caller.refusal = text
+		call.caller.refused(text)
 		c.cfg.Log.Warn("call refused: it could not be sealed", "call", call.ID, "device", call.caller.Device, "cause", text, "hint", ringfence.HintOf(err))
 	}
 	if call.transfer != nil {
@@ -285,12 +287,14 @@ func (call *Call) finish() {
 	if c.cfg.Record != nil {
 		c.cfg.Record(cdr)
 	}
+	c.cfg.Events.CallEnded(Ended{CDR: cdr, Legs: call.spans()})
 }
 
 // connected is told when the call was answered, or other parties were connected.
 func (call *Call) connected() {
 	if call.Answered.IsZero() {
 		call.Answered = time.Now()
+		call.ctl.cfg.Events.CallAnswered(call.ID, call.Answered)
 	}
 	if call.ctl.cfg.Answered != nil {
 		call.ctl.cfg.Answered(call.record())

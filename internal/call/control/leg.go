@@ -28,6 +28,7 @@ type Leg struct {
 	// exception names the exception of the leg's device that was in force when the leg began; empty for every other leg.
 	exception string
 	ended     bool
+	until     time.Time             // when it ended
 	final     *ringfence.MediaProof // numbers of the media once it is closed
 
 	ours    []sdp.Crypto // our keys for this leg
@@ -39,6 +40,17 @@ type Leg struct {
 	late    bool     // its INVITE had no offer
 	plain   bool     // it refused a sealed offer and has an exception
 	at      *contact // where it rings; nil on a caller's leg
+}
+
+// DeviceOf returns the device of the leg that decides for a session.
+func DeviceOf(u dialog.User) (ringfence.DeviceID, bool) {
+	switch u := u.(type) {
+	case *Leg:
+		return u.Device, true
+	case *originated:
+		return u.Device, true
+	}
+	return "", false
 }
 
 // live reports whether the leg is not over.
@@ -91,7 +103,7 @@ func (l *Leg) close() {
 	if l.ended {
 		return
 	}
-	l.ended = true
+	l.ended, l.until = true, time.Now()
 	if l.media != nil {
 		final := l.media.Close()
 		l.final = &final
@@ -122,18 +134,21 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 		c.cfg.Log.Warn("a phone could not be rung", "call", call.ID, "device", contact.Device, "err", err)
 		return
 	}
-	from := fmt.Sprintf("<sip:%s@%s>", call.From, c.cfg.Domain)
-	if call.fromName != "" {
-		from = quote(call.fromName) + " " + from
-	}
+	from := call.identity()
 	l.session = c.cfg.Dialogs.Invite(c.cfg.Shard, dialog.Invitation{
 		Conn: contact.Conn, URI: contact.Contact, Routes: contact.Path, From: from, To: "<" + contact.AOR + ">",
 		Contact: c.contact(contact.Conn), SDP: offer,
 		Extra: func(w *sip.Writer) {
-			w.Header(sip.HeaderPAssertedIdentity, from)
+			if !call.private {
+				w.Header(sip.HeaderPAssertedIdentity, from)
+			}
+			if call.referredBy != "" {
+				w.Header(sip.HeaderReferredBy, call.referredBy)
+			}
 			call.diverted(w)
 		},
 	}, l)
+	l.opened()
 	call.ringing = append(call.ringing, l)
 	c.changed(call)
 }
@@ -141,6 +156,18 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 // wantsPlain reports whether a device with an exception has refused a sealed offer, and plain RTP is still to be tried.
 func (l *Leg) wantsPlain(e dialog.End) bool {
 	return l.exception != "" && !l.plain && l.at != nil && l.at.Conn.Secure() && (e.Status == 488 || e.Status == 415 || e.Status == 606)
+}
+
+// identity is how the caller is shown to who is called (RFC 3325; RFC 3323 section 4.1 if it is withheld).
+func (call *Call) identity() string {
+	if call.private {
+		return `"Anonymous" <sip:anonymous@anonymous.invalid>`
+	}
+	from := fmt.Sprintf("<sip:%s@%s>", call.From, call.ctl.cfg.Domain)
+	if call.fromName != "" {
+		from = quote(call.fromName) + " " + from
+	}
+	return from
 }
 
 func quote(s string) string {
@@ -187,8 +214,7 @@ func (l *Leg) Answered(s *dialog.Session, m *sip.Message) {
 	}
 	if len(m.Body()) > 0 || !l.agreed {
 		if err := l.accept(m.Body()); err != nil {
-			l.refusal = text(err)
-			call.ctl.refused.Add(1)
+			l.refused(text(err))
 			call.ctl.cfg.Log.Warn("an answer was refused", "leg", l.ID, "device", l.Device, "cause", text(err), "hint", ringfence.HintOf(err))
 			call.worst = dialog.End{Status: 488, Reason: dialog.Reason(58, text(err))}
 			s.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
@@ -216,8 +242,7 @@ func (l *Leg) Confirmed(s *dialog.Session, m *sip.Message) {
 		err = call.connect(l, call.callee)
 	}
 	if err != nil {
-		l.refusal = text(err)
-		call.ctl.refused.Add(1)
+		l.refused(text(err))
 		call.end(nil, dialog.Reason(ringfence.KindOf(err).Q850(), text(err)), text(err))
 	}
 }

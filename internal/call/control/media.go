@@ -2,6 +2,7 @@ package control
 
 import (
 	"crypto/rand"
+	"fmt"
 
 	"ringfence"
 	"ringfence/internal/call/registrar"
@@ -168,7 +169,19 @@ func (l *Leg) agree(choice sdp.Choice) error {
 	}
 	l.media.Hold(direction(choice.Direction))
 	l.choice, l.agreed = choice, true
+	c := l.call.ctl
+	l.media.OnTimeout(c.cfg.Silence, func() { c.cfg.Shard.Post(l.fellSilent) })
 	return nil
+}
+
+// fellSilent ends a call whose phone has vanished: nothing it sends arrives any more, and nobody said good-bye.
+func (l *Leg) fellSilent() {
+	if l.ended || l.call.over || l.holding { // a phone that holds may well say nothing
+		return
+	}
+	why := fmt.Sprintf("no media from %s for %s", l.Device, l.call.ctl.cfg.Silence)
+	l.call.ctl.cfg.Log.Warn("a call ended: "+why, "call", l.call.ID, "leg", l.ID, "hint", "is the phone still there, and do the media ports get through?")
+	l.call.end(nil, dialog.Reason(41, why), why)
 }
 
 // seal puts our key of a choice into force and returns the peer's.

@@ -59,6 +59,7 @@ func (c *Control) originate(from ringfence.UserID, to string) (ringfence.CallID,
 	self := fmt.Sprintf("<sip:%s@%s>", url.PathEscape(to), c.cfg.Domain)
 	l.session = c.cfg.Dialogs.Invite(c.cfg.Shard, dialog.Invitation{Conn: at.Conn, URI: at.Contact, Routes: at.Path, From: self, To: "<" + at.AOR + ">",
 		Contact: c.contact(at.Conn), SDP: offer, Extra: func(w *sip.Writer) { w.Header(sip.HeaderPAssertedIdentity, self) }}, &originated{l})
+	l.opened()
 	c.cfg.Shard.After(&call.ringer, c.cfg.RingTime, func() { l.session.Cancel(dialog.Reason(19, "no answer")) })
 	return call.ID, nil
 }

@@ -61,6 +61,7 @@ func (call *Call) retrieve(slot string) error {
 	parked.connected()
 	parked.because("%s took the call", me.User)
 	delete(call.ctl.calls, call.ID)
+	call.ctl.cfg.Events.CallMerged(call.ID, parked.ID)
 	return nil
 }
 

@@ -38,6 +38,7 @@ func (l *Leg) refer(tx *transaction.Server) {
 	}
 	number := string(sip.Unescape(target.URI.User))
 	call.because("%s transfers the call to %s", l.User, number)
+	call.referredBy = l.address()
 	call.ctl.cfg.Media.Unjoin(l.media)
 	left.play(music)
 	// From here on the party that is left is the caller of this call, and the transferor pays.
@@ -48,6 +49,15 @@ func (l *Leg) refer(tx *transaction.Server) {
 		return
 	}
 	call.route(number, l.User)
+}
+
+// address is how a leg's user is shown to the other legs of a call.
+func (l *Leg) address() string {
+	number := string(l.User)
+	if u := l.call.ctl.cfg.Roster.User(l.User); u != nil && len(u.Numbers) > 0 {
+		number = string(u.Numbers[0])
+	}
+	return fmt.Sprintf("<sip:%s@%s>", number, l.call.ctl.cfg.Domain)
 }
 
 // headerIn returns a header of a URI ("?name=value&…"), unescaped.
@@ -155,6 +165,7 @@ func (call *Call) give(l *Leg, to *Call) {
 	}
 	l.call = to
 	to.legs = append(to.legs, l)
+	call.ctl.cfg.Events.LegMoved(l.info(), call.ID)
 }
 
 // replaced finds the leg that a Replaces value names: "call-id;to-tag=ours;from-tag=theirs" (RFC 3891).
@@ -238,5 +249,6 @@ func (call *Call) pickUp(number ringfence.Number) error {
 	best.connected()
 	best.hush(me)
 	delete(c.calls, call.ID) // it never was a call of its own
+	c.cfg.Events.CallMerged(call.ID, best.ID)
 	return nil
 }

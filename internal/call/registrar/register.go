@@ -232,23 +232,30 @@ func (r *Registrar) tooMany(user ringfence.UserID, put []store.Binding) bool {
 
 // adopt puts a change that is on disk into memory.
 func (r *Registrar) adopt(tx *transaction.Server, id Identity, ch change) {
+	var changes []Change
+	defer func() { r.tell(changes) }() // without the lock
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := r.byUser[id.User]
-	drop := func(key store.BindingKey) {
+	drop := func(key store.BindingKey) *Contact {
 		for i, c := range list {
 			if c.Key() == key {
 				list = append(list[:i:i], list[i+1:]...)
-				return
+				return c
 			}
 		}
+		return nil
 	}
 	for _, k := range ch.remove {
-		drop(k)
+		if c := drop(k); c != nil {
+			changes = append(changes, Change{User: id.User, Device: c.Device, Contact: c.Contact, Why: "unregistered"})
+		}
 		r.stats.Unregistered++
 	}
 	for _, b := range ch.put {
-		drop(b.Key())
+		if drop(b.Key()) == nil { // a refresh is no news
+			changes = append(changes, Change{User: id.User, Device: id.Device, Contact: b.Contact, Bound: true, Why: "registered"})
+		}
 		c := &Contact{Binding: b, Conn: tx.Conn}
 		list = append([]*Contact{c}, list...)
 		r.byConn[tx.Conn.ID] = append(r.onlyLive(r.byConn[tx.Conn.ID], c), c)

@@ -109,7 +109,7 @@ func BenchmarkRelay(b *testing.B) {
 			sending += time.Since(start)
 			b.StartTimer()
 			for range pkts {
-				sock.receive(&sc, time.Duration(done))
+				sock.receive(sock.leg, &sc, time.Duration(done))
 			}
 		}
 		b.StopTimer()

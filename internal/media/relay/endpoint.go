@@ -376,17 +376,17 @@ func (p *Endpoint) Peer() netip.AddrPort {
 // before they are used again. Closing twice is harmless.
 func (p *Endpoint) Close() ringfence.MediaProof {
 	m := p.Stats()
-	if p.shutSockets() {
-		p.engine.release(p)
+	if first, parked := p.shutSockets(true); first {
+		p.engine.release(p, parked)
 	}
 	p.Stop() // after the mark, so that nothing new can begin
 	return m
 }
 
-// shutSockets closes both sockets and reports whether this call did it.
-func (p *Endpoint) shutSockets() bool {
+// shutSockets closes both sockets, or parks them if it may, and reports whether this call did it.
+func (p *Endpoint) shutSockets(mayPark bool) (first, parked bool) {
 	p.in.mu.Lock()
-	first := !p.in.closed
+	first = !p.in.closed
 	p.in.closed = true
 	p.in.mu.Unlock()
 	p.out.mu.Lock()
@@ -394,15 +394,18 @@ func (p *Endpoint) shutSockets() bool {
 	socks := p.out.socks
 	p.out.mu.Unlock()
 	if !first {
-		return false
+		return false, false
 	}
 	// Neither half uses a socket once it is marked closed, and both marks were set under the locks that use needs.
+	if mayPark && p.engine.park(p.port, socks) {
+		return true, true
+	}
 	for _, s := range socks {
 		if s != nil {
 			s.close()
 		}
 	}
-	return true
+	return true, false
 }
 
 func (e *Engine) since(t time.Time) time.Duration { return t.Sub(e.origin) }

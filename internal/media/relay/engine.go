@@ -22,7 +22,7 @@ type Config struct {
 	Ports  ringfence.PortRange // UDP ports; each leg takes two
 	DSCP   uint8               // mark for what is sent, 0 to 63; 46 (EF) for voice (RFC 4594)
 	Shards int                 // loops that wait for packets; 0: one per processor
-	Rest   time.Duration       // how long a closed port rests; 0: five seconds
+	Rest   time.Duration       // how long a closed port rests; 0: one second
 	Now    func() time.Time    // the clock; nil: time.Now
 	Log    *slog.Logger        // nil: discards
 }
@@ -70,7 +70,8 @@ type Engine struct {
 	closed bool
 	ports  *ports
 	legs   map[ringfence.LegID]*Endpoint
-	loops  []*loop // made when the first kernel socket is opened
+	loops  []*loop  // made when the first kernel socket is opened
+	shelf  []parked // oldest first
 
 	players players
 }
@@ -87,7 +88,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Rest == 0 {
-		cfg.Rest = 5 * time.Second
+		cfg.Rest = time.Second // late packets of the call before do no harm: they do not authenticate
 	}
 	if cfg.Shards == 0 {
 		cfg.Shards = runtime.GOMAXPROCS(0)
@@ -136,6 +137,9 @@ func (e *Engine) Open(id ringfence.LegID) (*Endpoint, error) {
 // bind finds a free pair of ports. A port that somebody else holds is put back to rest and the next one is tried.
 func (e *Engine) bind(p *Endpoint) error {
 	const tries = 1024 // another program may hold a long run of the range; trying one costs microseconds
+	if e.unpark(p, e.cfg.Now()) {
+		return nil
+	}
 	var last error
 	for range tries {
 		now := e.cfg.Now()
@@ -158,6 +162,59 @@ func (e *Engine) bind(p *Endpoint) error {
 	return last
 }
 
+// parker is a socket that can stay open between two legs: opening one takes a dozen system calls.
+type parker interface {
+	socket
+	park()
+	unpark(*Endpoint)
+}
+
+// maxParked is how many pairs of sockets stay open without a leg.
+const maxParked = 2048
+
+// parked is a pair of sockets that rests.
+type parked struct {
+	resting
+	pair [2]parker
+}
+
+// park puts the sockets of a closed leg on the shelf, where they rest with their port, and reports whether it could.
+func (e *Engine) park(port uint16, socks [2]socket) bool {
+	a, ok1 := socks[0].(parker)
+	b, ok2 := socks[1].(parker)
+	if !ok1 || !ok2 {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || len(e.shelf) >= maxParked {
+		return false
+	}
+	a.park()
+	b.park()
+	e.shelf = append(e.shelf, parked{resting{port, e.cfg.Now().Add(e.cfg.Rest)}, [2]parker{a, b}})
+	return true
+}
+
+// unpark gives a leg the pair of sockets that has rested longest on the shelf, if one has rested enough.
+func (e *Engine) unpark(p *Endpoint, now time.Time) bool {
+	e.mu.Lock()
+	if len(e.shelf) == 0 || e.shelf[0].until.After(now) {
+		e.mu.Unlock()
+		return false
+	}
+	s := e.shelf[0]
+	e.shelf[0] = parked{}
+	e.shelf = e.shelf[1:]
+	e.mu.Unlock()
+	p.init(s.port, now)
+	for i, sock := range s.pair {
+		p.setSocket(sock, i == 1)
+		sock.unpark(p)
+	}
+	return true
+}
+
 func (e *Engine) bindPair(p *Endpoint, port uint16) error {
 	var conns [2]net.PacketConn
 	for i := range conns {
@@ -177,7 +234,7 @@ func (e *Engine) bindPair(p *Endpoint, port uint16) error {
 			if i == 0 {
 				_ = conns[1].Close()
 			}
-			p.shutSockets()
+			_, _ = p.shutSockets(false)
 			return err
 		}
 	}
@@ -200,6 +257,13 @@ func (e *Engine) attach(p *Endpoint, c net.PacketConn, control bool) error {
 	p.setSocket(s, control)
 	e.wg.Go(func() { s.run(p, control) }) // ends when the leg closes its socket
 	return nil
+}
+
+// Legs returns how many legs are open.
+func (e *Engine) Legs() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.legs)
 }
 
 // Join connects two legs: what either receives is sent to the other. A leg joined to somebody else leaves them first.
@@ -229,8 +293,8 @@ func (e *Engine) Unjoin(a *Endpoint) {
 	}
 }
 
-// release forgets a closed leg and lets its ports rest.
-func (e *Engine) release(p *Endpoint) {
+// release forgets a closed leg and lets its ports rest, unless they rest on the shelf already.
+func (e *Engine) release(p *Endpoint, parked bool) {
 	e.Unjoin(p)
 	now := e.cfg.Now()
 	e.mu.Lock()
@@ -238,7 +302,9 @@ func (e *Engine) release(p *Endpoint) {
 	if e.legs[p.id] == p {
 		delete(e.legs, p.id)
 	}
-	e.ports.give(p.port, now)
+	if !parked {
+		e.ports.give(p.port, now)
+	}
 }
 
 // watch looks four times a second for legs that have gone silent or are owed a report.
@@ -285,6 +351,11 @@ func (e *Engine) Close() {
 	}
 	e.cancel()
 	e.mu.Lock()
+	for _, s := range e.shelf {
+		s.pair[0].close()
+		s.pair[1].close()
+	}
+	e.shelf = nil
 	loops := e.loops
 	e.mu.Unlock()
 	for _, l := range loops {

@@ -20,7 +20,7 @@ type kernelSocket struct {
 	fd      int
 	v6      bool
 	mark    uint8
-	leg     *Endpoint
+	leg     *Endpoint // nil while parked; the loop's lock guards it
 	control bool
 	loop    *loop
 	slot    int32
@@ -191,22 +191,46 @@ func (l *loop) run() {
 			if ev.Fd < 0 {
 				continue
 			}
-			l.mu.Lock()
-			s := l.table[ev.Fd]
-			l.mu.Unlock()
-			if s != nil && s.stamp == ev.Pad {
-				s.receive(&sc, now)
+			if s, p := l.owner(ev, &sc); p != nil {
+				s.receive(p, &sc, now)
 			}
 		}
 	}
 }
 
+// owner returns the socket that an event is for and its leg. What arrives at a parked socket, which has no leg, is thrown away
+// here, with the lock held so that the socket cannot be closed meanwhile.
+func (l *loop) owner(ev *syscall.EpollEvent, sc *scratch) (*kernelSocket, *Endpoint) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.table[ev.Fd]
+	if s == nil || s.stamp != ev.Pad {
+		return nil, nil
+	}
+	if s.leg == nil {
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(&sc.in)), uintptr(len(sc.in)), syscall.MSG_DONTWAIT, 0, 0)
+	}
+	return s, s.leg
+}
+
+// park takes the socket from its leg; unpark gives it to another one.
+func (s *kernelSocket) park() {
+	s.loop.mu.Lock()
+	s.leg, s.to = nil, netip.AddrPort{}
+	s.loop.mu.Unlock()
+}
+
+func (s *kernelSocket) unpark(p *Endpoint) {
+	s.loop.mu.Lock()
+	s.leg = p
+	s.loop.mu.Unlock()
+}
+
 // receive takes one datagram. The wait is level-triggered, so what is left comes with the next round, and no leg can keep
 // the others waiting.
-func (s *kernelSocket) receive(sc *scratch, now time.Duration) {
+func (s *kernelSocket) receive(p *Endpoint, sc *scratch, now time.Duration) {
 	var sa [28]byte
 	salen := uint32(len(sa))
-	p := s.leg
 	p.in.mu.Lock()
 	if p.in.closed {
 		p.in.mu.Unlock()

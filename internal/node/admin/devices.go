@@ -189,6 +189,11 @@ func (s *Server) setState(ctx context.Context, id ringfence.DeviceID, to store.D
 			return fault("admin.device", ringfence.KindConflict, fmt.Sprintf("the device %s is %s already", id, to), "")
 		}
 		d.State = to
+		if to == store.DeviceRevoked { // as its certificates, its password never works again
+			if _, err := tx.DeleteDigestSecrets(ctx, id); err != nil {
+				return err
+			}
+		}
 		return tx.UpdateDevice(ctx, d)
 	})
 	return firstOf(err, s.c.Roster.Reload(ctx))
@@ -213,6 +218,9 @@ func (s *Server) activateDevice(ctx context.Context, in *devicePath) (*none, err
 func (s *Server) removeDevice(ctx context.Context, in *devicePath) (*body[api.Ended], error) {
 	if err := s.c.Store.DeleteDevice(ctx, in.ID); err != nil {
 		return nil, unknown(err, "device", string(in.ID))
+	}
+	if err := s.dropException(ctx, in.ID); err != nil {
+		return nil, err
 	}
 	e, err := s.c.Host.Cut(ctx, in.ID, "cessation of operation")
 	return answer(e), err
@@ -269,6 +277,15 @@ func (s *Server) putException(ctx context.Context, in *exceptionIn) (*body[api.E
 		s.c.Log.Warn("an exception was made", "subject", e.Subject, "until", e.Until, "reason", e.Reason, "who", whoOf(ctx).Name)
 	}
 	return answer(api.Exception{Subject: e.Subject, Until: e.Until, Reason: e.Reason}), firstOf(err, s.c.Roster.Reload(ctx))
+}
+
+// dropException ends the exception of a device that is removed, if it has one.
+func (s *Server) dropException(ctx context.Context, id ringfence.DeviceID) error {
+	err := s.c.Store.DeleteException(ctx, exceptionSubject(id))
+	if ringfence.KindOf(err) == ringfence.KindNotFound {
+		return nil
+	}
+	return err
 }
 
 func (s *Server) endException(ctx context.Context, in *devicePath) (*none, error) {

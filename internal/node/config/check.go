@@ -45,6 +45,7 @@ func (c Config) Check() (wrong []Wrong) {
 	bad(!c.API.HTTPS.IsValid(), "api.https", "an address with port is needed, e.g. \"[::]:8443\"")
 	bad(c.Calls.Max < 1 || c.Calls.Max > 1_000_000, "calls.max", "%d is not between 1 and 1000000", c.Calls.Max)
 	bad(c.Calls.Ring < 5*time.Second || c.Calls.Ring > 10*time.Minute, "calls.ring", "%s is not between 5s and 10m", c.Calls.Ring)
+	bad(c.Calls.Silence < time.Second || c.Calls.Silence > time.Hour, "calls.silence", "%s is not between 1s and 1h", c.Calls.Silence)
 	bad(!slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", "%.40q is neither text nor json", c.Log.Format)
 	bad(!slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%.40q is none of debug, info, warn and error", c.Log.Level)
 	for i, n := range c.NodeDNS {

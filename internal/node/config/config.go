@@ -66,6 +66,8 @@ type Store struct {
 type Calls struct {
 	Max  int           `yaml:"max"`
 	Ring time.Duration `yaml:"ring"` // how long a call rings without an answer
+	// Silence ends a call when a phone that should be heard has sent nothing that authenticates, not even RTCP, for so long.
+	Silence time.Duration `yaml:"silence"`
 }
 
 // Log says how to log.
@@ -81,7 +83,7 @@ func Default() Config {
 		SIP:   SIP{TLS: netip.MustParseAddrPort("[::]:5061"), Expires: time.Hour, Origins: []string{}},
 		Media: Media{Addr: netip.IPv6Unspecified(), First: 16384, Last: 32767, DSCP: 46},
 		API:   API{HTTPS: netip.MustParseAddrPort("[::]:8443")},
-		Calls: Calls{Max: 10_000, Ring: 2 * time.Minute},
+		Calls: Calls{Max: 10_000, Ring: 2 * time.Minute, Silence: 90 * time.Second},
 		Plan:  dialplan.Default(), Log: Log{Format: "text", Level: "info"},
 	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"math"
+	"strconv"
 	"time"
 
 	"ringfence"
@@ -32,15 +33,51 @@ func scanCDR(row scanner) (c CDR, err error) {
 }
 
 // AddCDR keeps the record of a call; a second record of one call is KindConflict.
-func (r repos) AddCDR(ctx context.Context, c CDR) error {
+func (r repos) AddCDR(ctx context.Context, c CDR) error { return r.AddCDRs(ctx, []CDR{c}) }
+
+// AddCDRs keeps several records in one transaction, which costs little more than one record does: all of them or none.
+func (r repos) AddCDRs(ctx context.Context, cs []CDR) error {
 	const op = "store.cdr.add"
-	legs, err := encode(op, c.Legs)
-	if err != nil {
-		return err
+	if len(cs) > r.rows && len(cs) > 1 {
+		return r.atomically(ctx, func(r repos) error {
+			for n := max(r.rows, 1); len(cs) > 0; cs = cs[min(n, len(cs)):] {
+				if err := r.AddCDRs(ctx, cs[:min(n, len(cs))]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
-	_, err = r.exec(ctx, op, `INSERT INTO cdrs (`+cdrColumns+`) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)`, string(c.Call), micros(c.Start), micros(c.Answer), micros(c.End),
-		c.From, c.To, c.Direction, c.Cause, string(c.Verdict), legs)
+	if len(cs) == 0 {
+		return nil
+	}
+	args := make([]any, 0, 10*len(cs))
+	for _, c := range cs {
+		legs, err := encode(op, c.Legs)
+		if err != nil {
+			return err
+		}
+		args = append(args, string(c.Call), micros(c.Start), micros(c.Answer), micros(c.End), c.From, c.To, c.Direction, c.Cause, string(c.Verdict), legs)
+	}
+	_, err := r.exec(ctx, op, `INSERT INTO cdrs (`+cdrColumns+`) VALUES `+placeholders(len(cs), 10), args...)
 	return err
+}
+
+// placeholders returns rows of numbered placeholders: ($1,$2),($3,$4).
+func placeholders(rows, columns int) string {
+	b := make([]byte, 0, 5*rows*columns)
+	for i := range rows * columns {
+		switch {
+		case i == 0:
+			b = append(b, '(')
+		case i%columns == 0:
+			b = append(b, "),("...)
+		default:
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(append(b, '$'), int64(i+1), 10)
+	}
+	return string(append(b, ')'))
 }
 
 // CDR returns the record of one call.

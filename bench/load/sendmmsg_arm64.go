@@ -1,0 +1,3 @@
+package load
+
+const sysSendmmsg = 269
