@@ -101,7 +101,7 @@ type Layer struct {
 	bySource   map[netip.Addr]int
 	pendingBy  map[netip.Addr]int // unfinished handshakes
 	pending    int
-	shaking    map[net.Conn]struct{}        // accepted, handshake unfinished
+	shaking    map[net.Conn]netip.Addr      // accepted, handshake unfinished, and where it came from
 	dialling   map[*Conn]context.CancelFunc // dialled, handshake unfinished
 	listeners  []io.Closer
 	sockets    map[string]*udpSocket // by flow
@@ -115,7 +115,7 @@ type Layer struct {
 func New(cfg Config) *Layer {
 	cfg.defaults()
 	l := &Layer{cfg: cfg, conns: map[uint64]*Conn{}, bySource: map[netip.Addr]int{}, pendingBy: map[netip.Addr]int{},
-		shaking: map[net.Conn]struct{}{}, dialling: map[*Conn]context.CancelFunc{}, sockets: map[string]*udpSocket{},
+		shaking: map[net.Conn]netip.Addr{}, dialling: map[*Conn]context.CancelFunc{}, sockets: map[string]*udpSocket{},
 		stopReaper: make(chan struct{})}
 	l.wg.Go(l.reap)
 	return l
