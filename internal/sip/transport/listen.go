@@ -148,7 +148,7 @@ func (l *Layer) newConn(flow string, nc net.Conn, conf *tls.Config, dialled bool
 			c.stream = tls.Server(w, conf)
 		}
 	}
-	c.lastRead.Store(c.Since.UnixMilli())
+	c.lastRead.Store(l.tick())
 	return c
 }
 
@@ -213,7 +213,7 @@ func (l *Layer) connect(ctx context.Context, c *Conn, conf *tls.Config) {
 		return
 	}
 	c.Local, c.wire, c.stream = made.Local, made.wire, made.stream
-	c.lastRead.Store(time.Now().UnixMilli())
+	c.lastRead.Store(l.tick())
 	c.mu.Unlock()
 	if err := l.handshake(c, conf); err != nil {
 		l.count(&l.stats.ClientHandshakes)
