@@ -70,7 +70,7 @@ type Engine struct {
 	closed bool
 	ports  *ports
 	legs   map[ringfence.LegID]*Endpoint
-	loops  []*loop // made when the first kernel socket is opened
+	loops  []*loop  // made when the first kernel socket is opened
 	shelf  []parked // oldest first
 
 	players players
