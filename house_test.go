@@ -58,11 +58,17 @@ func allowed() map[string][]string {
 		"node/admin/api":      {"call/control", "call/dialplan", "state/store"},
 		"node/admin/client":   {"node/admin/api"},
 		"node/observe/redact": {},
+		"node/observe/outbox": {},
+		"node/observe/hep":    {"node/observe/outbox", "node/observe/redact"},
+		"node/observe/ladder": {"node/observe/redact"},
+		"node/observe/syslog": {"node/observe/outbox"},
+		"node/observe/trace":  {"call/control", "state/store"},
 		"node/observe":        {"node/observe/redact", "call/control", "node/config", "sip", "sip/transport", "state/store"},
 		"node/admin":          everything,
 		"node":                everything,
 		// Tests of the whole: no product code.
 		"test/interop": everything,
+		"test/faults":  everything,
 		"testkit":      everything,
 	}
 }
@@ -70,9 +76,9 @@ func allowed() map[string][]string {
 // entrances are rooms that only those named may import: they sit on the roof or exist for tests.
 func entrances() map[string][]string {
 	return map[string][]string{
-		"node":        {"cmd/ringfence", "testkit", "test/interop"},
+		"node":        {"cmd/ringfence", "testkit", "test/interop", "test/faults"},
 		"node/admin":  {"node", "testkit"},
-		"node/config": {"node", "node/admin", "cmd/ringfence", "testkit", "test/interop"},
+		"node/config": {"node", "node/admin", "cmd/ringfence", "testkit", "test/interop", "test/faults"},
 		"testkit":     {},
 	}
 }
@@ -93,7 +99,7 @@ func outsiders() map[string][]string {
 		"golang.org/x/net":              {"media/relay", "node"},
 		"github.com/danielgtaylor/huma": {"node/admin"},
 		"github.com/prometheus":         {"node", "node/admin"},
-		"go.opentelemetry.io/otel":      {"node", "node/trace"},
+		"go.opentelemetry.io":           {"node/observe/trace"},
 		"github.com/spf13/cobra":        {"cmd/ringfence"},
 		"rsc.io/qr":                     {"cmd/ringfence", "node/admin"},
 	}

@@ -23,6 +23,7 @@ needs() {
 /usr/sbin/kamailio kamailio test/interop a SIP proxy as a peer
 /usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so kamailio-tls-modules test/interop and its TLS
 /usr/bin/tshark tshark test/interop no plain SIP or RTP on the wire
+/usr/bin/dumpcap wireshark-common test/interop and its capture
 LIST
 	return 0
 }

@@ -115,9 +115,9 @@ func anchorOf(cmd *cobra.Command, at, file, pin string) ([]byte, error) {
 }
 
 func newTokenCommand(a *app) *cobra.Command {
-	return group("token", "Who may administer from elsewhere",
-		"A token lets a person or program use the API over HTTPS, with the scope read, write or admin. On the node's own host, root and the node's\nuser need none.",
-		"  ringfence token add monitoring --scope read\n  ringfence token list",
+	return group(&cobra.Command{Use: "token", Short: "Who may administer from elsewhere",
+		Long:    "A token lets a person or program use the API over HTTPS, with the scope read, write or admin. On the node's own host, root and the node's\nuser need none.",
+		Example: "  ringfence token add monitoring --scope read\n  ringfence token list"},
 		newTokenAddCommand(a), newTokenListCommand(a), newTokenRemoveCommand(a), newTokenCodeCommand(a))
 }
 

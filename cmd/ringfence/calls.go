@@ -17,8 +17,9 @@ import (
 )
 
 func newCallCommand(a *app) *cobra.Command {
-	return group("call", "Calls that are up", "A call is a small graph of legs; each leg is one SIP dialog with one media session, and has its own proof.",
-		"  ringfence call list --watch\n  ringfence call start alice 2002\n  ringfence call explain --from alice --to 2002",
+	return group(&cobra.Command{Use: "call", Short: "Calls that are up",
+		Long:    "A call is a small graph of legs; each leg is one SIP dialog with one media session, and has its own proof.",
+		Example: "  ringfence call list --watch\n  ringfence call start alice 2002\n  ringfence call explain --from alice --to 2002"},
 		newCallStartCommand(a), newCallListCommand(a), newCallShowCommand(a), newCallHangupCommand(a), newCallExplainCommand(a))
 }
 

@@ -16,8 +16,9 @@ import (
 )
 
 func newCDRCommand(a *app) *cobra.Command {
-	return group("cdr", "Records of calls that have ended", "A call record says who called whom, when, how it ended, and with which verdict; it keeps the proof of every leg.",
-		"  ringfence cdr list --since 24h\n  ringfence cdr export --format csv > calls.csv",
+	return group(&cobra.Command{Use: "cdr", Short: "Records of calls that have ended",
+		Long:    "A call record says who called whom, when, how it ended, and with which verdict; it keeps the proof of every leg.",
+		Example: "  ringfence cdr list --since 24h\n  ringfence cdr export --format csv > calls.csv"},
 		newCDRListCommand(a), newCDRShowCommand(a), newCDRExportCommand(a))
 }
 

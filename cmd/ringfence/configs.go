@@ -17,10 +17,10 @@ import (
 )
 
 func newConfigCommand(a *app) *cobra.Command {
-	return group("config", "The configuration of the node",
-		"The configuration is one strict YAML file: an unknown key is an error with its line. A change is checked as a whole, shown as a plan, and\n"+
+	return group(&cobra.Command{Use: "config", Short: "The configuration of the node",
+		Long: "The configuration is one strict YAML file: an unknown key is an error with its line. A change is checked as a whole, shown as a plan, and\n" +
 			"applied as a whole or not at all; every version is kept, and undo goes back.",
-		"  ringfence config export > new.yaml\n  ringfence config plan new.yaml\n  ringfence config apply new.yaml --note \"more calls\"\n  ringfence config undo",
+		Example: "  ringfence config export > new.yaml\n  ringfence config plan new.yaml\n  ringfence config apply new.yaml --note \"more calls\"\n  ringfence config undo"},
 		newConfigCheckCommand(), newConfigPlanCommand(a), newConfigApplyCommand(a), newConfigUndoCommand(a), newConfigExportCommand(a), newConfigVersionsCommand(a))
 }
 

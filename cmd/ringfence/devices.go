@@ -16,9 +16,9 @@ import (
 )
 
 func newDeviceCommand(a *app) *cobra.Command {
-	return group("device", "Phones",
-		"A device is a phone of a user. It proves itself by a certificate that it gets with a one-time activation code, or, if it cannot do that,\nby a password over TLS.",
-		"  ringfence device add alice-desk --user alice\n  ringfence device revoke alice-desk --reason \"phone was lost\"",
+	return group(&cobra.Command{Use: "device", Short: "Phones",
+		Long:    "A device is a phone of a user. It proves itself by a certificate that it gets with a one-time activation code, or, if it cannot do that,\nby a password over TLS.",
+		Example: "  ringfence device add alice-desk --user alice\n  ringfence device revoke alice-desk --reason \"phone was lost\""},
 		newDeviceAddCommand(a), newDeviceListCommand(a), newDeviceShowCommand(a), newDeviceCodeCommand(a), newDeviceRevokeCommand(a), newDeviceActivateCommand(a),
 		newDeviceRemoveCommand(a), newDeviceExceptionCommand(a))
 }

@@ -63,14 +63,17 @@ func newPhoneCommand() *cobra.Command {
 	f.BoolVar(&h.asJSON, "json", false, "print the proof and the audio report as JSON")
 	cmd.AddCommand(
 		&cobra.Command{Use: "call NUMBER", Short: "Call a number and stay until the call ends", Args: cobra.ExactArgs(1),
+			Long:    "call dials a number, says what --tone or --play gives it, and ends with the call or after --for. It prints the proof and what was heard.",
 			Example: "  ringfence phone call 102 --tone 440 --for 10s --json",
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return h.run(cmd, func(ctx context.Context, out io.Writer, p *phone.Phone) error { return h.call(ctx, out, p, args[0]) })
 			}},
 		&cobra.Command{Use: "answer", Short: "Answer one call and stay until it ends", Args: cobra.NoArgs,
+			Long:    "answer waits for one call, answers it, and ends with it. It prints the proof and what was heard.",
 			Example: "  ringfence phone answer --play greeting.wav",
 			RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.answer) }},
 		&cobra.Command{Use: "listen", Short: "Answer every call until interrupted", Args: cobra.NoArgs,
+			Long:    "listen stays registered and answers every call, until it is interrupted.",
 			Example: "  ringfence phone listen --tone 440",
 			RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.listen) }},
 	)

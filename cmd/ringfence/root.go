@@ -104,11 +104,12 @@ func defaultData() string {
 	return filepath.Join(base, "ringfence")
 }
 
-// group makes a verb that only has verbs below it.
-func group(use, short, long, example string, verbs ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Long: long, Example: example, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+// group completes a verb that only has verbs below it.
+func group(cmd *cobra.Command, verbs ...*cobra.Command) *cobra.Command {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return invalid("what shall be done? choose a verb below "+cmd.CommandPath(), "see `"+cmd.CommandPath()+" --help`")
-	}}
+	}
 	cmd.AddCommand(verbs...)
 	return cmd
 }

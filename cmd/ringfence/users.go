@@ -15,9 +15,9 @@ import (
 )
 
 func newUserCommand(a *app) *cobra.Command {
-	return group("user", "People and places that own numbers",
-		"A user owns numbers and devices, and has the settings of calls: forwarding, do not disturb, voicemail, toll class and PIN.",
-		"  ringfence user add alice --number 2001 --name \"Alice Adams\"\n  ringfence user list",
+	return group(&cobra.Command{Use: "user", Short: "People and places that own numbers",
+		Long:    "A user owns numbers and devices, and has the settings of calls: forwarding, do not disturb, voicemail, toll class and PIN.",
+		Example: "  ringfence user add alice --number 2001 --name \"Alice Adams\"\n  ringfence user list"},
 		newUserAddCommand(a), newUserListCommand(a), newUserShowCommand(a), newUserSetCommand(a), newUserRemoveCommand(a))
 }
 

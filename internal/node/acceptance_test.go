@@ -498,3 +498,31 @@ func TestRevokedDeviceLosesEverything(t *testing.T) {
 		t.Error("a revoked certificate was accepted")
 	}
 }
+
+// An emergency call gets through when nothing else does: limits, do-not-disturb and forwarding do not hold it up.
+func TestEmergencyIsNeverBlocked(t *testing.T) {
+	s := newSite(t, func(c *config.Config) {
+		c.Plan.EmergencyTo = "103"
+		c.Calls.Max = 1
+	})
+	s.user("alice", "101", nil)
+	s.user("bob", "102", nil)
+	s.user("guard", "103", func(u *store.User) { u.DoNotDisturb = true; u.Forward.Always = "102" })
+	alice, bob, guard := s.phone("alice", nil), s.phone("bob", nil), s.phone("guard", nil)
+	echo, err := bob.Call(s.ctx, "*43", phone.CallOptions{})
+	s.ok(err)
+	s.ok(echo.WaitAnswered(s.ctx))
+	full, err := alice.Call(s.ctx, "103", phone.CallOptions{})
+	s.ok(err)
+	if err := full.WaitAnswered(s.ctx); err == nil {
+		t.Fatal("a call above the limit was taken")
+	}
+	out, err := alice.Call(s.ctx, "112", phone.CallOptions{Audio: phone.Tone(440)})
+	s.ok(err)
+	in := s.incoming(guard)
+	s.ok(in.Answer(s.ctx, phone.CallOptions{}))
+	s.ok(out.WaitAnswered(s.ctx))
+	s.hears(in, 440)
+	out.Hangup()
+	s.ok(in.WaitEnded(s.ctx))
+}

@@ -74,13 +74,15 @@ type Node struct {
 	https    *http.Server
 	sipAddr  netip.AddrPort
 	webAddr  netip.AddrPort
-	cdrs     chan store.CDR
+	bound    map[string]netip.AddrPort // where the SIP flows that are off by default listen
+	notes    chan note                 // what keepRecords writes
 	bindings registrar.Ledger
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 	closers  []func()
 	chain    chain
 	current  atomic.Pointer[config.Config]
+	ended    atomic.Uint64 // what endExceptions ended
 }
 
 // Open builds the rooms from the bottom up and starts listening. On error, what was started is stopped again.
@@ -88,7 +90,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
-	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, cdrs: make(chan store.CDR, 4096)}
+	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, notes: make(chan note, 8192), bound: map[string]netip.AddrPort{}}
 	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
@@ -103,7 +105,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.recoverRecords, n.openTrust, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
@@ -251,10 +253,11 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.closers = append(n.closers, n.txs.Close)
 	n.Transport = transport.New(transport.Config{Opener: n.opener, Receiver: n.txs, Verifier: verifier{n.Authority}, Log: n.log})
 	n.closers = append(n.closers, n.Transport.Close)
-	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf}, n.txs)
+	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf, Owns: n.owns}, n.txs)
 	n.Calls = control.New(control.Config{Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
-		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.record, MaxCalls: n.Config.Calls.Max,
-		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, RingTime: n.Config.Calls.Ring, MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
+		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.record, Answered: n.answered, MaxCalls: n.Config.Calls.Max,
+		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
+		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
 	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
 	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps}
 	return nil
@@ -262,10 +265,17 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 
 // flowOf finds the way back to a phone whose connection was replaced during a call.
 func (n *Node) flowOf(s *dialog.Session) *transport.Conn {
-	if leg, ok := s.User().(*control.Leg); ok {
-		return n.Registrar.FlowOf(leg.Device)
+	if device, ok := control.DeviceOf(s.User()); ok {
+		return n.Registrar.FlowOf(device)
 	}
 	return nil
+}
+
+// owns reports whether a new connection has proved to be the device that a call was made with.
+func (n *Node) owns(c *transport.Conn, s *dialog.Session) bool {
+	device, ok := control.DeviceOf(s.User())
+	id, known := n.Registrar.Known(c)
+	return ok && known && id.Device == device
 }
 
 func (n *Node) listen(ctx context.Context) error {
@@ -274,6 +284,9 @@ func (n *Node) listen(ctx context.Context) error {
 		return err
 	}
 	if n.sipAddr, err = n.Transport.Listen(ctx, "sip-tls", n.Config.SIP.TLS, conf); err != nil {
+		return err
+	}
+	if err := n.listenMore(ctx); err != nil {
 		return err
 	}
 	ln, err := n.opener.Listen(ctx, "https", n.Config.API.HTTPS)
@@ -321,72 +334,25 @@ func (n *Node) Flows() []ringfence.Flow {
 			flows[i].Ports = ringfence.PortRange{First: n.webAddr.Port(), Last: n.webAddr.Port()}
 		case "admin-socket":
 			flows[i].Path = n.SocketPath()
+		default:
+			n.asBound(&flows[i])
 		}
 	}
 	return flows
 }
 
-func (n *Node) record(cdr store.CDR) {
-	select {
-	case n.cdrs <- cdr:
-	default:
-		n.log.Error("a call record was lost: the disk is too slow", "call", cdr.Call)
-	}
-}
-
-// keepRecords writes call records apart from the calls, so that a slow disk delays no call: those of a moment in one transaction.
-func (n *Node) keepRecords(ctx context.Context) {
-	const moment, most = 20 * time.Millisecond, 256
-	var batch []store.CDR
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case cdr := <-n.cdrs:
-			if batch = append(batch, cdr); len(batch) == 1 {
-				timer.Reset(moment)
-			}
-			if len(batch) < most {
-				continue
-			}
-		case <-timer.C:
-		case <-ctx.Done():
-			for {
-				select {
-				case cdr := <-n.cdrs:
-					batch = append(batch, cdr)
-				default:
-					n.writeRecords(context.WithoutCancel(ctx), batch)
-					return
-				}
-			}
-		}
-		n.writeRecords(context.WithoutCancel(ctx), batch)
-		clear(batch)
-		batch = batch[:0]
-	}
-}
-
-// writeRecords keeps a batch, and if it is refused as a whole, each record that can be kept.
-func (n *Node) writeRecords(ctx context.Context, batch []store.CDR) {
-	if len(batch) == 0 || n.Store.AddCDRs(ctx, batch) == nil {
-		return
-	}
-	for _, cdr := range batch {
-		if err := n.Store.AddCDR(ctx, cdr); err != nil {
-			n.log.Error("a call record could not be kept", "call", cdr.Call, "err", err, "hint", ringfence.HintOf(err))
-		}
-	}
-}
-
 // maintain does what is due now and then: expiries, and the node's own certificate at two thirds of its life.
 func (n *Node) maintain(ctx context.Context) {
-	tick := time.NewTicker(time.Minute)
+	tick, often := time.NewTicker(time.Minute), time.NewTicker(exceptionsEvery)
 	defer tick.Stop()
+	defer often.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-often.C:
+			n.endExceptions(ctx)
+			continue
 		case <-tick.C:
 		}
 		if err := n.Registrar.Expire(ctx); err != nil {

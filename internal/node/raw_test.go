@@ -9,14 +9,21 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"ringfence"
+	"ringfence/internal/node"
+	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/sdp"
+	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/store"
 	"ringfence/internal/trust/enroll"
 )
 
@@ -192,4 +199,94 @@ func TestFailClosed(t *testing.T) {
 	if len(answers) != 1 {
 		t.Errorf("known and unknown users get different answers: %v", answers)
 	}
+}
+
+// A phone that vanishes in the middle of a call does not leave the other side alone for ever.
+func TestSilentPhoneEndsTheCall(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { c.Calls.Silence = time.Second })
+	s.user("alice", "101", nil)
+	s.user("bob", "102", nil)
+	bob := s.phone("bob", nil)
+	p := s.raw(s.identity("alice", "alice-raw"))
+	uri := "sip:102@" + s.node.Config.Domain
+	crypto, err := sdp.NewCryptos(rand.Reader)
+	s.ok(err)
+	offer, err := sdp.BuildOffer(sdp.RewriteOptions{Addr: netip.MustParseAddrPort("127.0.0.1:40000"), Crypto: crypto, Origin: sdp.Origin{ID: 1, Version: 1}}, sdp.PCMU())
+	s.ok(err)
+	p.send("INVITE", uri, "<"+uri+">", offer.Bytes(), "Privacy: id")
+	in := s.incoming(bob)
+	if in.Peer().Number != "anonymous" {
+		t.Errorf("bob is told that %q calls, although the caller withholds it", in.Peer().Number)
+	}
+	s.ok(in.Answer(s.ctx, phone.CallOptions{}))
+	ok := p.final()
+	contact, err := ok.Contact()
+	s.ok(err)
+	p.send("ACK", contact.URI.String(), string(ok.Get(sip.HeaderTo)), nil)
+	_ = in.WaitEnded(s.ctx)
+	s.until("the record says why", func() bool {
+		cdrs, err := s.node.Store.CDRs(s.ctx, time.Time{}, time.Time{}, 10)
+		return err == nil && len(cdrs) == 1 && strings.Contains(cdrs[0].Cause, "no media from alice-raw")
+	})
+}
+
+// Two devices behind one address, neither with a certificate: knowing every tag of the other's call is not enough to end it.
+func TestStrangerBehindTheSameAddressCannotEndACall(t *testing.T) {
+	s := newSite(t, nil)
+	s.user("alice", "101", nil)
+	s.user("bob", "102", nil)
+	s.user("mallory", "103", nil)
+	const password = "correct horse battery"
+	digest := func(user ringfence.UserID, change func(*phone.Config)) *phone.Phone {
+		id := ringfence.DeviceID(user + "-soft")
+		s.ok(s.node.Store.CreateDevice(s.ctx, store.Device{ID: id, User: user, Profile: store.DeviceProfile{Auth: []ringfence.Auth{ringfence.AuthDigestSHA256}}, Created: time.Now()}))
+		s.ok(s.node.Store.PutDigestSecret(s.ctx, store.DigestSecret{Device: id, Username: string(id), Realm: s.node.Config.Domain, Algorithm: ringfence.AuthDigestSHA256,
+			HA1: sip.HA1(sip.DigestSHA256, string(id), s.node.Config.Domain, password)}))
+		s.ok(s.node.Roster.Reload(s.ctx))
+		cfg := phone.Config{Opener: s.opener(), Server: s.node.SIPAddr(), ServerName: s.node.Config.Domain, TLS: &tls.Config{RootCAs: s.node.Authority.Roots()},
+			User: string(user), AuthUser: string(id), Domain: s.node.Config.Domain, Password: password, MediaAddr: netip.MustParseAddr("127.0.0.1"), Log: node.Discard()}
+		if change != nil {
+			change(&cfg)
+		}
+		p, err := phone.Open(s.ctx, cfg)
+		s.ok(err)
+		s.Cleanup(func() { _ = p.Close() })
+		return p
+	}
+	// What alice's phone says and hears is all that mallory could ever know.
+	var mu sync.Mutex
+	var ack string
+	alice := digest("alice", func(c *phone.Config) {
+		c.Trace = func(_ *transport.Conn, msg []byte, sent bool) {
+			if sent && bytes.HasPrefix(msg, []byte("ACK ")) {
+				mu.Lock()
+				ack = string(msg)
+				mu.Unlock()
+			}
+		}
+	})
+	bob := s.phone("bob", nil)
+	out, in := s.talk(alice, bob, "102")
+	s.hears(in, 440)
+
+	d := tls.Dialer{Config: &tls.Config{RootCAs: s.node.Authority.Roots(), ServerName: s.node.Config.Domain}}
+	c, err := d.DialContext(s.ctx, "tcp", s.node.SIPAddr().String())
+	s.ok(err)
+	defer func() { _ = c.Close() }()
+	mallory := &rawPeer{site: s, conn: c, r: bufio.NewReader(c), user: "mallory", id: "mallory"}
+	mu.Lock()
+	bye := strings.ReplaceAll(strings.Replace(ack, "ACK ", "BYE ", 1), " ACK\r\n", " BYE\r\n")
+	mu.Unlock()
+	bye = regexp.MustCompile(`CSeq: \d+`).ReplaceAllString(bye, "CSeq: 999")
+	bye = regexp.MustCompile(`branch=[^;]+`).ReplaceAllString(bye, "branch=z9hG4bKmallory")
+	_, err = c.Write([]byte(bye))
+	s.ok(err)
+	if m := mallory.final(); m.Status() != 481 {
+		t.Errorf("a stranger's BYE: %d %s", m.Status(), m.Reason())
+	}
+	if state, _ := in.State(); state != phone.Up {
+		t.Error("the call was ended by a stranger")
+	}
+	out.Hangup()
+	_ = in.WaitEnded(s.ctx)
 }

@@ -18,6 +18,12 @@ func (p Params) Get(name string) (value []byte, ok bool) {
 	return nil, false
 }
 
+// Has reports whether a parameter is present.
+func (p Params) Has(name string) bool {
+	_, ok := p.Get(name)
+	return ok
+}
+
 // All yields each parameter's name and value in order; surrounding quotes of a value are removed, escapes are kept.
 func (p Params) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {

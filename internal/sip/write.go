@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"net/netip"
 	"strconv"
 )
 
@@ -109,8 +110,14 @@ func (w *Writer) Body(contentType string, body []byte) {
 // if it has none, Call-ID and CSeq (RFC 3261 section 8.2.6.2); a field that the request lacks is left out. A 100 also
 // copies Timestamp (section 8.2.6.1). The caller adds more fields and ends with [Writer.Body].
 func (w *Writer) Response(req *Message, status int, phrase string, toTag string) {
+	w.ResponseTo(req, status, phrase, toTag, netip.AddrPort{})
+}
+
+// ResponseTo is Response to a request that came from source over a stream: a client that asked for it with rport learns its
+// address as we see it, which is how it finds out about a NAT (RFC 3581 section 4).
+func (w *Writer) ResponseTo(req *Message, status int, phrase string, toTag string, source netip.AddrPort) {
 	w.StatusLine(status, phrase)
-	w.Copy(req, HeaderVia)
+	w.vias(req, source)
 	w.first(req, HeaderFrom)
 	if to := req.Get(HeaderTo); to != nil {
 		w.Raw("To: ")
@@ -248,4 +255,43 @@ func Phrase(status int) string {
 		return "Not Acceptable"
 	}
 	return "Unknown"
+}
+
+// vias copies the Via fields; in the first value, an empty rport is filled and received added, if source is known.
+func (w *Writer) vias(req *Message, source netip.AddrPort) {
+	top := source.IsValid()
+	for v := range req.All(HeaderVia) {
+		if !top {
+			w.Value(HeaderVia, v)
+			continue
+		}
+		top = false
+		value, rest := cut(v, ',')
+		via, err := ParseVia(trim(value))
+		rport, asked := via.Params.Get("rport")
+		if err != nil || !asked || len(rport) > 0 || via.Params.Has("received") {
+			w.Value(HeaderVia, v)
+			continue
+		}
+		w.Raw("Via: ")
+		start := len(w.b)
+		for part, left := cut(trim(value), ';'); ; part, left = cut(left, ';') {
+			w.b = append(w.b, part...)
+			if EqualFold(trim(part), "rport") || EqualFold(trim(part), "rport=") {
+				w.b = strconv.AppendUint(append(w.b[:len(w.b)-len(part)], "rport="...), uint64(source.Port()), 10)
+			}
+			if left == nil {
+				break
+			}
+			w.b = append(w.b, ';')
+		}
+		w.Raw(";received=")
+		w.b = source.Addr().WithZone("").AppendTo(w.b)
+		if rest != nil {
+			w.Raw(", ")
+			w.b = append(w.b, trim(rest)...)
+		}
+		w.clean(start)
+		w.Raw("\r\n")
+	}
 }

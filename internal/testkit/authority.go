@@ -87,3 +87,6 @@ func (a *Authority) Client(name, server string) *tls.Config {
 	}
 	return c
 }
+
+// Root returns the authority's own certificate (DER), for peers that read it from a file.
+func (a *Authority) Root() []byte { return a.cert.Raw }

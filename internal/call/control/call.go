@@ -20,24 +20,27 @@ type Call struct {
 	From     string // the caller's number or name
 	To       string // who it rings at
 
-	ctl       *Control
-	fromName  string
-	legs      []*Leg // every leg there ever was, for the record
-	caller    *Leg
-	callee    *Leg // the leg that answered
-	ringing   []*Leg
-	reasons   []string // why it went where it went
-	hops      int      // forwardings so far
-	ringer    transaction.Timer
-	next      func(dialog.End) // what to do when every ringing leg has failed
-	worst     dialog.End       // best final response of the legs that failed
-	hushed    bool             // we gave up ringing: what the legs answer now does not matter
-	cause     string
-	over      bool
-	early     *Leg     // whose early media the caller hears
-	diversion []string // Diversion values, latest first
-	transfer  *transfer
-	slot      int // where it is parked, 0 if it is not
+	ctl        *Control
+	fromName   string
+	legs       []*Leg // every leg there ever was, for the record
+	caller     *Leg
+	callee     *Leg // the leg that answered
+	ringing    []*Leg
+	reasons    []string // why it went where it went
+	hops       int      // forwardings so far
+	ringer     transaction.Timer
+	next       func(dialog.End) // what to do when every ringing leg has failed
+	worst      dialog.End       // best final response of the legs that failed
+	hushed     bool             // we gave up ringing: what the legs answer now does not matter
+	cause      string
+	over       bool
+	emergency  bool
+	private    bool     // the caller withholds its identity from who is called
+	early      *Leg     // whose early media the caller hears
+	diversion  []string // Diversion values, latest first
+	transfer   *transfer
+	referredBy string // who transferred the call, as its new party is told (RFC 3892)
+	slot       int    // where it is parked, 0 if it is not
 }
 
 func (call *Call) newLeg(side string) *Leg {
@@ -56,8 +59,7 @@ func (call *Call) refuse(err error) {
 	text := text(err)
 	c := call.ctl
 	if kind == ringfence.KindInsecure {
-		c.refused.Add(1)
-		call.caller.refusal = text
+		call.caller.refused(text)
 		c.cfg.Log.Warn("call refused: it could not be sealed", "call", call.ID, "device", call.caller.Device, "cause", text, "hint", ringfence.HintOf(err))
 	}
 	if call.transfer != nil {
@@ -123,9 +125,7 @@ func (call *Call) answer(l *Leg) {
 			l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 			return
 		}
-		if call.Answered.IsZero() {
-			call.Answered = time.Now()
-		}
+		call.connected()
 		call.transferred(nil)
 		call.ctl.changed(call)
 		return
@@ -143,8 +143,8 @@ func (call *Call) answer(l *Leg) {
 		l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 		return
 	}
-	call.Answered = time.Now()
 	call.caller.session.Answer(sdp, nil)
+	call.connected()
 	call.ctl.changed(call)
 }
 
@@ -233,7 +233,10 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 		return
 	default:
 		rang := call.drop(l)
-		if rang && !call.hushed {
+		if rang && !call.hushed && l.wantsPlain(e) {
+			call.because("device %s refused a sealed offer; its exception lets it have a plain one", l.Device)
+			call.ringWith(l.at, true)
+		} else if rang && !call.hushed {
 			call.worst = better(call.worst, e)
 		}
 		if rang && len(call.ringing) == 0 {
@@ -275,20 +278,40 @@ func (call *Call) finish() {
 	}
 	c := call.ctl
 	delete(c.calls, call.ID)
-	cdr := store.CDR{Call: call.ID, Start: call.Start, Answer: call.Answered, End: time.Now(), From: call.From, To: call.To, Direction: "internal",
-		Cause: call.cause, Verdict: ringfence.Sealed}
+	cdr := call.record()
+	cdr.End, cdr.Cause = time.Now(), call.cause
+	for _, l := range call.legs {
+		c.idle[l.User] = cdr.End
+	}
+	if c.cfg.Record != nil {
+		c.cfg.Record(cdr)
+	}
+	c.cfg.Events.CallEnded(Ended{CDR: cdr, Legs: call.spans()})
+}
+
+// connected is told when the call was answered, or other parties were connected.
+func (call *Call) connected() {
+	if call.Answered.IsZero() {
+		call.Answered = time.Now()
+		call.ctl.cfg.Events.CallAnswered(call.ID, call.Answered)
+	}
+	if call.ctl.cfg.Answered != nil {
+		call.ctl.cfg.Answered(call.record())
+	}
+}
+
+// record is what is known of the call now, for its record.
+func (call *Call) record() store.CDR {
+	cdr := store.CDR{Call: call.ID, Start: call.Start, Answer: call.Answered, From: call.From, To: call.To, Direction: "internal", Verdict: ringfence.Sealed}
 	if cdr.To == "" {
 		cdr.To = call.Dialled
 	}
 	for _, l := range call.legs {
-		c.idle[l.User] = cdr.End
 		p := l.Proof()
 		cdr.Legs = append(cdr.Legs, p)
 		if p.Verdict == ringfence.Refused || p.Verdict == ringfence.Exception && cdr.Verdict == ringfence.Sealed {
 			cdr.Verdict = p.Verdict
 		}
 	}
-	if c.cfg.Record != nil {
-		c.cfg.Record(cdr)
-	}
+	return cdr
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -32,12 +33,17 @@ type Config struct {
 	Log       *slog.Logger
 	// Record hears the record of each finished call, on the shard; it must not block.
 	Record func(store.CDR)
+	Events Events // nil: nobody hears
+	// Answered, if set, hears of each call that was answered, and again when other parties were connected: what its record would be,
+	// without an end. It is called on the shard and must not block.
+	Answered func(store.CDR)
 	// Changed, if set, hears that the lines of a user changed, on the shard.
 	Changed func(ringfence.UserID)
 	// MediaAddr says which address a peer on this connection reaches our media at; nil: the connection's own.
 	MediaAddr func(c *transport.Conn) netip.Addr
 	MaxCalls  int           // 10,000; above it new calls get 503 with Retry-After
 	RingTime  time.Duration // 2 min without an answer
+	Silence   time.Duration // 90 s without a packet from a phone that should be heard; then the call is over
 }
 
 // Control owns the calls. Methods are called on its shard unless they say otherwise.
@@ -60,6 +66,12 @@ func New(cfg Config) *Control {
 	}
 	if cfg.RingTime == 0 {
 		cfg.RingTime = 2 * time.Minute
+	}
+	if cfg.Silence == 0 {
+		cfg.Silence = 90 * time.Second
+	}
+	if cfg.Events == nil {
+		cfg.Events = deaf{}
 	}
 	return &Control{cfg: cfg, calls: map[ringfence.CallID]*Call{}, epoch: rand.Uint32(), idle: map[ringfence.UserID]time.Time{}, robin: map[ringfence.Number]int{}, parked: map[int]*Call{}}
 }
@@ -87,23 +99,27 @@ func (c *Control) EndAll(reason string) {
 
 // Invite handles an INVITE that starts a dialog, from an identified device.
 func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
-	if len(c.calls) >= c.cfg.MaxCalls || c.draining.Load() {
-		tx.Reply(503, "", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(5+rand.IntN(10))) })
-		return
-	}
-	if tag := unsupported(tx.Request); tag != "" {
-		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, tag) })
-		return
-	}
 	uri, err := sip.ParseURI(tx.Request.RequestURI())
 	if err != nil || !uri.IsSIP() && !sip.EqualFold(uri.Scheme, "tel") {
 		tx.Reply(416, "", nil)
 		return
 	}
+	dialled := string(sip.Unescape(uri.User))
+	if len(c.calls) >= c.cfg.MaxCalls || c.draining.Load() {
+		if c.decide(id.User, dialled).Action != dialplan.ToEmergency {
+			tx.Reply(503, "", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(5+rand.IntN(10))) })
+			return
+		}
+	}
+	if tag := unsupported(tx.Request); tag != "" {
+		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, tag) })
+		return
+	}
 	call := c.newCall()
 	leg := call.newLeg("caller")
 	leg.Device, leg.User, leg.auth = id.Device, id.User, id.Auth
-	call.Dialled = string(sip.Unescape(uri.User))
+	leg.except()
+	call.Dialled = dialled
 	tx.Reply(100, "", nil)
 	leg.session = c.cfg.Dialogs.Accept(tx, c.contact(tx.Conn), leg)
 	call.caller = leg
@@ -113,6 +129,8 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 			call.From = string(user.Numbers[0])
 		}
 	}
+	call.private = wantsPrivacy(tx.Request)
+	leg.opened()
 	if err := leg.hear(tx.Request.Body()); err != nil {
 		call.refuse(err)
 		return
@@ -124,6 +142,19 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 		return
 	}
 	call.route(call.Dialled, id.User)
+}
+
+// wantsPrivacy reports whether the caller withholds its identity (RFC 3323, RFC 3325).
+func wantsPrivacy(m *sip.Message) bool {
+	for line := range m.All(sip.HeaderPrivacy) {
+		for v := range strings.SplitSeq(string(line), ";") {
+			switch strings.ToLower(strings.TrimSpace(v)) {
+			case "id", "user", "header":
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // unsupported returns the first required option that is not known here.
@@ -140,8 +171,9 @@ func unsupported(m *sip.Message) string {
 	return ""
 }
 
+// contact is our Contact value on a connection. For WebSocket the parameter is ws, secure or not (RFC 7118 section 5.2.4).
 func (c *Control) contact(conn *transport.Conn) string {
-	scheme := "transport=" + map[string]string{"TLS": "tls", "TCP": "tcp", "UDP": "udp", "WS": "ws", "WSS": "wss"}[conn.Network]
+	scheme := "transport=" + map[string]string{"TLS": "tls", "TCP": "tcp", "UDP": "udp", "WS": "ws", "WSS": "ws"}[conn.Network]
 	return "<sip:" + conn.Local.String() + ";" + scheme + ">"
 }
 

@@ -25,16 +25,32 @@ type Leg struct {
 	media   *relay.Endpoint
 	auth    ringfence.Auth
 	refusal string // why it was refused, if it was
-	ended   bool
-	final   *ringfence.MediaProof // numbers of the media once it is closed
+	// exception names the exception of the leg's device that was in force when the leg began; empty for every other leg.
+	exception string
+	ended     bool
+	until     time.Time             // when it ended
+	final     *ringfence.MediaProof // numbers of the media once it is closed
 
 	ours    []sdp.Crypto // our keys for this leg
 	heard   *sdp.Session // the peer's last description
 	sent    *sdp.Session // our last description
 	choice  sdp.Choice   // what both agreed on
 	agreed  bool
-	holding bool // the peer has put us on hold
-	late    bool // its INVITE had no offer
+	holding bool     // the peer has put us on hold
+	late    bool     // its INVITE had no offer
+	plain   bool     // it refused a sealed offer and has an exception
+	at      *contact // where it rings; nil on a caller's leg
+}
+
+// DeviceOf returns the device of the leg that decides for a session.
+func DeviceOf(u dialog.User) (ringfence.DeviceID, bool) {
+	switch u := u.(type) {
+	case *Leg:
+		return u.Device, true
+	case *originated:
+		return u.Device, true
+	}
+	return "", false
 }
 
 // live reports whether the leg is not over.
@@ -53,15 +69,33 @@ func (l *Leg) Proof() ringfence.Proof {
 		m := l.media.Stats()
 		p.Media = &m
 	}
-	switch {
-	case l.refusal != "":
+	if l.refusal != "" {
 		p.Verdict, p.Reason = ringfence.Refused, l.refusal
+		return p
+	}
+	var what string
+	switch plainRTP := l.agreed && (p.Media == nil || p.Media.Suite == ""); {
+	case p.TLS == nil && plainRTP:
+		what = "plain SIP and RTP"
 	case p.TLS == nil:
-		p.Verdict, p.Reason = ringfence.Exception, "plain SIP by a named exception"
-	case l.agreed && (p.Media == nil || p.Media.Suite == ""):
-		p.Verdict, p.Reason = ringfence.Exception, "plain RTP by a named exception"
+		what = "plain SIP"
+	case plainRTP:
+		what = "plain RTP"
+	default:
+		return p
+	}
+	p.Verdict, p.Reason = ringfence.Exception, what+" by the "+l.exception
+	if l.exception == "" {
+		p.Reason = what + " without an exception"
 	}
 	return p
+}
+
+// except notes the exception of the leg's device, if one is in force.
+func (l *Leg) except() {
+	if e, ok := l.call.ctl.cfg.Roster.Exception(l.Device, time.Now()); ok {
+		l.exception = e.String()
+	}
 }
 
 // close gives the leg's media back and keeps its last numbers.
@@ -69,7 +103,7 @@ func (l *Leg) close() {
 	if l.ended {
 		return
 	}
-	l.ended = true
+	l.ended, l.until = true, time.Now()
 	if l.media != nil {
 		final := l.media.Close()
 		l.final = &final
@@ -80,14 +114,19 @@ func (l *Leg) close() {
 }
 
 // ring starts a leg to a contact, with an offer made from the caller's.
-func (call *Call) ring(contact *contact) {
+func (call *Call) ring(contact *contact) { call.ringWith(contact, false) }
+
+// ringWith is ring; plain is for a device that has refused a sealed offer and has an exception.
+func (call *Call) ringWith(contact *contact, plain bool) {
 	c := call.ctl
 	l := call.newLeg("callee")
+	l.at, l.plain = contact, plain
 	l.Device, l.User = contact.Device, ringfence.UserID(call.To)
 	if d := c.cfg.Roster.Device(contact.Device); d != nil {
 		l.User = d.User
 	}
 	l.auth = contact.Proof.Auth
+	l.except()
 	offer, err := l.offerFor(call.caller, contact.Conn)
 	if err != nil {
 		l.refusal = err.Error()
@@ -95,20 +134,40 @@ func (call *Call) ring(contact *contact) {
 		c.cfg.Log.Warn("a phone could not be rung", "call", call.ID, "device", contact.Device, "err", err)
 		return
 	}
-	from := fmt.Sprintf("<sip:%s@%s>", call.From, c.cfg.Domain)
-	if call.fromName != "" {
-		from = quote(call.fromName) + " " + from
-	}
+	from := call.identity()
 	l.session = c.cfg.Dialogs.Invite(c.cfg.Shard, dialog.Invitation{
 		Conn: contact.Conn, URI: contact.Contact, Routes: contact.Path, From: from, To: "<" + contact.AOR + ">",
 		Contact: c.contact(contact.Conn), SDP: offer,
 		Extra: func(w *sip.Writer) {
-			w.Header(sip.HeaderPAssertedIdentity, from)
+			if !call.private {
+				w.Header(sip.HeaderPAssertedIdentity, from)
+			}
+			if call.referredBy != "" {
+				w.Header(sip.HeaderReferredBy, call.referredBy)
+			}
 			call.diverted(w)
 		},
 	}, l)
+	l.opened()
 	call.ringing = append(call.ringing, l)
 	c.changed(call)
+}
+
+// wantsPlain reports whether a device with an exception has refused a sealed offer, and plain RTP is still to be tried.
+func (l *Leg) wantsPlain(e dialog.End) bool {
+	return l.exception != "" && !l.plain && l.at != nil && l.at.Conn.Secure() && (e.Status == 488 || e.Status == 415 || e.Status == 606)
+}
+
+// identity is how the caller is shown to who is called (RFC 3325; RFC 3323 section 4.1 if it is withheld).
+func (call *Call) identity() string {
+	if call.private {
+		return `"Anonymous" <sip:anonymous@anonymous.invalid>`
+	}
+	from := fmt.Sprintf("<sip:%s@%s>", call.From, call.ctl.cfg.Domain)
+	if call.fromName != "" {
+		from = quote(call.fromName) + " " + from
+	}
+	return from
 }
 
 func quote(s string) string {
@@ -155,8 +214,7 @@ func (l *Leg) Answered(s *dialog.Session, m *sip.Message) {
 	}
 	if len(m.Body()) > 0 || !l.agreed {
 		if err := l.accept(m.Body()); err != nil {
-			l.refusal = text(err)
-			call.ctl.refused.Add(1)
+			l.refused(text(err))
 			call.ctl.cfg.Log.Warn("an answer was refused", "leg", l.ID, "device", l.Device, "cause", text(err), "hint", ringfence.HintOf(err))
 			call.worst = dialog.End{Status: 488, Reason: dialog.Reason(58, text(err))}
 			s.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
@@ -184,8 +242,7 @@ func (l *Leg) Confirmed(s *dialog.Session, m *sip.Message) {
 		err = call.connect(l, call.callee)
 	}
 	if err != nil {
-		l.refusal = text(err)
-		call.ctl.refused.Add(1)
+		l.refused(text(err))
 		call.end(nil, dialog.Reason(ringfence.KindOf(err).Q850(), text(err)), text(err))
 	}
 }

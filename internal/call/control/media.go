@@ -2,6 +2,7 @@ package control
 
 import (
 	"crypto/rand"
+	"fmt"
 
 	"ringfence"
 	"ringfence/internal/call/registrar"
@@ -29,7 +30,7 @@ func (l *Leg) hear(body []byte) error {
 	if i < 0 {
 		return &ringfence.Fault{Op: "call.media", Kind: ringfence.KindInsecure, Text: "the offer has no audio"}
 	}
-	if err := sdp.Sealed(&offer.Media[i]); err != nil {
+	if err := sdp.SealedOr(&offer.Media[i], l.exception); err != nil {
 		return err
 	}
 	l.heard = offer
@@ -51,7 +52,18 @@ func (l *Leg) open() error {
 }
 
 func (l *Leg) options(conn *transport.Conn) sdp.RewriteOptions {
-	return sdp.RewriteOptions{Addr: l.call.ctl.mediaAddr(conn, l.media.Local().Port()), Mux: true, Crypto: l.ours, Origin: l.origin()}
+	return sdp.RewriteOptions{Addr: l.call.ctl.mediaAddr(conn, l.media.Local().Port()), Mux: true, Crypto: l.ours, Origin: l.origin(),
+		Exception: l.exception}
+}
+
+// offering is options for an offer of ours. A device with an exception that signals in the clear is offered plain RTP: keys would
+// be no secret there, and it is there because it cannot do better.
+func (l *Leg) offering(conn *transport.Conn) sdp.RewriteOptions {
+	o := l.options(conn)
+	if l.exception != "" && (!conn.Secure() || l.plain) {
+		o.Crypto = nil
+	}
+	return o
 }
 
 func (l *Leg) origin() sdp.Origin {
@@ -70,11 +82,11 @@ func (l *Leg) offerFor(other *Leg, conn *transport.Conn) ([]byte, error) {
 	var err error
 	switch {
 	case other.agreed && other.session.State() == dialog.Confirmed:
-		offer, err = sdp.BuildOffer(l.options(conn), codecsOf(other)...)
+		offer, err = sdp.BuildOffer(l.offering(conn), codecsOf(other)...)
 	case other.late:
-		offer, err = sdp.BuildOffer(l.options(conn), append([]sdp.Codec{sdp.Opus(111)}, own()...)...)
+		offer, err = sdp.BuildOffer(l.offering(conn), append([]sdp.Codec{sdp.Opus(111)}, own()...)...)
 	default:
-		offer, err = sdp.Rewrite(other.heard, l.options(conn))
+		offer, err = sdp.Rewrite(other.heard, l.offering(conn))
 	}
 	if err != nil {
 		return nil, err
@@ -128,7 +140,7 @@ func (l *Leg) offerLate(other *Leg) ([]byte, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	offer, err := sdp.BuildOffer(l.options(l.session.Conn), codecsOf(other)...)
+	offer, err := sdp.BuildOffer(l.offering(l.session.Conn), codecsOf(other)...)
 	if err != nil {
 		return nil, err
 	}
@@ -138,27 +150,50 @@ func (l *Leg) offerLate(other *Leg) ([]byte, error) {
 
 // agree puts what an offer and its answer agreed on into force.
 func (l *Leg) agree(choice sdp.Choice) error {
-	local, err := keys(choice.Local)
-	if err != nil {
-		return err
+	var remote rtp.Keys
+	var err error
+	if choice.Local.Suite == "" && choice.Remote.Suite == "" && l.exception != "" {
+		err = l.media.SetPlain(l.exception)
+	} else {
+		remote, err = l.seal(choice)
 	}
-	remote, err := keys(choice.Remote)
 	if err != nil {
-		return err
-	}
-	if err := l.media.SetLocalKeys(local); err != nil {
 		return err
 	}
 	mux := false
 	if i := l.heard.Audio(); i >= 0 {
 		mux = l.heard.Media[i].Mux
 	}
-	if err := l.media.SetRemote(relay.RemoteParams{Addr: choice.RTP, RTCP: choice.RTCP, Mux: mux, Keys: remote}); err != nil {
+	if err := l.media.SetRemote(relay.RemoteParams{Addr: choice.RTP, RTCP: choice.RTCP, Mux: mux, Keys: remote, Signalling: l.session.Conn.Remote.Addr()}); err != nil {
 		return err
 	}
 	l.media.Hold(direction(choice.Direction))
 	l.choice, l.agreed = choice, true
+	c := l.call.ctl
+	l.media.OnTimeout(c.cfg.Silence, func() { c.cfg.Shard.Post(l.fellSilent) })
 	return nil
+}
+
+// fellSilent ends a call whose phone has vanished: nothing it sends arrives any more, and nobody said good-bye.
+func (l *Leg) fellSilent() {
+	if l.ended || l.call.over || l.holding { // a phone that holds may well say nothing
+		return
+	}
+	why := fmt.Sprintf("no media from %s for %s", l.Device, l.call.ctl.cfg.Silence)
+	l.call.ctl.cfg.Log.Warn("a call ended: "+why, "call", l.call.ID, "leg", l.ID, "hint", "is the phone still there, and do the media ports get through?")
+	l.call.end(nil, dialog.Reason(41, why), why)
+}
+
+// seal puts our key of a choice into force and returns the peer's.
+func (l *Leg) seal(choice sdp.Choice) (remote rtp.Keys, err error) {
+	local, err := keys(choice.Local)
+	if err != nil {
+		return remote, err
+	}
+	if remote, err = keys(choice.Remote); err != nil {
+		return remote, err
+	}
+	return remote, l.media.SetLocalKeys(local)
 }
 
 func keys(c sdp.Crypto) (rtp.Keys, error) {
@@ -212,7 +247,7 @@ func (l *Leg) reanswer(body []byte) ([]byte, error) {
 	if i < 0 {
 		return nil, &ringfence.Fault{Op: "call.media", Kind: ringfence.KindUnsupported, Text: "the new offer has no audio"}
 	}
-	if err := sdp.Sealed(&offer.Media[i]); err != nil {
+	if err := sdp.SealedOr(&offer.Media[i], l.exception); err != nil {
 		return nil, err
 	}
 	o := l.options(l.session.Conn)

@@ -48,6 +48,7 @@ func (c *Control) originate(from ringfence.UserID, to string) (ringfence.CallID,
 	call.reasons = append(call.reasons, fmt.Sprintf("%s is rung first, and then dials %s", from, to))
 	l := call.newLeg("caller")
 	l.Device, l.User, l.auth = at.Device, user.ID, at.Proof.Auth
+	l.except()
 	call.caller = l
 	offer, err := l.ownOffer(at)
 	if err != nil {
@@ -58,6 +59,7 @@ func (c *Control) originate(from ringfence.UserID, to string) (ringfence.CallID,
 	self := fmt.Sprintf("<sip:%s@%s>", url.PathEscape(to), c.cfg.Domain)
 	l.session = c.cfg.Dialogs.Invite(c.cfg.Shard, dialog.Invitation{Conn: at.Conn, URI: at.Contact, Routes: at.Path, From: self, To: "<" + at.AOR + ">",
 		Contact: c.contact(at.Conn), SDP: offer, Extra: func(w *sip.Writer) { w.Header(sip.HeaderPAssertedIdentity, self) }}, &originated{l})
+	l.opened()
 	c.cfg.Shard.After(&call.ringer, c.cfg.RingTime, func() { l.session.Cancel(dialog.Reason(19, "no answer")) })
 	return call.ID, nil
 }
@@ -67,7 +69,7 @@ func (l *Leg) ownOffer(at *contact) ([]byte, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	offer, err := sdp.BuildOffer(l.options(at.Conn), own()...)
+	offer, err := sdp.BuildOffer(l.offering(at.Conn), own()...)
 	if err != nil {
 		return nil, err
 	}

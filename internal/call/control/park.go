@@ -58,8 +58,10 @@ func (call *Call) retrieve(slot string) error {
 	call.give(me, parked)
 	me.Side = "callee"
 	parked.callee, parked.To = me, string(me.User)
+	parked.connected()
 	parked.because("%s took the call", me.User)
 	delete(call.ctl.calls, call.ID)
+	call.ctl.cfg.Events.CallMerged(call.ID, parked.ID)
 	return nil
 }
 

@@ -52,11 +52,26 @@ func (call *Call) route(number string, asker ringfence.UserID) {
 		call.ringGroup(d.Group)
 	case dialplan.ToFeature:
 		call.feature(d.Feature, d.Arg)
+	case dialplan.ToEmergency:
+		call.emergencyCall(d)
 	case dialplan.Refuse:
 		call.refuse(d.Fault)
 	default:
 		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "there is no trunk for outside calls", Hint: "configure a trunk"})
 	}
+}
+
+// emergencyCall rings whoever takes emergency calls, past do-not-disturb, forwarding and the limits of other calls.
+func (call *Call) emergencyCall(d dialplan.Decision) {
+	c := call.ctl
+	call.emergency = true
+	c.cfg.Log.Warn("emergency call", "call", call.ID, "user", call.caller.User, "device", call.caller.Device, "number", d.Number)
+	if d.Arg == "" {
+		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "there is no trunk for emergency calls, and nobody here takes them",
+			Hint: "configure a trunk, or dialplan.emergency-to"})
+		return
+	}
+	call.route(d.Arg, call.caller.User)
 }
 
 func (call *Call) because(format string, args ...any) {
@@ -91,6 +106,8 @@ func (call *Call) ringUser(id ringfence.UserID) {
 		call.failed(e)
 	}
 	switch contacts := c.cfg.Registrar.Locate(id); {
+	case call.emergency && len(contacts) > 0:
+		call.ringAll(contacts, unanswered, call.failed)
 	case f.Always != "":
 		call.forward(id, f.Always, "always")
 	case u.DoNotDisturb:
@@ -187,7 +204,7 @@ func (call *Call) ringGroup(g *dialplan.Group) {
 	}
 	free := func(id ringfence.UserID) []contact {
 		u := c.cfg.Roster.User(id)
-		if u == nil || u.DoNotDisturb || c.busy(id) > 0 {
+		if u == nil || (u.DoNotDisturb || c.busy(id) > 0) && !call.emergency {
 			return nil
 		}
 		return c.cfg.Registrar.Locate(id)
@@ -251,7 +268,7 @@ func (call *Call) alone(maker func(rate int) func([]int16)) error {
 	if err := call.caller.answerWith(own()); err != nil {
 		return err
 	}
-	call.Answered = time.Now()
+	call.connected()
 	if maker != nil {
 		call.caller.play(maker)
 		return nil

@@ -3,7 +3,6 @@ package control
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"ringfence"
 	"ringfence/internal/sip"
@@ -39,6 +38,7 @@ func (l *Leg) refer(tx *transaction.Server) {
 	}
 	number := string(sip.Unescape(target.URI.User))
 	call.because("%s transfers the call to %s", l.User, number)
+	call.referredBy = l.address()
 	call.ctl.cfg.Media.Unjoin(l.media)
 	left.play(music)
 	// From here on the party that is left is the caller of this call, and the transferor pays.
@@ -48,6 +48,15 @@ func (l *Leg) refer(tx *transaction.Server) {
 		return
 	}
 	call.route(number, l.User)
+}
+
+// address is how a leg's user is shown to the other legs of a call.
+func (l *Leg) address() string {
+	number := string(l.User)
+	if u := l.call.ctl.cfg.Roster.User(l.User); u != nil && len(u.Numbers) > 0 {
+		number = string(u.Numbers[0])
+	}
+	return fmt.Sprintf("<sip:%s@%s>", number, l.call.ctl.cfg.Domain)
 }
 
 // headerIn returns a header of a URI ("?name=value&…"), unescaped.
@@ -140,6 +149,7 @@ func (call *Call) attended(by, left *Leg, replaces string) error {
 	}
 	call.caller, call.callee = left, far
 	call.To = string(far.User)
+	call.connected()
 	second.end(nil, `SIP;cause=200;text="Call transferred"`, "transferred into call "+string(call.ID))
 	return nil
 }
@@ -154,6 +164,7 @@ func (call *Call) give(l *Leg, to *Call) {
 	}
 	l.call = to
 	to.legs = append(to.legs, l)
+	call.ctl.cfg.Events.LegMoved(l.info(), call.ID)
 }
 
 // replaced finds the leg that a Replaces value names: "call-id;to-tag=ours;from-tag=theirs" (RFC 3891).
@@ -194,7 +205,8 @@ func (call *Call) replace(value string) error {
 		call.give(far, second)
 		return err
 	}
-	call.callee, call.Answered, call.To = far, time.Now(), string(far.User)
+	call.callee, call.To = far, string(far.User)
+	call.connected()
 	call.because("%s moved the call from %s", call.caller.User, old.Device)
 	second.end(nil, `SIP;cause=200;text="Call moved"`, "moved into call "+string(call.ID))
 	return nil
@@ -232,8 +244,10 @@ func (call *Call) pickUp(number ringfence.Number) error {
 	call.give(me, best)
 	me.Side = "callee"
 	best.because("%s picked the call up", me.User)
-	best.callee, best.Answered = me, time.Now()
+	best.callee = me
+	best.connected()
 	best.hush(me)
 	delete(c.calls, call.ID) // it never was a call of its own
+	c.cfg.Events.CallMerged(call.ID, best.ID)
 	return nil
 }

@@ -97,6 +97,47 @@ func (c *Control) EndDevice(id ringfence.DeviceID, why string) {
 	})
 }
 
+// EndExceptions ends every call with a leg in the clear whose device has no exception in force any more, and returns how many. It
+// may be called from anywhere.
+func (c *Control) EndExceptions() (n int) {
+	c.cfg.Shard.Do(func() {
+		for _, call := range c.calls {
+			for _, l := range call.legs {
+				if l.live() && !call.over && l.inTheClear() && !c.excepted(l.Device) {
+					n++
+					call.end(nil, dialog.Reason(58, "the exception is over"), "the exception of device "+string(l.Device)+" is over")
+					break
+				}
+			}
+		}
+	})
+	return n
+}
+
+// InTheClear returns how many calls a device has now with plain SIP or RTP. It may be called from anywhere.
+func (c *Control) InTheClear(id ringfence.DeviceID) (n int) {
+	c.cfg.Shard.Do(func() {
+		for _, call := range c.calls {
+			for _, l := range call.legs {
+				if l.Device == id && l.live() && l.inTheClear() {
+					n++
+					break
+				}
+			}
+		}
+	})
+	return n
+}
+
+func (l *Leg) inTheClear() bool {
+	return l.session != nil && !l.session.Conn.Secure() || l.media != nil && l.media.Plain() != ""
+}
+
+func (c *Control) excepted(id ringfence.DeviceID) bool {
+	_, ok := c.cfg.Roster.Exception(id, time.Now())
+	return ok
+}
+
 // Line is the state of one dialog of a user, as busy lamps show it.
 type Line struct {
 	ID       string // unique among the user's lines

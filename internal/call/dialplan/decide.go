@@ -65,6 +65,10 @@ func (p Plan) Decide(q Question) Decision {
 		if dialled == e || p.Outside != "" && dialled == p.Outside+e {
 			d.Action, d.Number, d.Class, d.Trunk = ToEmergency, e, Emergency, p.Trunk
 			d.because("%s is an emergency number: it is never blocked", e)
+			if p.Trunk == "" && p.EmergencyTo != "" {
+				d.Arg = p.EmergencyTo
+				d.because("there is no trunk; %s takes emergency calls", p.EmergencyTo)
+			}
 			return d
 		}
 	}

@@ -55,3 +55,12 @@ func TestDecide(t *testing.T) {
 		}
 	}
 }
+
+func TestEmergencyWithoutTrunk(t *testing.T) {
+	p := Default()
+	p.EmergencyTo = "300"
+	d := p.Decide(Question{Dialled: "112", Owner: func(ringfence.Number) (ringfence.UserID, bool) { return "", false }})
+	if d.Action != ToEmergency || d.Arg != "300" || d.Fault != nil {
+		t.Errorf("%+v", d)
+	}
+}

@@ -79,12 +79,13 @@ const (
 
 // Plan is the dial plan of a site. It is a value: changing a copy changes nothing else.
 type Plan struct {
-	Country       string   `yaml:"country" json:"country"`             // country calling code, e.g. "49"
-	Area          string   `yaml:"area" json:"area"`                   // area code without prefix, e.g. "30"
-	National      string   `yaml:"national" json:"national"`           // national prefix, e.g. "0"
-	International string   `yaml:"international" json:"international"` // international prefix, e.g. "00"
-	Outside       string   `yaml:"outside" json:"outside"`             // prefix for an outside line; may be empty
-	Emergency     []string `yaml:"emergency" json:"emergency"`         // numbers that are never blocked
+	Country       string   `yaml:"country" json:"country"`                     // country calling code, e.g. "49"
+	Area          string   `yaml:"area" json:"area"`                           // area code without prefix, e.g. "30"
+	National      string   `yaml:"national" json:"national"`                   // national prefix, e.g. "0"
+	International string   `yaml:"international" json:"international"`         // international prefix, e.g. "00"
+	Outside       string   `yaml:"outside" json:"outside"`                     // prefix for an outside line; may be empty
+	Emergency     []string `yaml:"emergency" json:"emergency"`                 // numbers that are never blocked
+	EmergencyTo   string   `yaml:"emergency-to,omitempty" json:"emergency_to"` // an internal number that takes emergency calls, e.g. a guard's desk, if there is no trunk
 	Rules         []Rule   `yaml:"rules" json:"rules"`
 	Groups        []Group  `yaml:"groups" json:"groups"`
 	Trunk         string   `yaml:"trunk,omitempty" json:"trunk"` // name of the trunk for outside calls; empty: none

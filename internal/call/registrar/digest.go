@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"slices"
@@ -50,15 +51,10 @@ func (r *Registrar) Forget(device ringfence.DeviceID) {
 	delete(r.auth.cache, secretKey{device, ringfence.AuthDigestMD5})
 }
 
-// digest identifies a device without a certificate, over TLS only. The username is the device id. Known and unknown users get
-// the same answers.
+// digest identifies a device without a certificate. The username is the device id. Known and unknown users get the same
+// answers. In the clear everybody is challenged alike, and only a device with an exception passes.
 func (r *Registrar) digest(tx *transaction.Server) (Identity, bool) {
-	if !tx.Conn.Secure() {
-		r.count(&r.stats.Refused)
-		tx.Reply(403, "TLS Required", nil)
-		return Identity{}, false
-	}
-	m := tx.Request
+	m, plain := tx.Request, !tx.Conn.Secure()
 	cred, ok := m.CredentialsFor(sip.HeaderAuthorization, r.cfg.Domain)
 	if !ok {
 		r.challenge(tx, false)
@@ -72,6 +68,10 @@ func (r *Registrar) digest(tx *transaction.Server) (Identity, bool) {
 	id, secret := r.secret(&cred)
 	right := cred.Verify(secret, string(m.MethodText()))
 	if !right || id.Device == "" || !cred.MatchesURI(m.RequestURI()) {
+		if plain {
+			r.refusePlain(tx, string(cred.Username), "its credentials are wrong")
+			return Identity{}, false
+		}
 		r.count(&r.stats.Refused)
 		r.challenge(tx, false)
 		return Identity{}, false
@@ -80,8 +80,15 @@ func (r *Registrar) digest(tx *transaction.Server) (Identity, bool) {
 		r.challenge(tx, state == sip.NonceStale)
 		return Identity{}, false
 	}
+	if plain && !r.excepted(id.Device) {
+		r.refusePlain(tx, string(id.Device), "it has no exception")
+		return Identity{}, false
+	}
 	r.mu.Lock()
-	r.known[tx.Conn.ID] = id // from now on this TLS connection speaks for the device
+	r.known[tx.Conn.ID] = id // from now on this connection speaks for the device; but see Identify for datagrams
+	if plain {
+		r.stats.PlainServed++
+	}
 	r.mu.Unlock()
 	return id, true
 }
@@ -124,13 +131,30 @@ func (r *Registrar) secret(cred *sip.Credentials) (Identity, []byte) {
 func (r *Registrar) challenge(tx *transaction.Server, stale bool) {
 	r.count(&r.stats.Challenged)
 	nonce := r.auth.nonces.New()
+	md5 := r.cfg.Roster.AnyMD5()
+	algs := []sip.DigestAlgorithm{sip.DigestSHA256}
+	switch {
+	case md5 && onlyMD5(tx.Request.Get(sip.HeaderUserAgent)):
+		algs[0] = sip.DigestMD5
+	case md5:
+		algs = append(algs, sip.DigestMD5)
+	}
 	tx.Reply(401, "", func(w *sip.Writer) {
-		for _, alg := range [...]sip.DigestAlgorithm{sip.DigestSHA256, sip.DigestMD5} {
-			if alg == sip.DigestMD5 && !r.cfg.Roster.AnyMD5() {
-				continue
-			}
+		for _, alg := range algs {
 			c := sip.Challenge{Realm: r.cfg.Domain, Nonce: nonce, Algorithm: alg, QOP: true, Stale: stale}
 			w.Value(sip.HeaderWWWAuthenticate, c.Append(nil))
 		}
 	})
+}
+
+// onlyMD5 reports whether a program is known to give up when it is challenged with anything beside MD5, where RFC 8760 section
+// 2.4 wants it to pass over what it does not know. What it says of itself weakens nobody else: the profile of a device decides
+// whether an answer with MD5 counts.
+func onlyMD5(agent []byte) bool {
+	for _, old := range [...]string{"baresip v0.", "baresip v1."} {
+		if bytes.HasPrefix(agent, []byte(old)) {
+			return true
+		}
+	}
+	return false
 }

@@ -17,7 +17,9 @@ type Identity struct {
 
 // Identify says who sent a request. If it cannot, it has answered the request (401 or 403) and ok is false.
 func (r *Registrar) Identify(tx *transaction.Server) (id Identity, ok bool) {
-	if id, ok := r.Known(tx.Conn); ok && !(r.cfg.ChallengeEach && tx.Method == sip.REGISTER && id.Auth != ringfence.AuthCertificate) {
+	// Datagrams come from wherever they say, so that nothing is known from one to the next.
+	each := !tx.Conn.Reliable() || r.cfg.ChallengeEach && tx.Method == sip.REGISTER
+	if id, ok := r.Known(tx.Conn); ok && (!each || id.Auth == ringfence.AuthCertificate) {
 		return r.allowed(tx, id)
 	}
 	if tx.Conn.Peer.Role != "" {
@@ -28,7 +30,7 @@ func (r *Registrar) Identify(tx *transaction.Server) (id Identity, ok bool) {
 	return r.digest(tx)
 }
 
-// Known returns the identity that a connection has proved already.
+// Known returns the identity that a connection has proved already. Of a UDP peer it is who proved to be there last.
 func (r *Registrar) Known(c *transport.Conn) (Identity, bool) {
 	if c.Peer.Role == "device" {
 		d := r.cfg.Roster.Device(ringfence.DeviceID(c.Peer.Name))
@@ -49,6 +51,10 @@ func (r *Registrar) allowed(tx *transaction.Server, id Identity) (Identity, bool
 	if d == nil || d.State != store.DeviceActive {
 		r.count(&r.stats.Refused)
 		tx.Reply(403, "Device Is Revoked Or Removed", nil)
+		return Identity{}, false
+	}
+	if !tx.Conn.Secure() && !r.excepted(id.Device) {
+		r.refusePlain(tx, string(id.Device), "its exception is over")
 		return Identity{}, false
 	}
 	return id, true

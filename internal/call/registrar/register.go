@@ -3,7 +3,6 @@ package registrar
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -129,6 +128,9 @@ func (r *Registrar) plan(tx *transaction.Server, id Identity) (change, error) {
 			if d < r.cfg.Min {
 				return ch, errBrief{}
 			}
+			if !tx.Conn.Reliable() {
+				d = min(d, longestPlain)
+			}
 			b.Expires = now.Add(d)
 			ch.put = append(ch.put, b)
 		}
@@ -148,10 +150,7 @@ func (r *Registrar) binding(tx *transaction.Server, id Identity, contact []byte,
 	seq, _, _ := m.CSeq()
 	b := store.Binding{AOR: r.AOR(id.User), Device: id.Device, Contact: addr.URI.String(), CallID: string(m.CallID()), CSeq: seq,
 		UserAgent: string(m.Get(sip.HeaderUserAgent)), Updated: now, FlowToken: strconv.FormatUint(tx.Conn.ID, 10),
-		Proof: ringfence.Proof{ID: fmt.Sprintf("conn-%d", tx.Conn.ID), Peer: "device " + string(id.Device), Verdict: ringfence.Sealed, Auth: id.Auth, TLS: tx.Conn.TLS, At: now}}
-	if tx.Conn.TLS == nil {
-		b.Proof.Verdict, b.Proof.Reason = ringfence.Exception, "plain SIP by a named exception"
-	}
+		Proof: r.proofOf(tx, id, now)}
 	if inst, ok := addr.Params.Get("+sip.instance"); ok {
 		b.Instance = string(bytes.Trim(inst, "<>"))
 	}
@@ -211,23 +210,30 @@ func (r *Registrar) tooMany(user ringfence.UserID, put []store.Binding) bool {
 
 // adopt puts a change that is on disk into memory.
 func (r *Registrar) adopt(tx *transaction.Server, id Identity, ch change) {
+	var changes []Change
+	defer func() { r.tell(changes) }() // without the lock
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := r.byUser[id.User]
-	drop := func(key store.BindingKey) {
+	drop := func(key store.BindingKey) *Contact {
 		for i, c := range list {
 			if c.Key() == key {
 				list = append(list[:i:i], list[i+1:]...)
-				return
+				return c
 			}
 		}
+		return nil
 	}
 	for _, k := range ch.remove {
-		drop(k)
+		if c := drop(k); c != nil {
+			changes = append(changes, Change{User: id.User, Device: c.Device, Contact: c.Contact, Why: "unregistered"})
+		}
 		r.stats.Unregistered++
 	}
 	for _, b := range ch.put {
-		drop(b.Key())
+		if drop(b.Key()) == nil { // a refresh is no news
+			changes = append(changes, Change{User: id.User, Device: id.Device, Contact: b.Contact, Bound: true, Why: "registered"})
+		}
 		c := &Contact{Binding: b, Conn: tx.Conn}
 		list = append([]*Contact{c}, list...)
 		r.byConn[tx.Conn.ID] = append(r.onlyLive(r.byConn[tx.Conn.ID], c), c)

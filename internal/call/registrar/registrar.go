@@ -29,6 +29,7 @@ type Config struct {
 	Max        time.Duration // 1 h
 	FlowTimer  time.Duration // 120 s: how often a phone must send something (RFC 5626 section 4.4)
 	MaxPerUser int           // 20 bindings of one address-of-record
+	Events     Events        // nil: nobody hears
 	// ChallengeEach asks for credentials at each REGISTER of a device without a certificate. Without it, an answered challenge
 	// counts for as long as the TLS connection lasts.
 	ChallengeEach bool
@@ -55,6 +56,8 @@ type Registrar struct {
 	byConn map[uint64][]*Contact
 	known  map[uint64]Identity // connections whose peer answered a digest challenge
 
+	plainLogged time.Time // when a refusal of plain SIP was logged last
+
 	stats Stats
 }
 
@@ -64,6 +67,8 @@ type Stats struct {
 	Unregistered uint64 `json:"unregistered"` // that removed one
 	Refused      uint64 `json:"refused"`      // requests of devices that could not prove themselves, or may not
 	Challenged   uint64 `json:"challenged"`
+	PlainServed  uint64 `json:"plain_served"`  // challenges answered in the clear by devices with an exception
+	PlainRefused uint64 `json:"plain_refused"` // requests in the clear of everybody else; Refused counts them too
 }
 
 // Open loads the bindings that were on disk; their flows are gone until the phones come back.
@@ -78,6 +83,9 @@ func Open(ctx context.Context, cfg Config) (*Registrar, error) {
 	set(&cfg.FlowTimer, 2*time.Minute)
 	if cfg.MaxPerUser == 0 {
 		cfg.MaxPerUser = 20
+	}
+	if cfg.Events == nil {
+		cfg.Events = deaf{}
 	}
 	auth, err := newAuthenticator()
 	if err != nil {
@@ -130,6 +138,9 @@ func (r *Registrar) Locate(user ringfence.UserID) []Contact {
 		key := string(c.Device) + " " + c.Instance
 		if c.Instance == "" {
 			key += c.Contact
+		}
+		if c.Proof.Verdict != ringfence.Sealed && !r.excepted(c.Device) {
+			continue
 		}
 		if c.Live() && c.Expires.After(now) && !seen[key] { // several flows of one phone (RFC 5626) are one place to ring
 			seen[key] = true
@@ -187,6 +198,7 @@ func (r *Registrar) Drop(ctx context.Context, device ringfence.DeviceID, cause e
 	r.mu.Lock()
 	var conns []*transport.Conn
 	var keys []store.BindingKey
+	var gone []Change
 	for user, list := range r.byUser {
 		kept := list[:0]
 		for _, c := range list {
@@ -195,6 +207,7 @@ func (r *Registrar) Drop(ctx context.Context, device ringfence.DeviceID, cause e
 				continue
 			}
 			keys = append(keys, c.Key())
+			gone = append(gone, Change{User: user, Device: c.Device, Contact: c.Contact, Why: "dropped"})
 			if c.Conn != nil {
 				conns = append(conns, c.Conn)
 			}
@@ -202,6 +215,7 @@ func (r *Registrar) Drop(ctx context.Context, device ringfence.DeviceID, cause e
 		r.set(user, kept)
 	}
 	r.mu.Unlock()
+	r.tell(gone)
 	for _, c := range conns {
 		c.Close(cause)
 	}
@@ -222,6 +236,7 @@ func (r *Registrar) Expire(ctx context.Context) error {
 	r.mu.Lock()
 	now := time.Now()
 	var keys []store.BindingKey
+	var gone []Change
 	for user, list := range r.byUser {
 		kept := list[:0]
 		for _, c := range list {
@@ -229,11 +244,13 @@ func (r *Registrar) Expire(ctx context.Context) error {
 				kept = append(kept, c)
 			} else {
 				keys = append(keys, c.Key())
+				gone = append(gone, Change{User: user, Device: c.Device, Contact: c.Contact, Why: "expired"})
 			}
 		}
 		r.set(user, kept)
 	}
 	r.mu.Unlock()
+	r.tell(gone)
 	if len(keys) == 0 {
 		return nil
 	}

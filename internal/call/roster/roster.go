@@ -20,6 +20,7 @@ type snapshot struct {
 	devices map[ringfence.DeviceID]*store.Device
 	numbers map[ringfence.Number]ringfence.UserID
 	md5     bool
+	plain   []ringfence.DeviceID // devices with an exception, which may be over
 }
 
 // Roster answers who is who. Its methods may be called from any goroutine; what they return must not be changed.
@@ -64,6 +65,9 @@ func (r *Roster) Reload(ctx context.Context) error {
 		for i := range devices {
 			s.devices[devices[i].ID] = &devices[i]
 			s.md5 = s.md5 || slices.Contains(devices[i].Profile.Auth, ringfence.AuthDigestMD5)
+			if devices[i].Profile.Plain != nil {
+				s.plain = append(s.plain, devices[i].ID)
+			}
 			after = devices[i].ID
 		}
 		if len(devices) < page {

@@ -29,7 +29,11 @@ type RemoteParams struct {
 	Addr netip.AddrPort // where it wants RTP; invalid or unspecified: wait until a packet proves the address
 	RTCP netip.AddrPort // where it wants RTCP if not Mux; invalid: the port above Addr's
 	Mux  bool           // RTP and RTCP share the port (RFC 5761)
-	Keys rtp.Keys       // the keys it seals with, from its a=crypto
+	Keys rtp.Keys       // the keys it seals with, from its a=crypto; not looked at on a leg that SetPlain made plain
+
+	// Signalling is where the peer's SIP comes from. On a plain leg the first packet may come from another port there than its
+	// session description says, because of a NAT. A sealed leg does not need it.
+	Signalling netip.Addr
 
 	Clock uint32 // RTP clock of its audio in Hz, from its rtpmap; 0: 8000
 }
@@ -67,6 +71,8 @@ type inbound struct {
 	closed   bool
 	keys     rtp.Keys
 	opener   *rtp.Opener
+	plain    string      // why packets need not authenticate; empty on every leg without a named exception
+	via      netip.Addr  // RemoteParams.Signalling
 	old      *rtp.Opener // the keys before, until oldEnds
 	oldEnds  time.Duration
 	dir      Direction
@@ -94,6 +100,7 @@ type outbound struct {
 	closed  bool
 	keys    rtp.Keys
 	sealer  *rtp.Sealer
+	plain   bool
 	dir     Direction
 	socks   [2]socket // RTP, RTCP
 	packets uint64
@@ -151,13 +158,19 @@ func (p *Endpoint) Local() netip.AddrPort { return p.local }
 func (p *Endpoint) SetLocalKeys(k rtp.Keys) error {
 	p.out.mu.Lock()
 	defer p.out.mu.Unlock()
-	if p.out.sealer != nil && p.out.keys.Equal(k) {
+	if p.out.sealer != nil && !p.out.plain && p.out.keys.Equal(k) {
 		return nil
 	}
 	s, err := rtp.NewSealer(k)
 	if err != nil {
 		return err
 	}
+	p.out.plain = false
+	p.in.mu.Lock() // no lock is taken the other way round
+	if p.in.plain != "" {
+		p.in.plain, p.in.opener = "", nil
+	}
+	p.in.mu.Unlock()
 	// Under new keys a relayed stream gets a new SSRC, so that the peer need not guess what became of the roll-over counter.
 	p.out.fresh = p.out.fresh || p.out.sealer != nil && p.out.packets > 0
 	p.out.keys, p.out.sealer, p.out.route = k, s, route{}
@@ -172,7 +185,8 @@ func (p *Endpoint) SetRemote(r RemoteParams) error {
 	p.in.mu.Lock()
 	defer p.in.mu.Unlock()
 	in := &p.in
-	if in.opener == nil || !in.keys.Equal(r.Keys) {
+	in.via = r.Signalling.Unmap()
+	if in.plain == "" && (in.opener == nil || !in.keys.Equal(r.Keys)) {
 		o, err := rtp.NewOpener(r.Keys)
 		if err != nil {
 			return err
@@ -205,6 +219,36 @@ func (p *Endpoint) SetRemote(r RemoteParams) error {
 	p.heard.Store(int64(now))
 	in.quiet = false
 	return nil
+}
+
+// SetPlain makes the leg send and take RTP in the clear, which only a named exception may ask for: reason names it, and without
+// one the leg stays as it was and the fault is KindInsecure. Since nothing authenticates, packets count only if they come from
+// where the peer's SDP says; or, behind a NAT, from where the first packet came, if that was the address of its signalling. That
+// place is not learned again until the SDP names another one. SetLocalKeys and SetRemote with keys seal the leg again.
+func (p *Endpoint) SetPlain(reason string) error {
+	if reason == "" {
+		return &ringfence.Fault{Op: "relay.plain", Kind: ringfence.KindInsecure, Text: "plain RTP needs a named exception"}
+	}
+	p.out.mu.Lock()
+	if !p.out.plain {
+		p.out.fresh = p.out.fresh || p.out.packets > 0
+		p.out.keys, p.out.sealer, p.out.route, p.out.plain = rtp.Keys{}, rtp.NewPlainSealer(), route{}, true
+	}
+	p.out.mu.Unlock()
+	p.in.mu.Lock()
+	defer p.in.mu.Unlock()
+	if p.in.plain == "" {
+		p.in.keys, p.in.opener, p.in.old, p.in.proven = rtp.Keys{}, rtp.NewPlainOpener(), nil, [2]latch{}
+	}
+	p.in.plain = reason
+	return nil
+}
+
+// Plain returns the exception that lets the leg use plain RTP; empty on a sealed leg.
+func (p *Endpoint) Plain() string {
+	p.in.mu.Lock()
+	defer p.in.mu.Unlock()
+	return p.in.plain
 }
 
 // usable reports whether media may be sent to a: one host, one port.

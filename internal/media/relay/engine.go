@@ -136,7 +136,7 @@ func (e *Engine) Open(id ringfence.LegID) (*Endpoint, error) {
 
 // bind finds a free pair of ports. A port that somebody else holds is put back to rest and the next one is tried.
 func (e *Engine) bind(p *Endpoint) error {
-	const tries = 32
+	const tries = 1024 // another program may hold a long run of the range; trying one costs microseconds
 	if e.unpark(p, e.cfg.Now()) {
 		return nil
 	}
@@ -257,6 +257,13 @@ func (e *Engine) attach(p *Endpoint, c net.PacketConn, control bool) error {
 	p.setSocket(s, control)
 	e.wg.Go(func() { s.run(p, control) }) // ends when the leg closes its socket
 	return nil
+}
+
+// Legs returns how many legs are open.
+func (e *Engine) Legs() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.legs)
 }
 
 // Join connects two legs: what either receives is sent to the other. A leg joined to somebody else leaves them first.

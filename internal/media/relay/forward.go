@@ -55,6 +55,11 @@ func (p *Endpoint) receive(s *scratch, n int, from netip.AddrPort, at time.Durat
 		in.mu.Unlock()
 		return
 	}
+	if in.plain != "" && !in.expects(from, index(control)) {
+		in.rejected++
+		in.mu.Unlock()
+		return
+	}
 	if rtp.IsRTCP(b) {
 		p.receiveControl(s, b, from, at, control)
 		return
@@ -102,6 +107,14 @@ func (p *Endpoint) receive(s *scratch, n int, from netip.AddrPort, at time.Durat
 	if q := p.peer.Load(); q != nil {
 		q.relay(p, h, clear)
 	}
+}
+
+// expects says whether a clear packet may be the peer's: see [Endpoint.SetPlain].
+func (in *inbound) expects(from netip.AddrPort, i int) bool {
+	if known := in.proven[i].addr; known.IsValid() {
+		return from == known
+	}
+	return from == in.signal[i] || in.via.IsValid() && from.Addr() == in.via
 }
 
 // open tries the peer's keys, and for a while after new ones were set also those before. fresh is false for a packet under

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"ringfence"
@@ -23,6 +24,8 @@ func newPorts(r ringfence.PortRange, rest time.Duration) *ports {
 	for port := uint32(r.First) + uint32(r.First)&1; port+1 <= uint32(r.Last); port += 2 {
 		p.queue = append(p.queue, resting{port: uint16(port)})
 	}
+	// In no order: the next port cannot be guessed, and where another program holds a row of ports, the next try is elsewhere.
+	rand.Shuffle(len(p.queue), func(i, j int) { p.queue[i], p.queue[j] = p.queue[j], p.queue[i] })
 	return p
 }
 

@@ -54,6 +54,10 @@ func NewOpener(k Keys) (*Opener, error) {
 	return &Opener{suite: k.Suite, keys: k, ctx: ctx, sources: map[uint32]struct{}{}}, nil
 }
 
+// NewPlainOpener returns an opener that lets clear packets through, for a leg with a named exception. Nothing authenticates
+// them, so whoever uses it must judge their source.
+func NewPlainOpener() *Opener { return &Opener{sources: map[uint32]struct{}{}} }
+
 func newContext(k Keys) (*srtp.Context, error) {
 	if err := k.Check(); err != nil {
 		return nil, err
@@ -74,6 +78,9 @@ func (o *Opener) RTP(dst, packet []byte) ([]byte, error) {
 	h, err := ParseHeader(packet)
 	if err != nil {
 		return nil, err
+	}
+	if o.ctx == nil {
+		return o.plain(dst, packet, h.SSRC)
 	}
 	if len(packet) < h.Offset+o.tagLen() {
 		return nil, ErrShort
@@ -100,10 +107,19 @@ func (o *Opener) RTP(dst, packet []byte) ([]byte, error) {
 	return out, nil
 }
 
+// plain lets a clear packet through.
+func (o *Opener) plain(dst, packet []byte, ssrc uint32) ([]byte, error) {
+	if !o.room(ssrc) {
+		return nil, ErrSources
+	}
+	o.sources[ssrc] = struct{}{}
+	return append(dst[:0], packet...), nil
+}
+
 // Inherit makes o ready for a peer that changed its keys but not its SSRC. RFC 3711 section 3.3.1 lets the roll-over counter
 // run on then, yet many peers begin again at zero; a source's first packet is tried both ways.
 func (o *Opener) Inherit(old *Opener) error {
-	if old == nil {
+	if old == nil || old.ctx == nil || o.ctx == nil {
 		return nil
 	}
 	for ssrc := range old.sources {
@@ -150,10 +166,12 @@ func (o *Opener) RTCP(dst, packet []byte) ([]byte, error) {
 	switch {
 	case len(packet) > MaxPacket:
 		return nil, ErrLong
-	case len(packet) < 8+4+o.tagLen():
+	case len(packet) < 8 || o.ctx != nil && len(packet) < 8+4+o.tagLen():
 		return nil, ErrShort
 	case packet[0]>>6 != 2:
 		return nil, ErrVersion
+	case o.ctx == nil:
+		return o.plain(dst, packet, binary.BigEndian.Uint32(packet[4:]))
 	}
 	index := len(packet) - 4 // RFC 7714 section 9.2: the tag is inside the sealed part
 	if !o.suite.aead() {
@@ -230,6 +248,11 @@ func NewSealer(k Keys) (*Sealer, error) {
 	return &Sealer{ctx: ctx, sources: map[uint32]*sent{}, reports: map[uint32]struct{}{}}, nil
 }
 
+// NewPlainSealer returns a sealer that seals nothing, for a leg with a named exception.
+func NewPlainSealer() *Sealer {
+	return &Sealer{sources: map[uint32]*sent{}, reports: map[uint32]struct{}{}}
+}
+
 // RTP seals a clear packet. The result is written into dst's storage, or into new storage if that is too small (it is at
 // most [Overhead] longer); dst may be packet[:0] to seal in place. It fails with a header fault, with ErrReused if this
 // source's index was sealed before or lies too far back to know, with ErrSources or with ErrExhausted.
@@ -251,13 +274,18 @@ func (s *Sealer) RTP(dst, packet []byte) ([]byte, error) {
 		}
 		s.last = src
 	}
-	if err := s.last.mark(h.Sequence); err != nil {
-		return nil, err
+	if s.ctx != nil { // in the clear, an index may be used again
+		if err := s.last.mark(h.Sequence); err != nil {
+			return nil, err
+		}
 	}
 	return s.seal(dst, packet)
 }
 
 func (s *Sealer) seal(dst, packet []byte) ([]byte, error) {
+	if s.ctx == nil {
+		return append(dst[:0], packet...), nil
+	}
 	out, err := s.ctx.EncryptRTP(dst, packet, &s.header)
 	if err != nil {
 		return nil, &ringfence.Fault{Op: "rtp.seal", Kind: ringfence.KindInternal, Text: "the packet could not be sealed", Err: err}
@@ -319,6 +347,9 @@ func (s *Sealer) RTCP(dst, packet []byte) ([]byte, error) {
 			return nil, ErrSources
 		}
 		s.reports[ssrc] = struct{}{}
+	}
+	if s.ctx == nil {
+		return append(dst[:0], packet...), nil
 	}
 	out, err := s.ctx.EncryptRTCP(dst, packet, &s.control)
 	if err != nil {

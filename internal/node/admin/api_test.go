@@ -263,6 +263,29 @@ func TestSecretsAreNotKept(t *testing.T) {
 	}
 }
 
+func TestRevokedPasswordNeverWorksAgain(t *testing.T) {
+	d := openDoor(t)
+	tok := d.admin()
+	d.want(201, "POST", "/api/v1/users", tok, `{"id":"alice"}`)
+	d.want(201, "POST", "/api/v1/devices", tok, `{"id":"soft","user":"alice","auth":"digest-sha-256"}`)
+	has := func() bool {
+		_, err := d.node.Store.DigestSecret(t.Context(), "soft", d.node.Config.Domain, "digest-sha-256")
+		return err == nil
+	}
+	if !has() {
+		t.Fatal("there is no secret to begin with")
+	}
+	d.want(200, "POST", "/api/v1/devices/soft/revoke", tok, `{"reason":"lost"}`)
+	d.want(204, "POST", "/api/v1/devices/soft/activate", tok, "")
+	if has() {
+		t.Error("the old password came back")
+	}
+	d.want(200, "POST", "/api/v1/devices/soft/code", tok, "")
+	if !has() {
+		t.Error("there is no new password")
+	}
+}
+
 func TestAudit(t *testing.T) {
 	d := openDoor(t)
 	tok := d.admin()
@@ -301,6 +324,12 @@ func TestExceptionIsListed(t *testing.T) {
 	d.want(204, "DELETE", "/api/v1/devices/door-1/exception", write, "")
 	if p := d.node.Roster.Device("door-1").Profile.Plain; p != nil {
 		t.Errorf("it did not end: %+v", p)
+	}
+	// It goes with the device, so that another one of the same name has none.
+	d.want(200, "PUT", "/api/v1/devices/door-1/exception", tok, string(body))
+	d.want(200, "DELETE", "/api/v1/devices/door-1", tok, "")
+	if b := d.want(200, "GET", "/api/v1/exceptions", tok, ""); strings.TrimSpace(string(b)) != "[]" {
+		t.Errorf("exceptions: %s", b)
 	}
 }
 

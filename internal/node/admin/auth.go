@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -44,28 +43,21 @@ func (w who) may(scope string) bool {
 	return need >= 0 && slices.ContainsFunc(w.Scopes, func(s string) bool { return slices.Index(order, s) >= need })
 }
 
-// fromSocket asks the kernel who is at the other end of a Unix socket (SO_PEERCRED, unix(7)) and gives root and this
-// process's own user every right. Anybody else has none, even with the file permissions changed.
+// fromSocket asks the kernel who is at the other end of a Unix socket and gives root and this process's own user every right. Anybody else has none, even with the file permissions changed.
 func (s *Server) fromSocket(ctx context.Context, c net.Conn) context.Context {
-	u, ok := c.(syscall.Conn)
+	uid, ok := peerUID(c)
 	if !ok {
 		return ctx
 	}
-	raw, err := u.SyscallConn()
-	if err != nil {
+	if !trusted(uid, os.Geteuid()) {
+		s.c.Log.Warn("somebody else is at the administration socket", "uid", uid)
 		return ctx
 	}
-	var cred *syscall.Ucred
-	err = raw.Control(func(fd uintptr) { cred, _ = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED) })
-	if err != nil || cred == nil {
-		return ctx
-	}
-	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
-		s.c.Log.Warn("somebody else is at the administration socket", "uid", cred.Uid, "pid", cred.Pid)
-		return ctx
-	}
-	return context.WithValue(ctx, whoKey{}, who{Name: "uid " + strconv.Itoa(int(cred.Uid)) + " on this host", Scopes: []string{api.ScopeAdmin}})
+	return context.WithValue(ctx, whoKey{}, who{Name: "uid " + strconv.Itoa(uid) + " on this host", Scopes: []string{api.ScopeAdmin}})
 }
+
+// trusted reports whether a user of this host may do everything: root, and whom the node runs as.
+func trusted(uid, own int) bool { return uid == 0 || uid == own }
 
 // identify returns ctx with the asker in it.
 func (s *Server) identify(ctx context.Context, authorization string) (context.Context, error) {

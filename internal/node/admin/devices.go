@@ -1,12 +1,14 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -187,6 +189,11 @@ func (s *Server) setState(ctx context.Context, id ringfence.DeviceID, to store.D
 			return fault("admin.device", ringfence.KindConflict, fmt.Sprintf("the device %s is %s already", id, to), "")
 		}
 		d.State = to
+		if to == store.DeviceRevoked { // as its certificates, its password never works again
+			if _, err := tx.DeleteDigestSecrets(ctx, id); err != nil {
+				return err
+			}
+		}
 		return tx.UpdateDevice(ctx, d)
 	})
 	return firstOf(err, s.c.Roster.Reload(ctx))
@@ -212,6 +219,9 @@ func (s *Server) removeDevice(ctx context.Context, in *devicePath) (*body[api.En
 	if err := s.c.Store.DeleteDevice(ctx, in.ID); err != nil {
 		return nil, unknown(err, "device", string(in.ID))
 	}
+	if err := s.dropException(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	e, err := s.c.Host.Cut(ctx, in.ID, "cessation of operation")
 	return answer(e), err
 }
@@ -228,8 +238,7 @@ type exceptionIn struct {
 
 func (s *Server) routesExceptions() {
 	look(s, op("exception.list", http.MethodGet, "/exceptions", "List the named exceptions in force"), func(ctx context.Context, _ *none) (*body[[]api.Exception], error) {
-		out, err := s.exceptions(ctx)
-		return answer(out), err
+		return answer(s.exceptions()), nil
 	})
 	act(s, op("device.exception", http.MethodPut, "/devices/{id}/exception", "Let a device speak in the clear until a time, for a stated reason"), api.ScopeAdmin,
 		func(in *exceptionIn) string {
@@ -239,13 +248,15 @@ func (s *Server) routesExceptions() {
 		func(in *devicePath) string { return "device " + string(in.ID) }, s.endException)
 }
 
-func (s *Server) exceptions(ctx context.Context) ([]api.Exception, error) {
-	all, err := s.c.Store.Exceptions(ctx, s.c.Now())
+// exceptions lists what the calls go by: the profiles of devices, as the roster has them.
+func (s *Server) exceptions() []api.Exception {
+	all := s.c.Roster.Exceptions(s.c.Now())
 	out := make([]api.Exception, 0, len(all))
 	for _, e := range all {
-		out = append(out, api.Exception{Subject: e.Subject, Until: e.Until, Reason: e.Reason})
+		out = append(out, api.Exception{Subject: exceptionSubject(e.Device), Until: e.Until.UTC(), Reason: e.Reason})
 	}
-	return out, err
+	slices.SortFunc(out, func(a, b api.Exception) int { return cmp.Compare(a.Subject, b.Subject) })
+	return out
 }
 
 func (s *Server) putException(ctx context.Context, in *exceptionIn) (*body[api.Exception], error) {
@@ -266,6 +277,15 @@ func (s *Server) putException(ctx context.Context, in *exceptionIn) (*body[api.E
 		s.c.Log.Warn("an exception was made", "subject", e.Subject, "until", e.Until, "reason", e.Reason, "who", whoOf(ctx).Name)
 	}
 	return answer(api.Exception{Subject: e.Subject, Until: e.Until, Reason: e.Reason}), firstOf(err, s.c.Roster.Reload(ctx))
+}
+
+// dropException ends the exception of a device that is removed, if it has one.
+func (s *Server) dropException(ctx context.Context, id ringfence.DeviceID) error {
+	err := s.c.Store.DeleteException(ctx, exceptionSubject(id))
+	if ringfence.KindOf(err) == ringfence.KindNotFound {
+		return nil
+	}
+	return err
 }
 
 func (s *Server) endException(ctx context.Context, in *devicePath) (*none, error) {

@@ -9,6 +9,7 @@ import (
 	"ringfence/internal/call/control"
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/call/registrar"
+	"ringfence/internal/call/roster"
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
 	"ringfence/internal/sip/transport"
@@ -37,7 +38,6 @@ type People interface {
 	Devices(ctx context.Context, after ringfence.DeviceID, limit int) ([]store.Device, error)
 	DevicesOf(ctx context.Context, u ringfence.UserID) ([]store.Device, error)
 	CertificatesOf(ctx context.Context, id ringfence.DeviceID) ([]store.Certificate, error)
-	Exceptions(ctx context.Context, now time.Time) ([]store.Exception, error)
 	DeleteException(ctx context.Context, subject string) error
 }
 
@@ -64,6 +64,7 @@ type Records interface {
 type Roster interface {
 	Reload(ctx context.Context) error
 	Counts() (users, devices int)
+	Exceptions(now time.Time) []roster.Exception
 	User(id ringfence.UserID) *store.User
 }
 

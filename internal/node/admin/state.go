@@ -13,9 +13,8 @@ import (
 )
 
 func (s *Server) routesState() {
-	look(s, op("status", http.MethodGet, "/status", "The state of the node on one page"), func(ctx context.Context, _ *none) (*body[api.Status], error) {
-		st, err := s.status(ctx)
-		return answer(st), err
+	look(s, op("status", http.MethodGet, "/status", "The state of the node on one page"), func(context.Context, *none) (*body[api.Status], error) {
+		return answer(s.status()), nil
 	})
 	look(s, op("version", http.MethodGet, "/version", "What runs"), func(context.Context, *none) (*body[api.Version], error) {
 		return answer(s.c.Version), nil
@@ -39,7 +38,7 @@ func (s *Server) routesState() {
 	})
 }
 
-func (s *Server) status(ctx context.Context) (api.Status, error) {
+func (s *Server) status() api.Status {
 	now, v := s.c.Now(), s.c.Version
 	st := api.Status{Node: s.c.Node, Domain: s.c.Domain, Version: v.Version, Go: v.Go, FIPS: v.FIPS, Started: s.started.UTC(), Uptime: now.Sub(s.started).Round(1e6).Seconds(),
 		Store: s.c.StoreKind, Draining: s.c.Calls.Draining(), Restart: s.c.Settings.Waiting(), Counts: s.counts(), Refused: s.refusals()}
@@ -60,9 +59,8 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 		}
 		st.Listeners = append(st.Listeners, api.Listener{Flow: f.Name, Addr: addr, TLS: f.TLS})
 	}
-	var err error
-	st.Exceptions, err = s.exceptions(ctx)
-	return st, err
+	st.Exceptions = s.exceptions()
+	return st
 }
 
 func (s *Server) counts() (c api.Counts) {

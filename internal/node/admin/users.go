@@ -230,7 +230,7 @@ func (s *Server) removeUser(ctx context.Context, in *userPath) (*body[api.Ended]
 		sum.Certificates += e.Certificates
 		sum.Connections += e.Connections
 		sum.Calls += e.Calls
-		err = firstOf(err, cut)
+		err = firstOf(err, cut, s.dropException(ctx, d.ID))
 	}
 	return answer(sum), firstOf(err, s.c.Roster.Reload(ctx))
 }

@@ -2,8 +2,10 @@ package config
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"ringfence"
@@ -31,6 +33,11 @@ func (c Config) Check() (wrong []Wrong) {
 	bad(c.Name == "" || len(c.Name) > 64, "name", "the organisation's name has 1 to 64 bytes")
 	bad(!host.MatchString(c.Node), "node", "%.80q is not a host name in lower case", c.Node)
 	bad(!c.SIP.TLS.IsValid(), "sip.tls", "an address with port is needed, e.g. \"[::]:5061\"")
+	for i, o := range c.SIP.Origins {
+		_, err := path.Match(o, "")
+		bad(err != nil || o == "" || strings.ContainsAny(o, " \t"), fmt.Sprintf("sip.origins[%d]", i), "%.80q is neither a host name nor scheme://host", o)
+		bad(o == "*", fmt.Sprintf("sip.origins[%d]", i), "any page of the world could use a phone's session; name the hosts")
+	}
 	bad(c.SIP.Expires < time.Minute || c.SIP.Expires > 24*time.Hour, "sip.expires", "%s is not between 1m and 24h", c.SIP.Expires)
 	bad(!c.Media.Addr.IsValid(), "media.addr", "an address is needed, e.g. \"::\"")
 	bad(c.Media.First < 1024 || c.Media.Last <= c.Media.First, "media.first", "the ports %d to %d are no range above 1023", c.Media.First, c.Media.Last)
@@ -38,6 +45,7 @@ func (c Config) Check() (wrong []Wrong) {
 	bad(!c.API.HTTPS.IsValid(), "api.https", "an address with port is needed, e.g. \"[::]:8443\"")
 	bad(c.Calls.Max < 1 || c.Calls.Max > 1_000_000, "calls.max", "%d is not between 1 and 1000000", c.Calls.Max)
 	bad(c.Calls.Ring < 5*time.Second || c.Calls.Ring > 10*time.Minute, "calls.ring", "%s is not between 5s and 10m", c.Calls.Ring)
+	bad(c.Calls.Silence < time.Second || c.Calls.Silence > time.Hour, "calls.silence", "%s is not between 1s and 1h", c.Calls.Silence)
 	bad(!slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", "%.40q is neither text nor json", c.Log.Format)
 	bad(!slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%.40q is none of debug, info, warn and error", c.Log.Level)
 	for i, n := range c.NodeDNS {

@@ -33,6 +33,11 @@ type Config struct {
 type SIP struct {
 	TLS     netip.AddrPort `yaml:"tls"`     // SIP over TLS, e.g. [::]:5061
 	Expires time.Duration  `yaml:"expires"` // longest registration
+	WSS     netip.AddrPort `yaml:"wss"`     // SIP over secure WebSocket (RFC 7118), e.g. [::]:7443; empty: off
+	Origins []string       `yaml:"origins"` // pages of other hosts that may use it: host names, or scheme://host with *
+	// Plain is where devices with a named exception speak SIP in the clear over UDP and TCP, e.g. [::]:5060; empty: off, whatever
+	// exceptions there are.
+	Plain netip.AddrPort `yaml:"plain"`
 	// ChallengeEach asks a device without a certificate for its credentials at each REGISTER, not only once a connection.
 	ChallengeEach bool `yaml:"challenge-each,omitempty"`
 }
@@ -61,6 +66,8 @@ type Store struct {
 type Calls struct {
 	Max  int           `yaml:"max"`
 	Ring time.Duration `yaml:"ring"` // how long a call rings without an answer
+	// Silence ends a call when a phone that should be heard has sent nothing that authenticates, not even RTCP, for so long.
+	Silence time.Duration `yaml:"silence"`
 }
 
 // Log says how to log.
@@ -73,10 +80,10 @@ type Log struct {
 func Default() Config {
 	return Config{
 		Domain: "ringfence.internal", Name: "Ringfence", Node: "node-1",
-		SIP:   SIP{TLS: netip.MustParseAddrPort("[::]:5061"), Expires: time.Hour},
+		SIP:   SIP{TLS: netip.MustParseAddrPort("[::]:5061"), Expires: time.Hour, Origins: []string{}},
 		Media: Media{Addr: netip.IPv6Unspecified(), First: 16384, Last: 32767, DSCP: 46},
 		API:   API{HTTPS: netip.MustParseAddrPort("[::]:8443")},
-		Calls: Calls{Max: 10_000, Ring: 2 * time.Minute},
+		Calls: Calls{Max: 10_000, Ring: 2 * time.Minute, Silence: 90 * time.Second},
 		Plan:  dialplan.Default(), Log: Log{Format: "text", Level: "info"},
 	}
 }
@@ -144,7 +151,7 @@ func (c Config) Flows() []ringfence.Flow {
 	at := func(a netip.AddrPort) ringfence.PortRange {
 		return ringfence.PortRange{First: a.Port(), Last: a.Port()}
 	}
-	return []ringfence.Flow{
+	flows := []ringfence.Flow{
 		{Name: "sip-tls", Purpose: "SIP signalling of phones over TLS", Room: "sip/transport", Direction: ringfence.Listens, Transport: "tcp",
 			Addr: c.SIP.TLS.Addr(), Ports: at(c.SIP.TLS), Peers: "any phone", DSCP: 24, TLS: ringfence.TLSServer},
 		{Name: "media", Purpose: "voice of every call, sealed by SRTP", Room: "media/relay", Direction: ringfence.Listens, Transport: "udp",
@@ -154,4 +161,16 @@ func (c Config) Flows() []ringfence.Flow {
 		{Name: "admin-socket", Purpose: "administration from this host, guarded by file permissions", Room: "node/admin", Direction: ringfence.Listens,
 			Transport: "unix", Path: "admin.sock", Peers: "this host", TLS: ringfence.HostSocket},
 	}
+	if c.SIP.WSS.IsValid() {
+		flows = append(flows, ringfence.Flow{Name: "sip-wss", Purpose: "SIP signalling of browsers over secure WebSocket", Room: "sip/transport", Direction: ringfence.Listens,
+			Transport: "tcp", Addr: c.SIP.WSS.Addr(), Ports: at(c.SIP.WSS), Peers: "any browser", DSCP: 24, TLS: ringfence.TLSServer})
+	}
+	if c.SIP.Plain.IsValid() {
+		for _, transport := range [...]string{"udp", "tcp"} {
+			flows = append(flows, ringfence.Flow{Name: "sip-plain-" + transport, Purpose: "SIP in the clear, for devices with a named exception only; everybody else is refused",
+				Room: "sip/transport", Direction: ringfence.Listens, Transport: transport, Addr: c.SIP.Plain.Addr(), Ports: at(c.SIP.Plain),
+				Peers: "devices with a named exception", DSCP: 24, TLS: ringfence.TLSNone})
+		}
+	}
+	return flows
 }

@@ -22,7 +22,7 @@ func TestExportReadsBack(t *testing.T) {
 	if string(again) != string(b) {
 		t.Errorf("export, parse, export differ:\n%s\n%s", b, again)
 	}
-	if c.Calls != Default().Calls || c.SIP != Default().SIP || !reflect.DeepEqual(c.Plan.Emergency, Default().Plan.Emergency) {
+	if c.Calls != Default().Calls || !reflect.DeepEqual(c.SIP, Default().SIP) || !reflect.DeepEqual(c.Plan.Emergency, Default().Plan.Emergency) {
 		t.Errorf("got %+v", c)
 	}
 }

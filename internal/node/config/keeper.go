@@ -56,6 +56,7 @@ type KeeperConfig struct {
 type Keeper struct {
 	c KeeperConfig
 
+	// mu makes changes one at a time, so it is held while one is made: Versions and Live must not call back.
 	mu      sync.Mutex
 	text    string // what the file says
 	wanted  Config // what the file means

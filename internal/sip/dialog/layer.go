@@ -20,6 +20,9 @@ type Config struct {
 	// Flow finds a connection to the session's peer when the one it used has ended, e.g. the device's new registration flow;
 	// nil or a nil result means there is none.
 	Flow func(s *Session) *transport.Conn
+	// Owns reports whether a connection speaks for the peer that the session was made with, when a request for the session comes over
+	// another connection than before; nil compares certificates, and addresses where there are none.
+	Owns func(c *transport.Conn, s *Session) bool
 }
 
 // Layer holds the sessions of all shards.
@@ -71,18 +74,28 @@ func (l *Layer) Request(tx *transaction.Server) bool {
 		return false
 	}
 	// A dialog belongs to whoever it was made with: another device may not end or change it, even if it learned its tags.
-	if tx.Conn != s.Conn && !samePeer(tx.Conn, s.Conn) {
+	if tx.Conn != s.Conn && !l.owns(tx.Conn, s) {
 		return false
 	}
 	s.request(tx)
 	return true
 }
 
+func (l *Layer) owns(c *transport.Conn, s *Session) bool {
+	if l.cfg.Owns != nil && c.Reliable() {
+		return l.cfg.Owns(c, s)
+	}
+	return samePeer(c, s.Conn)
+}
+
 func samePeer(a, b *transport.Conn) bool {
 	if a.Peer.Name != "" || b.Peer.Name != "" {
 		return a.Peer.Name == b.Peer.Name && a.Peer.Role == b.Peer.Role
 	}
-	return a.Remote.Addr() == b.Remote.Addr()
+	if !a.Reliable() || !b.Reliable() { // datagrams prove nothing but where they come from
+		return a.Network == b.Network && a.Remote == b.Remote
+	}
+	return a.Secure() == b.Secure() && a.Remote.Addr() == b.Remote.Addr()
 }
 
 // allow lists the methods a session understands.

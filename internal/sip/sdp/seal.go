@@ -38,6 +38,14 @@ func Sealed(m *Media) error {
 		Hint: "enable AEAD_AES_256_GCM, AEAD_AES_128_GCM or AES_CM_128_HMAC_SHA1_80 at the far end"}
 }
 
+// SealedOr is [Sealed], except that exception, which names why this leg may use plain RTP, lets RTP/AVP pass if it is not empty.
+func SealedOr(m *Media, exception string) error {
+	if exception != "" && isAVP(m.Proto) {
+		return nil
+	}
+	return Sealed(m)
+}
+
 func notSealed(m *Media) error {
 	switch {
 	case isDTLS(m.Proto):

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/maphash"
 	"math/rand/v2"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -207,6 +208,14 @@ func (tx *Server) SetToTag(tag string) { tx.toTag = tag }
 // Finished reports whether a final response was sent.
 func (tx *Server) Finished() bool { return tx.state >= serverAccepted }
 
+// sourceOf is what a client on a stream may learn about its address; for datagrams the transport has written it already.
+func sourceOf(c *transport.Conn) netip.AddrPort {
+	if c.Network == "UDP" {
+		return netip.AddrPort{}
+	}
+	return c.Remote
+}
+
 // Respond starts a response: write further fields to w, end with w.Body, and pass it to [Server.Send].
 func (tx *Server) Respond(status int, phrase string) *sip.Writer {
 	w := &sip.Writer{}
@@ -215,7 +224,7 @@ func (tx *Server) Respond(status int, phrase string) *sip.Writer {
 	if status > 100 {
 		tag = tx.ToTag()
 	}
-	w.Response(tx.Request, status, phrase, tag)
+	w.ResponseTo(tx.Request, status, phrase, tag, sourceOf(tx.Conn))
 	tx.Shard.layer.sign(w)
 	return w
 }

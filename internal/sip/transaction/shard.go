@@ -171,5 +171,8 @@ func (s *Shard) takeScratch() []byte {
 	return b
 }
 
+// Clients returns how many client transactions are not finished. Call it on the shard.
+func (s *Shard) Clients() int { return len(s.clients) }
+
 // Layer returns the layer the shard belongs to.
 func (s *Shard) Layer() *Layer { return s.layer }

@@ -70,7 +70,7 @@ func (s *udpSocket) peer(remote netip.AddrPort, add bool) *Conn {
 		return nil
 	}
 	l := s.layer
-	c := &Conn{ID: l.nextID.Add(1), Flow: s.flow, Network: "UDP", Local: s.local, Remote: remote, Since: time.Now(), layer: l, udp: s, ready: true}
+	c := &Conn{ID: l.nextID.Add(1), Flow: s.flow, Network: "UDP", Local: s.localFor(remote), Remote: remote, Since: time.Now(), layer: l, udp: s, ready: true}
 	to := net.UDPAddrFromAddrPort(remote)
 	c.one = func(msg []byte) error {
 		_, err := s.pc.WriteTo(msg, to)
@@ -89,6 +89,21 @@ func (s *udpSocket) peer(remote netip.AddrPort, add bool) *Conn {
 		evicted.Close(net.ErrClosed)
 	}
 	return c
+}
+
+// localFor returns our address as remote sees it, where the socket is bound to every address and the opener can tell.
+func (s *udpSocket) localFor(remote netip.AddrPort) netip.AddrPort {
+	o, ok := s.layer.cfg.Opener.(interface {
+		SourceFor(netip.AddrPort) (netip.Addr, error)
+	})
+	if !ok || !s.local.Addr().IsUnspecified() {
+		return s.local
+	}
+	addr, err := o.SourceFor(remote)
+	if err != nil {
+		return s.local
+	}
+	return netip.AddrPortFrom(addr, s.local.Port())
 }
 
 // drop runs with mu held.

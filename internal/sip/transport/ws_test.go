@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,7 +32,7 @@ func wsServer(t *testing.T, change func(*Config)) (*testkit.Net, *Layer, *record
 type browser struct {
 	*websocket.Conn
 	status int
-	pings  int
+	pings  atomic.Int32
 }
 
 // browse opens a WebSocket as a browser would whose page came from origin.
@@ -48,7 +49,7 @@ func browse(t *testing.T, n *testkit.Net, origin string, protocols ...string) (*
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	ws, res, err := websocket.Dial(ctx, "wss://sip.example.com/", &websocket.DialOptions{HTTPClient: client, HTTPHeader: header, Subprotocols: protocols,
-		OnPingReceived: func(context.Context, []byte) bool { b.pings++; return true }})
+		OnPingReceived: func(context.Context, []byte) bool { b.pings.Add(1); return true }})
 	b.Conn = ws
 	if res != nil {
 		b.status = res.StatusCode
@@ -116,8 +117,8 @@ func TestWebSocketPingsBothWays(t *testing.T) {
 			t.Errorf("our ping: %v", err)
 		}
 		time.Sleep(time.Hour) // kept alive by the server's pings although no SIP is spoken
-		if len(l.Conns()) != 1 || b.pings < 5 {
-			t.Errorf("%d connections, %d pings", len(l.Conns()), b.pings)
+		if len(l.Conns()) != 1 || b.pings.Load() < 5 {
+			t.Errorf("%d connections, %d pings", len(l.Conns()), b.pings.Load())
 		}
 		n.Blackhole(serverAddr, clientAddr)
 		time.Sleep(16 * time.Minute)

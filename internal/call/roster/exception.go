@@ -1,0 +1,41 @@
+package roster
+
+import (
+	"fmt"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/state/store"
+)
+
+// Exception is the named exception of one device: it may use plain SIP and RTP until a time, for a stated reason.
+type Exception struct {
+	Device ringfence.DeviceID
+	Until  time.Time
+	Reason string
+}
+
+// String names the device, the end and the reason, as proofs and logs show it.
+func (e Exception) String() string {
+	return fmt.Sprintf("exception of device %s until %s: %s", e.Device, e.Until.UTC().Format(time.RFC3339), e.Reason)
+}
+
+// Exception returns the exception of a device if it is in force at now.
+func (r *Roster) Exception(id ringfence.DeviceID, now time.Time) (e Exception, ok bool) {
+	d := r.Device(id)
+	if d == nil || d.State != store.DeviceActive || d.Profile.Plain == nil || !d.Profile.Plain.Until.After(now) {
+		return Exception{}, false
+	}
+	return Exception{Device: id, Until: d.Profile.Plain.Until, Reason: d.Profile.Plain.Reason}, true
+}
+
+// Exceptions returns every exception in force at now, in no order.
+func (r *Roster) Exceptions(now time.Time) []Exception {
+	var out []Exception
+	for _, id := range r.now.Load().plain {
+		if e, ok := r.Exception(id, now); ok {
+			out = append(out, e)
+		}
+	}
+	return out
+}

@@ -1,0 +1,30 @@
+package sip
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestResponseTellsTheSource(t *testing.T) {
+	source := netip.MustParseAddrPort("198.51.100.7:40001")
+	for in, want := range map[string]string{
+		"SIP/2.0/TLS 10.0.0.2:5061;rport;branch=z9hG4bKa":                            "SIP/2.0/TLS 10.0.0.2:5061;rport=40001;branch=z9hG4bKa;received=198.51.100.7",
+		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport, SIP/2.0/TLS b;branch=z9hG4bKb":  "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=40001;received=198.51.100.7, SIP/2.0/TLS b;branch=z9hG4bKb",
+		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa":                                       "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa",
+		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=9":                               "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=9",
+		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;received=192.0.2.1;rport":              "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;received=192.0.2.1;rport",
+		"SIP/2.0/TLS [2001:db8::1]:5061;branch=z9hG4bKa;rport\r\nVia: SIP/2.0/TLS z": "SIP/2.0/TLS [2001:db8::1]:5061;branch=z9hG4bKa;rport=40001;received=198.51.100.7\r\nVia: SIP/2.0/TLS z",
+	} {
+		var m Message
+		text := "OPTIONS sip:a SIP/2.0\r\nVia: " + in + "\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n\r\n"
+		if err := m.Parse([]byte(text), Limits{}); err != nil {
+			t.Fatal(in, err)
+		}
+		var w Writer
+		w.ResponseTo(&m, 200, "", "t", source)
+		if got := string(w.Bytes()); !strings.Contains(got, "Via: "+want+"\r\nFrom") {
+			t.Errorf("%s\n got %s", in, got)
+		}
+	}
+}

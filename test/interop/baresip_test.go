@@ -1,0 +1,214 @@
+package interop_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ringfence"
+	"ringfence/internal/service/phone"
+)
+
+// baresip is a running baresip with one account.
+type baresip struct {
+	*program
+	s   *site
+	dir string
+}
+
+// baresip starts baresip with the configuration of the guide; account is the block of the accounts file. It says a tone.
+func (s *site) baresip(device, user, account, tone string) *baresip {
+	s.Helper()
+	path := need(s.T, "baresip", "baresip-core")
+	dir := s.path("baresip-" + device)
+	s.ok(os.MkdirAll(dir, 0o700))
+	conf := s.guide("baresip.md", "config", "/home/alice/ringfence/anchors.pem", s.path("ca.pem"))
+	lines := []string{"sip_listen 127.0.0.1:0", "ausrc_srate 48000", "ausrc_channels 2", "auplay_srate 8000", "auplay_channels 1",
+		"audio_source ausine," + tone, "audio_player aubridge,ear", "snd_path " + dir, "rtp_ports 40000-49999"}
+	modules := []string{"ausine.so", "aubridge.so", "sndfile.so"}
+	if account == "account-certificate" {
+		lines = append(lines, s.guide("baresip.md", "config-certificate", "/home/alice/ringfence/alice-desk.pem", s.path(device+"/"+device+".pem")))
+	}
+	for _, m := range modules {
+		lines = append(lines, "module "+m)
+	}
+	// The machine of a test has no sound card: the tone and the recording take its place.
+	for line := range strings.Lines(conf) {
+		if !strings.HasPrefix(line, "audio_") && !strings.Contains(line, "alsa.so") {
+			lines = append(lines, strings.TrimRight(line, "\n"))
+		}
+	}
+	s.file("baresip-"+device+"/config", []byte(strings.Join(lines, "\n")+"\n"))
+	acc := s.guide("baresip.md", account, "ringfence.internal:5061", "127.0.0.1:"+s.port(), "alice@", user+"@")
+	acc = strings.ReplaceAll(acc, "alice-desk", device)
+	s.file("baresip-"+device+"/accounts", []byte(acc))
+	s.file("baresip-"+device+"/contacts", nil)
+	p := start(s.T, dir, path, "-f", dir, "-s")
+	return &baresip{program: p, s: s, dir: dir}
+}
+
+// heard returns the recording of what baresip heard.
+func (b *baresip) heard() string {
+	files, _ := filepath.Glob(filepath.Join(b.dir, "dump-*-dec.wav"))
+	if len(files) == 0 {
+		return filepath.Join(b.dir, "none")
+	}
+	return files[len(files)-1]
+}
+
+// talk lets baresip call a headless phone, each saying a tone, and checks that both hear it.
+func (b *baresip) talk(to *phone.Phone, number string, says, hears float64) *phone.Call {
+	s := b.s
+	s.Helper()
+	b.say("/dial " + number + "\n")
+	in := s.incoming(to)
+	s.ok(in.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(hears)}))
+	s.hears(in, says)
+	b.hears(hears)
+	return in
+}
+
+// hears waits until the newest recording of baresip ends with a tone.
+func (b *baresip) hears(hz float64) {
+	b.s.Helper()
+	b.s.until(fmt.Sprintf("baresip hears %.0f Hz", hz), func() bool {
+		f, err := os.ReadFile(b.heard())
+		return err == nil && len(f) > 44 && near(ending(f), hz)
+	})
+}
+
+func TestBaresipWithCertificate(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	s.user("alice", "101")
+	s.user("bob", "102")
+	s.certificate("alice", "alice-desk")
+	b := s.baresip("alice-desk", "alice", "account-certificate", "600")
+	bob := s.phone("bob")
+	if reg := s.registered("alice-desk"); reg.Proof.Auth != ringfence.AuthCertificate || reg.Proof.TLS.Version != "TLS 1.3" {
+		t.Errorf("registered with %+v", reg.Proof)
+	}
+
+	// It calls, and hangs up.
+	in := b.talk(bob, "102", 600, 1000)
+	s.sealed("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM")
+
+	// Keys pressed, both ways.
+	b.say("4")
+	s.digits(in, "4")
+	b.say("#")
+	s.digits(in, "#")
+	s.ok(in.SendDigits("7"))
+	b.wait(s.ctx, `received event: '7'`)
+
+	// Hold: the far end hears music instead of the tone, and the tone again afterwards.
+	b.say("x")
+	b.wait(s.ctx, `a=sendonly`)
+	s.until("music on hold", func() bool { a := in.Audio(); return a.HeardHz > 0 && !near(a.HeardHz, 600) })
+	b.say("X")
+	b.wait(s.ctx, `a=sendrecv`)
+	s.hears(in, 600)
+	b.hears(1000)
+	// Hold by the far end.
+	s.ok(in.Hold(s.ctx))
+	s.ok(in.Resume(s.ctx))
+	s.hears(in, 600)
+	b.hears(1000)
+
+	b.say("b")
+	s.ok(in.WaitEnded(s.ctx))
+	s.over()
+
+	// It is called, and the far end hangs up.
+	out, err := bob.Call(s.ctx, "101", phone.CallOptions{Audio: phone.Tone(800)})
+	s.ok(err)
+	b.wait(s.ctx, `Incoming call from: Bob`)
+	b.say("a")
+	s.ok(out.WaitAnswered(s.ctx))
+	s.hears(out, 600)
+	b.hears(800)
+	s.sealed("AEAD_AES_256_GCM", "AEAD_AES_256_GCM") // what we offer, it takes; what it offers is weaker
+	out.Hangup()
+	b.wait(s.ctx, `session closed`)
+	s.over()
+}
+
+func TestBaresipWithDigest(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	s.user("alice", "101")
+	s.user("bob", "102")
+	s.password("alice", "alice-desk", "SECRET", ringfence.AuthDigestMD5)
+	b := s.baresip("alice-desk", "alice", "account-digest", "600")
+	bob := s.phone("bob")
+	if reg := s.registered("alice-desk"); reg.Proof.Auth != ringfence.AuthDigestMD5 {
+		t.Errorf("registered with %+v", reg.Proof)
+	}
+	in := b.talk(bob, "102", 600, 1000)
+	view := s.sealed("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM")
+	if view.Legs[0].Auth != ringfence.AuthDigestMD5 || view.Legs[1].Auth != ringfence.AuthCertificate {
+		t.Errorf("proof %s and %s", view.Legs[0].Auth, view.Legs[1].Auth)
+	}
+	in.Hangup()
+	b.wait(s.ctx, `session closed`)
+	s.over()
+}
+
+// A profile without MD5 keeps a phone out that knows nothing better: this baresip does not know SHA-256.
+func TestBaresipNeedsMD5InItsProfile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	s.user("alice", "101")
+	s.password("alice", "alice-desk", "SECRET", ringfence.AuthDigestSHA256)
+	b := s.baresip("alice-desk", "alice", "account-digest", "600")
+	b.wait(s.ctx, `401 Unauthorized`)
+	s.until("it is counted", func() bool { return s.node.Registrar.Stats().Challenged > 0 })
+	if all := s.node.Registrar.All(); len(all) != 0 {
+		t.Errorf("registered: %+v", all)
+	}
+}
+
+func TestBaresipTransfers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	s.user("alice", "101")
+	s.user("bob", "102")
+	s.user("carol", "103")
+	s.certificate("alice", "alice-desk")
+	b := s.baresip("alice-desk", "alice", "account-certificate", "600")
+	bob, carol := s.phone("bob"), s.phone("carol")
+	s.registered("alice-desk")
+
+	// Blind: alice, who called bob, sends him to carol.
+	in := b.talk(bob, "102", 600, 1000)
+	b.say("/transfer 103\n")
+	third := s.incoming(carol)
+	s.ok(third.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1400)}))
+	s.hears(in, 1400)
+	s.hears(third, 1000)
+	b.wait(s.ctx, `(?m)^BYE sip:`)
+	in.Hangup()
+	s.ok(third.WaitEnded(s.ctx))
+	s.over()
+
+	// Attended: she calls carol while bob is on hold, then connects them. This baresip has no command for it, but sends what it
+	// is told to: the dialog that is to be replaced is read from its own trace.
+	in = b.talk(bob, "102", 600, 1000)
+	b.say("x")
+	b.wait(s.ctx, `a=sendonly`)
+	b.say("/dial 103\n")
+	m := b.wait(s.ctx, `(?s)INVITE sip:103@.*?From: <[^>]*>;tag=(\S+).*?Call-ID: (\S+)`)
+	third = s.incoming(carol)
+	s.ok(third.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1400)}))
+	ours := b.wait(s.ctx, `(?s)SIP/2\.0 200 OK.*?To: <sip:103[^>]*>;tag=(\S+)`)
+	s.hears(third, 600)
+	b.say(fmt.Sprintf("/line 1\n/transfer <sip:103@ringfence.internal?Replaces=%s%%3Bto-tag%%3D%s%%3Bfrom-tag%%3D%s>\n", m[2], ours[1], m[1]))
+	s.hears(in, 1400)
+	s.hears(third, 1000)
+	s.until("one call is left", func() bool { return s.node.Calls.Count() == 1 })
+	third.Hangup()
+	s.ok(in.WaitEnded(s.ctx))
+	s.over()
+}

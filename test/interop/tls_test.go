@@ -1,0 +1,154 @@
+package interop_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"ringfence/internal/trust/ca"
+)
+
+// openssl runs s_client against an address and returns what it said; stdin is what is typed once the connection is up.
+func (s *site) openssl(addr, stdin string, args ...string) (string, int) {
+	s.Helper()
+	p := start(s.T, s.home, need(s.T, "openssl", "openssl"), append([]string{"s_client", "-connect", addr, "-CAfile", s.path("ca.pem"), "-verify_return_error",
+		"-verify_hostname", s.node.Config.Domain}, args...)...)
+	p.say(stdin)
+	_ = p.in.Close()
+	code := p.finish(s.ctx)
+	return p.text(), code
+}
+
+func (s *site) ports() map[string]string {
+	return map[string]string{"sip": s.node.SIPAddr().String(), "https": s.node.HTTPSAddr().String()}
+}
+
+func TestOpenSSL(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	for port, addr := range s.ports() {
+		for _, c := range []struct {
+			name  string
+			args  []string
+			works bool
+			want  string
+		}{
+			{"TLS 1.3", []string{"-tls1_3"}, true, `(?s)Verification: OK.*TLSv1\.3, Cipher is TLS_(AES|CHACHA20)`},
+			{"TLS 1.2", []string{"-tls1_2"}, true, `(?s)Verification: OK.*TLSv1\.2, Cipher is ECDHE-ECDSA-(AES\d+-GCM|CHACHA20)`},
+			{"the chain", []string{"-showcerts"}, true, `(?s)depth=2 O = Ringfence, CN = Ringfence Root.*depth=1 O = Ringfence, CN = Ringfence Issuing.*depth=0 O = Ringfence, CN = node-1`},
+			{"TLS 1.1", []string{"-tls1_1", "-cipher", "ALL:@SECLEVEL=0"}, false, `alert protocol version`},
+			{"TLS 1.0", []string{"-tls1", "-cipher", "ALL:@SECLEVEL=0"}, false, `alert protocol version`},
+			{"CBC", []string{"-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA384"}, false, `alert handshake failure`},
+			{"no forward secrecy", []string{"-tls1_2", "-cipher", "AES128-SHA:AES128-GCM-SHA256:AES256-SHA"}, false, `alert handshake failure`},
+			{"no authentication", []string{"-tls1_2", "-cipher", "aNULL:eNULL:@SECLEVEL=0"}, false, `alert handshake failure`},
+			{"compression", []string{"-tls1_2", "-comp"}, true, `Compression: NONE`},
+		} {
+			t.Run(port+"/"+c.name, func(t *testing.T) {
+				got, code := s.openssl(addr, "Q\n", c.args...)
+				if (code == 0) != c.works || !regexp.MustCompile(c.want).MatchString(got) {
+					t.Errorf("exit status %d, want %q in:\n%s", code, c.want, got)
+				}
+			})
+		}
+		t.Run(port+"/renegotiation", func(t *testing.T) {
+			p := start(t, s.home, need(t, "openssl", "openssl"), "s_client", "-connect", addr, "-tls1_2", "-CAfile", s.path("ca.pem"))
+			p.wait(s.ctx, `Secure Renegotiation IS supported`) // the protection of RFC 5746, not the thing itself
+			p.wait(s.ctx, `---\n$`)
+			p.say("R\n")
+			p.wait(s.ctx, `RENEGOTIATING`)
+			p.wait(s.ctx, `no renegotiation|alert|error|closed`)
+		})
+	}
+}
+
+// A certificate of another authority, one whose time is over and one that was revoked end the handshake with an alert.
+func TestOpenSSLWithBadCertificates(t *testing.T) {
+	t.Parallel()
+	s, other := newSite(t, nil), newSite(t, nil)
+	s.user("alice", "101")
+	other.user("alice", "101")
+
+	s.certificate("alice", "alice-good")
+	foreign := other.identity("alice", "alice-foreign")
+	s.keyPair("alice-foreign", foreign.Chain, foreign.Key)
+
+	revoked := s.certificate("alice", "alice-revoked")
+	s.ok(s.node.Authority.Revoke(s.ctx, fmt.Sprintf("%x", revoked.Leaf.SerialNumber), "lost"))
+
+	early, err := ca.Open(s.ctx, ca.Config{Name: s.node.Config.Name, Vault: s.node.Store, Ledger: s.node.Store, Now: func() time.Time { return time.Now().Add(-4 * time.Minute) }})
+	s.ok(err)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	s.ok(err)
+	expired, err := early.Issue(s.ctx, ca.Request{Role: ca.RoleDevice, Name: "alice-expired", PublicKey: key.Public(), Lifetime: time.Minute})
+	s.ok(err)
+	s.keyPair("alice-expired", expired.Chain, key)
+
+	for _, version := range []string{"-tls1_2", "-tls1_3"} {
+		for name, want := range map[string]string{"alice-good": "Verification: OK", "alice-foreign": "alert (bad certificate|unknown ca)",
+			"alice-revoked": "alert (bad certificate|certificate revoked)", "alice-expired": "alert (bad certificate|certificate expired)"} {
+			t.Run(name+version, func(t *testing.T) {
+				p := start(t, s.home, need(t, "openssl", "openssl"), "s_client", "-connect", s.node.SIPAddr().String(), version, "-CAfile", s.path("ca.pem"),
+					"-cert", s.path(name+"/chain.pem"), "-cert_chain", s.path(name+"/chain.pem"), "-key", s.path(name+"/key.pem"), "-verify_return_error")
+				if name == "alice-good" {
+					p.say("OPTIONS sip:ringfence.internal SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:9;branch=z9hG4bK-1\r\nFrom: <sip:alice@ringfence.internal>;tag=1\r\n" +
+						"To: <sip:ringfence.internal>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n")
+					p.wait(s.ctx, want)
+					p.wait(s.ctx, `SIP/2\.0 200 OK`)
+					return
+				}
+				p.wait(s.ctx, want)
+			})
+		}
+	}
+	if all := s.node.Registrar.All(); len(all) != 0 {
+		t.Errorf("registered: %+v", all)
+	}
+}
+
+// testssl.sh looks for everything it knows about protocols, suites, renegotiation and the old attacks.
+func TestTestSSL(t *testing.T) {
+	t.Parallel()
+	path := need(t, "testssl", "testssl.sh")
+	s := newSite(t, nil)
+	for port, addr := range s.ports() {
+		t.Run(port, func(t *testing.T) {
+			t.Parallel()
+			report := s.path(port + ".json")
+			p := start(t, s.home, path, "--quiet", "--color", "0", "--warnings", "batch", "--ip", "one", "--nodns", "min", "--jsonfile", report,
+				"--protocols", "--std", "--fs", "--renegotiation", "--crime", "--heartbleed", strings.Replace(addr, "127.0.0.1", "localhost", 1))
+			p.finish(s.ctx)
+			b, err := os.ReadFile(report)
+			s.ok(err)
+			var found []struct{ ID, Severity, Finding string }
+			if err := json.Unmarshal(b, &found); err != nil {
+				t.Fatalf("%v in %s", err, b)
+			}
+			seen := map[string]string{}
+			for _, f := range found {
+				seen[f.ID] = f.Finding
+				if f.ID == "engine_problem" { // about testssl.sh's own openssl, which lacks GOST
+					continue
+				}
+				switch f.Severity {
+				case "OK", "INFO", "DEBUG":
+				default:
+					t.Errorf("%s: %s: %s", f.Severity, f.ID, f.Finding)
+				}
+			}
+			for id, want := range map[string]string{"SSLv2": "not offered", "SSLv3": "not offered", "TLS1": "not offered", "TLS1_1": "not offered", "TLS1_2": "offered",
+				"TLS1_3": "offered", "secure_client_renego": "not vulnerable", "heartbleed": "not vulnerable", "PFS": "offered",
+				"cipherlist_NULL": "not offered", "cipherlist_3DES_IDEA": "not offered", "cipherlist_AVERAGE": "not offered", "cipherlist_STRONG": "offered"} {
+				if !strings.HasPrefix(seen[id], want) {
+					t.Errorf("%s: %q, want %q", id, seen[id], want)
+				}
+			}
+		})
+	}
+}
