@@ -103,37 +103,57 @@ func (l *Leg) Heard(sdp []byte) (tag int, err error) {
 	return tag, err
 }
 
-// Connect sets up a call between two phones of one server for the two legs; Disconnect ends it.
-func Connect(a, b *Phone, la, lb *Leg) error {
+// Connect sets up a call between two phones of one server for the two legs, and returns how to end it.
+func Connect(a, b *Phone, la, lb *Leg) (end func() error, err error) {
+	for _, p := range []*Phone{a, b} {
+		_ = p.tc.SetReadDeadline(time.Now().Add(5 * time.Second))
+	}
 	c := &caller{Phone: a, to: b.user, n: 1, callID: a.id + "media"}
-	to := "sip:" + b.user + "@" + a.t.Domain
+	remote, to, err := c.connect(b, la, lb)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		for _, p := range []*Phone{a, b} {
+			_ = p.tc.SetReadDeadline(time.Now().Add(5 * time.Second))
+		}
+		if err := c.request(sip.BYE, remote, to, nil, 2, nil); err != nil {
+			return err
+		}
+		return c.final(sip.BYE)
+	}, nil
+}
+
+func (c *caller) connect(b *Phone, la, lb *Leg) (target, toField string, err error) {
+	to := "sip:" + b.user + "@" + b.t.Domain
 	if err := c.request(sip.INVITE, to, "<"+to+">", nil, 1, la.SDP(1)); err != nil {
-		return err
+		return "", "", err
 	}
 	if err := b.next(); err != nil {
-		return err
+		return "", "", fmt.Errorf("no call came: %w", err)
 	}
 	tag, err := lb.Heard(b.msg.Body())
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	if err := b.reply(200, lb.SDP(tag)); err != nil {
-		return err
+		return "", "", err
 	}
 	if err := c.final(sip.INVITE); err != nil {
-		return err
+		return "", "", err
 	}
 	remote, err := c.msg.Contact()
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	if _, err = la.Heard(c.msg.Body()); err != nil {
-		return err
+		return "", "", err
 	}
-	if err := c.request(sip.ACK, remote.URI.String(), string(c.msg.Get(sip.HeaderTo)), nil, 1, nil); err != nil {
-		return err
+	target, toField = remote.URI.String(), string(c.msg.Get(sip.HeaderTo))
+	if err := c.request(sip.ACK, target, toField, nil, 1, nil); err != nil {
+		return "", "", err
 	}
-	return b.next() // the ACK
+	return target, toField, b.next() // the ACK
 }
 
 // Socket is a UDP socket of the generator, which many legs share so that packets can be sent and received by the batch.

@@ -116,6 +116,13 @@ func Hangup(phones []*Phone) {
 	}
 }
 
+// Leave closes the connections of phones, which may have something unread, without unregistering.
+func Leave(phones []*Phone) {
+	for _, p := range phones {
+		p.Close()
+	}
+}
+
 // Job is a running load.
 type Job struct {
 	*Work

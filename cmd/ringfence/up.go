@@ -132,6 +132,7 @@ func (f *upFlags) run(cmd *cobra.Command, a *app) error {
 		return err
 	}
 	opts.LogLevel, opts.Log = level, logger(cmd.ErrOrStderr(), opts.Config.Log.Format, level)
+	defer node.TuneGarbage()()
 	n, err := node.Open(ctx, opts)
 	if err != nil {
 		return err

@@ -42,7 +42,18 @@ func Frame(b []byte, lim Limits) (start, n, pings int, err error) {
 // frameLength reads Content-Length (or its compact form) from the header lines without parsing the rest.
 func frameLength(head []byte) (int, error) {
 	found := -1
-	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
+	for start, at := 0, 0; at < len(head); {
+		i := bytes.IndexByte(head[at:], '\n')
+		if i < 0 {
+			break
+		}
+		end := at + i
+		at = end + 1
+		if end == start || head[end-1] != '\r' { // only CRLF ends a line
+			continue
+		}
+		line := head[start : end-1]
+		start = at
 		if len(line) == 0 || line[0]|0x20 != 'c' && line[0]|0x20 != 'l' {
 			continue
 		}

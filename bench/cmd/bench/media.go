@@ -38,11 +38,13 @@ func talk(n int, caller load.Suite, callee map[string]load.Suite) func(*bench, *
 			if err != nil {
 				return Sample{}, err
 			}
-			defer load.Hangup(phones)
+			defer load.Leave(phones)
 			for i := range n {
-				if err := load.Connect(phones[i], phones[n+i], as[i], bs[i]); err != nil {
+				end, err := load.Connect(phones[i], phones[n+i], as[i], bs[i])
+				if err != nil {
 					return Sample{}, fmt.Errorf("call %d: %w", i, err)
 				}
+				defer func() { _ = end() }() // the phones hang up anyhow
 			}
 		default:
 			b.n++

@@ -19,8 +19,10 @@ type row struct {
 	unit   string
 	toLand float64 // the ratio that must be met
 	goal   float64
-	setup  peer.Setup
-	rivals []string // whom it runs on, ours first
+	// absolute: toLand and goal are our own cost, not a ratio.
+	absolute bool
+	setup    peer.Setup
+	rivals   []string // whom it runs on, ours first
 	// measure does the work on one server and returns the cost of one operation.
 	measure func(*bench, *peer.Server, row) (Sample, error)
 }
@@ -34,17 +36,19 @@ type Sample struct {
 
 // Result is what a row came to: the medians, and the median of the ratios of neighbouring runs.
 type Result struct {
-	Name   string              `json:"name"`
-	What   string              `json:"what"`
-	Unit   string              `json:"unit"`
-	Ours   Sample              `json:"ours"`
-	Peer   Sample              `json:"peer"`
-	Rival  string              `json:"peer_name"`
-	Ratio  float64             `json:"ratio"`
-	ToLand float64             `json:"to_land,omitempty"`
-	Goal   float64             `json:"goal,omitempty"`
-	Runs   map[string][]Sample `json:"runs"`
-	Notes  []string            `json:"notes,omitempty"`
+	Name   string  `json:"name"`
+	What   string  `json:"what"`
+	Unit   string  `json:"unit"`
+	Ours   Sample  `json:"ours"`
+	Peer   Sample  `json:"peer"`
+	Rival  string  `json:"peer_name"`
+	Ratio  float64 `json:"ratio"`
+	ToLand float64 `json:"to_land,omitempty"`
+	Goal   float64 `json:"goal,omitempty"`
+	// Absolute tells that ToLand and Goal are about Ours.Cost, not about Ratio.
+	Absolute bool                `json:"absolute,omitempty"`
+	Runs     map[string][]Sample `json:"runs"`
+	Notes    []string            `json:"notes,omitempty"`
 }
 
 func rows() []row {
@@ -72,6 +76,10 @@ func rows() []row {
 		add(row{name: "call-" + l.name, what: "INVITE-180-200-ACK-BYE-200, TLS on both legs, " + l.name, toLand: 1.3, goal: 0.9,
 			setup: peer.Setup{Users: 200, Each: true}, measure: calls(l.rate)})
 	}
+	out = append(out,
+		row{name: "memory-idle", what: "memory of an idle registered TLS phone", unit: "KiB", rivals: both, toLand: 24, goal: 14, absolute: true, measure: idle},
+		row{name: "memory-call", what: "memory kept of a finished call, right after 10,000 of them", unit: "KiB", rivals: both, toLand: 8, goal: 4, absolute: true,
+			setup: peer.Setup{Users: 201}, measure: finished})
 	const cm, gcm128, gcm256 = "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM"
 	for _, n := range []int{200, 500} {
 		media := func(name, suites string, caller load.Suite, callee map[string]load.Suite) {
@@ -112,6 +120,9 @@ func (b *bench) server(name string, r row) (*peer.Server, error) {
 		return s, nil
 	}
 	s := r.setup
+	if s.Users == 0 {
+		s.Users = b.phones
+	}
 	s.Core, s.Node, s.Password = b.core, b.node, fmt.Sprintf("p%d", time.Now().UnixNano())
 	var err error
 	if s.Dir, err = b.directory(); err != nil {
@@ -131,7 +142,7 @@ func (b *bench) server(name string, r row) (*peer.Server, error) {
 
 // row runs one row on each server by turns.
 func (b *bench) row(r row) Result {
-	res := Result{Name: r.name, What: r.what, Unit: r.unit, ToLand: r.toLand, Goal: r.goal, Runs: map[string][]Sample{}}
+	res := Result{Name: r.name, What: r.what, Unit: r.unit, ToLand: r.toLand, Goal: r.goal, Absolute: r.absolute, Runs: map[string][]Sample{}}
 	if len(r.rivals) > 1 {
 		res.Rival = r.rivals[1]
 	}

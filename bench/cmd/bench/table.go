@@ -18,12 +18,16 @@ func (r Result) line() string {
 }
 
 func (r Result) verdict() string {
+	value := r.Ratio
+	if r.Absolute {
+		value = r.Ours.Cost
+	}
 	switch {
-	case r.Ratio == 0:
+	case value == 0:
 		return "-"
-	case r.Ratio <= r.Goal:
+	case value <= r.Goal:
 		return "goal"
-	case r.Ratio <= r.ToLand:
+	case value <= r.ToLand:
 		return "lands"
 	}
 	return "MISSED"

@@ -46,6 +46,7 @@ func main() {
 func run(data string, users int, password string, each, verbose bool) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	defer node.TuneGarbage()() // as the product does
 	c := config.Default()
 	c.SIP.TLS = netip.MustParseAddrPort("127.0.0.1:0")
 	c.SIP.ChallengeEach = each

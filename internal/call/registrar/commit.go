@@ -14,6 +14,11 @@ type committer struct {
 	wake   chan struct{}
 	done   chan struct{}
 
+	// Only the committing goroutine uses these, again and again.
+	put    []store.Binding
+	remove []store.BindingKey
+	spare  []change
+
 	mu     sync.Mutex
 	queue  []change
 	closed bool
@@ -59,21 +64,24 @@ func (c *committer) run() {
 func (c *committer) flush() bool {
 	c.mu.Lock()
 	batch := c.queue
-	c.queue = nil
+	c.queue, c.spare = c.spare, nil
 	c.mu.Unlock()
 	if len(batch) == 0 {
 		return false
 	}
-	var put []store.Binding
-	var remove []store.BindingKey
-	for _, ch := range batch {
-		put = append(put, ch.put...)
-		remove = append(remove, ch.remove...)
+	for i := range batch {
+		c.put = append(c.put, batch[i].put...)
+		c.remove = append(c.remove, batch[i].remove...)
 	}
-	err := c.ledger.ApplyBindings(context.Background(), put, remove)
-	for _, ch := range batch {
-		ch.done(err)
+	err := c.ledger.ApplyBindings(context.Background(), c.put, c.remove)
+	clear(c.put)
+	clear(c.remove)
+	c.put, c.remove = c.put[:0], c.remove[:0]
+	for i := range batch {
+		batch[i].done(err)
 	}
+	clear(batch)
+	c.spare = batch[:0]
 	return true
 }
 

@@ -140,9 +140,10 @@ func (r *Registrar) challenge(tx *transaction.Server, stale bool) {
 		algs = append(algs, sip.DigestMD5)
 	}
 	tx.Reply(401, "", func(w *sip.Writer) {
+		var space [512]byte
 		for _, alg := range algs {
 			c := sip.Challenge{Realm: r.cfg.Domain, Nonce: nonce, Algorithm: alg, QOP: true, Stale: stale}
-			w.Value(sip.HeaderWWWAuthenticate, c.Append(nil))
+			w.Value(sip.HeaderWWWAuthenticate, c.Append(space[:0]))
 		}
 	})
 }

@@ -3,6 +3,7 @@ package registrar
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -111,7 +112,7 @@ func (r *Registrar) plan(tx *transaction.Server, id Identity) (change, error) {
 			if err != nil {
 				return ch, err
 			}
-			if old := r.find(id.User, b.Key()); old != nil && old.CallID == b.CallID && old.CSeq >= seq {
+			if old := r.find(id.User, &b); old != nil && old.CallID == b.CallID && old.CSeq >= seq {
 				return ch, &ringfence.Fault{Kind: ringfence.KindInternal, Text: "CSeq Out Of Order"}
 			}
 			seconds := fallback
@@ -159,8 +160,9 @@ func (r *Registrar) binding(tx *transaction.Server, id Identity, contact []byte,
 	}
 	m := tx.Request
 	seq, _, _ := m.CSeq()
+	token := strconv.FormatUint(tx.Conn.ID, 10)
 	b := store.Binding{AOR: r.AOR(id.User), Device: id.Device, Contact: addr.URI.String(), CallID: string(m.CallID()), CSeq: seq,
-		UserAgent: string(m.Get(sip.HeaderUserAgent)), Updated: now, FlowToken: strconv.FormatUint(tx.Conn.ID, 10),
+		UserAgent: string(m.Get(sip.HeaderUserAgent)), Updated: now, FlowToken: token,
 		Proof: r.proofOf(tx, id, now)}
 	if inst, ok := addr.Params.Get("+sip.instance"); ok {
 		b.Instance = string(bytes.Trim(inst, "<>"))
@@ -193,11 +195,12 @@ func isURN(id string) bool {
 	})
 }
 
-func (r *Registrar) find(user ringfence.UserID, key store.BindingKey) *Contact {
+// find returns the contact that b would replace, or nil.
+func (r *Registrar) find(user ringfence.UserID, b *store.Binding) *Contact {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.byUser[user] {
-		if c.Key() == key {
+		if c.SameKey(b) {
 			return c
 		}
 	}
@@ -220,8 +223,8 @@ func (r *Registrar) keysOf(id Identity, callID string, seq uint32) (keys []store
 
 func (r *Registrar) tooMany(user ringfence.UserID, put []store.Binding) bool {
 	fresh := 0
-	for _, b := range put {
-		if r.find(user, b.Key()) == nil {
+	for i := range put {
+		if r.find(user, &put[i]) == nil {
 			fresh++
 		}
 	}
@@ -237,27 +240,20 @@ func (r *Registrar) adopt(tx *transaction.Server, id Identity, ch change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := r.byUser[id.User]
-	drop := func(key store.BindingKey) *Contact {
-		for i, c := range list {
-			if c.Key() == key {
-				list = append(list[:i:i], list[i+1:]...)
-				return c
-			}
-		}
-		return nil
-	}
 	for _, k := range ch.remove {
-		if c := drop(k); c != nil {
-			changes = append(changes, Change{User: id.User, Device: c.Device, Contact: c.Contact, Why: "unregistered"})
-		}
+		list = slices.DeleteFunc(list, func(c *Contact) bool { return c.Key() == k })
 		r.stats.Unregistered++
 	}
-	for _, b := range ch.put {
-		if drop(b.Key()) == nil { // a refresh is no news
-			changes = append(changes, Change{User: id.User, Device: id.Device, Contact: b.Contact, Bound: true, Why: "registered"})
+	for i := range ch.put {
+		b := &ch.put[i]
+		c := &Contact{Binding: *b, Conn: tx.Conn}
+		at := slices.IndexFunc(list, func(o *Contact) bool { return o.SameKey(b) })
+		if at < 0 {
+			list = append(list, nil)
+			at = len(list) - 1
 		}
-		c := &Contact{Binding: b, Conn: tx.Conn}
-		list = append([]*Contact{c}, list...)
+		copy(list[1:at+1], list[:at]) // the latest is the first
+		list[0] = c
 		r.byConn[tx.Conn.ID] = append(r.onlyLive(r.byConn[tx.Conn.ID], c), c)
 		r.stats.Registered++
 	}
@@ -268,7 +264,7 @@ func (r *Registrar) adopt(tx *transaction.Server, id Identity, ch change) {
 func (r *Registrar) onlyLive(list []*Contact, c *Contact) []*Contact {
 	kept := list[:0]
 	for _, o := range list {
-		if o.Key() != c.Key() {
+		if !o.SameKey(&c.Binding) {
 			kept = append(kept, o)
 		}
 	}
@@ -281,23 +277,25 @@ func (r *Registrar) reply(tx *transaction.Server, id Identity) {
 	now := time.Now()
 	r.mu.Lock()
 	outbound := false
+	var space [512]byte
 	for _, c := range r.byUser[id.User] {
 		left := int(c.Expires.Sub(now).Round(time.Second) / time.Second)
 		if left <= 0 {
 			continue
 		}
-		v := "<" + c.Contact + ">;expires=" + strconv.Itoa(left)
+		v := append(append(append(space[:0], '<'), c.Contact...), ">;expires="...)
+		v = strconv.AppendInt(v, int64(left), 10)
 		if c.Instance != "" {
-			v += `;+sip.instance="<` + c.Instance + `>"`
+			v = append(append(append(v, `;+sip.instance="<`...), c.Instance...), `>"`...)
 		}
 		if c.RegID > 0 {
-			v += ";reg-id=" + strconv.Itoa(c.RegID)
+			v = strconv.AppendInt(append(v, ";reg-id="...), int64(c.RegID), 10)
 			outbound = outbound || c.Conn == tx.Conn
 		}
 		if c.GRUU != "" {
-			v += `;pub-gruu="` + c.GRUU + `"`
+			v = append(append(append(v, `;pub-gruu="`...), c.GRUU...), '"')
 		}
-		w.Header(sip.HeaderContact, v)
+		w.Value(sip.HeaderContact, v)
 	}
 	r.mu.Unlock()
 	w.Copy(m, sip.HeaderPath)
@@ -306,7 +304,7 @@ func (r *Registrar) reply(tx *transaction.Server, id Identity) {
 		w.Header(sip.HeaderRequire, "outbound")
 		w.Uint(sip.HeaderFlowTimer, uint64(r.cfg.FlowTimer/time.Second))
 	}
-	w.Header(sip.HeaderDate, now.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"))
+	w.Value(sip.HeaderDate, now.UTC().AppendFormat(space[:0], "Mon, 02 Jan 2006 15:04:05 GMT"))
 	w.Body("", nil)
 	tx.Send(200, w)
 }

@@ -5,6 +5,7 @@ package relay
 import (
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,7 +36,9 @@ type kernelSocket struct {
 type loop struct {
 	engine *Engine
 	epoll  int
-	wake   int // eventfd that ends the wait
+	file   *os.File        // owns epoll, and
+	raw    syscall.RawConn // waits for it by way of Go's poller
+	wake   int             // eventfd that ends the wait
 	ended  atomic.Bool
 
 	mu    sync.Mutex
@@ -144,6 +147,14 @@ func newLoop(e *Engine) (*loop, error) {
 		return nil, errno
 	}
 	l := &loop{engine: e, epoll: ep, wake: int(wake)}
+	if err = syscall.SetNonblock(ep, true); err == nil {
+		l.file = os.NewFile(uintptr(ep), "epoll")
+		l.raw, err = l.file.SyscallConn()
+	}
+	if err != nil {
+		l.free()
+		return nil, err
+	}
 	if err := syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, l.wake, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: -1}); err != nil {
 		l.free()
 		return nil, err
@@ -176,10 +187,28 @@ func (l *loop) add(s *kernelSocket) error {
 func (l *loop) run() {
 	var sc scratch
 	var events [128]syscall.EpollEvent
+	var n int
+	var failed error
+	// A blocking epoll_wait would tell the scheduler each time, which costs more than relaying a packet does. So the call never
+	// blocks, and Go's own poller says when there is something: an epoll descriptor can itself be waited for.
+	poll := func(uintptr) bool {
+		got, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&events)), uintptr(len(events)), 0, 0, 0)
+		n, failed = int(got), nil
+		switch errno {
+		case 0:
+		case syscall.EINTR:
+			n = 0
+			return true
+		default:
+			failed = errno
+			return true
+		}
+		return n > 0
+	}
 	for !l.ended.Load() {
-		n, err := syscall.EpollWait(l.epoll, events[:], -1)
-		if err == syscall.EINTR {
-			continue
+		err := l.raw.Read(poll)
+		if err == nil {
+			err = failed
 		}
 		if err != nil {
 			l.engine.cfg.Log.Error("waiting for media failed", "error", err)
@@ -314,5 +343,9 @@ func (l *loop) stop() {
 
 func (l *loop) free() {
 	_ = syscall.Close(l.wake)
-	_ = syscall.Close(l.epoll)
+	if l.file != nil {
+		_ = l.file.Close()
+	} else {
+		_ = syscall.Close(l.epoll)
+	}
 }

@@ -40,6 +40,18 @@ func (b Binding) Key() BindingKey {
 	return BindingKey{b.AOR, "c:" + b.Contact}
 }
 
+// SameKey reports whether two bindings have the same key, without making it.
+func (b *Binding) SameKey(o *Binding) bool {
+	outbound := b.Instance != "" && b.RegID > 0
+	switch {
+	case b.AOR != o.AOR || outbound != (o.Instance != "" && o.RegID > 0):
+		return false
+	case outbound:
+		return b.RegID == o.RegID && b.Instance == o.Instance
+	}
+	return b.Contact == o.Contact
+}
+
 const bindingColumns = `aor, bkey, device_id, instance, reg_id, contact, path, flow_token, call_id, cseq, expires, gruu, user_agent, proof, updated`
 
 // How many bindings one INSERT carries. To PostgreSQL a statement is a round trip, so many (15 values each, at most 65535). The
