@@ -241,14 +241,21 @@ func (r *Registrar) adopt(tx *transaction.Server, id Identity, ch change) {
 	defer r.mu.Unlock()
 	list := r.byUser[id.User]
 	for _, k := range ch.remove {
-		list = slices.DeleteFunc(list, func(c *Contact) bool { return c.Key() == k })
+		list = slices.DeleteFunc(list, func(c *Contact) bool {
+			gone := c.Key() == k
+			if gone {
+				changes = append(changes, Change{User: id.User, Device: c.Device, Contact: c.Contact, Why: "unregistered"})
+			}
+			return gone
+		})
 		r.stats.Unregistered++
 	}
 	for i := range ch.put {
 		b := &ch.put[i]
 		c := &Contact{Binding: *b, Conn: tx.Conn}
 		at := slices.IndexFunc(list, func(o *Contact) bool { return o.SameKey(b) })
-		if at < 0 {
+		if at < 0 { // a refresh is no news
+			changes = append(changes, Change{User: id.User, Device: id.Device, Contact: b.Contact, Bound: true, Why: "registered"})
 			list = append(list, nil)
 			at = len(list) - 1
 		}
