@@ -13,6 +13,7 @@ needs() {
 /usr/bin/gcc gcc internal the race detector needs a C compiler
 /usr/include/stdlib.h libc6-dev internal and the headers of the C library
 /usr/lib/postgresql/15/bin/initdb postgresql-15 internal/state/store its tests run on SQLite and on PostgreSQL
+/usr/sbin/nats-server nats-server internal/state/bus the same tests on the embedded server and on an outside one
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined
 /usr/bin/baresip baresip-core test/interop a phone: calls, hold, transfer, digits
