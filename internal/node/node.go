@@ -80,6 +80,7 @@ type Node struct {
 	webAddr  netip.AddrPort
 	bound    map[string]netip.AddrPort // where the SIP flows that are off by default listen
 	notes    chan note                 // what keepRecords writes
+	late     []store.CDR               // records that the disk did not take yet; used by keepRecords only
 	bindings registrar.Ledger
 	stop     context.CancelFunc
 	wg       sync.WaitGroup

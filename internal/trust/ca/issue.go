@@ -67,7 +67,7 @@ func (a *Authority) Issue(ctx context.Context, req Request) (Issued, error) {
 	}
 	is, now := a.issuing.Load(), a.now()
 	t := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{Organization: []string{a.org}, CommonName: req.Name}, DNSNames: req.DNSNames, URIs: uris,
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(req.Lifetime), BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: rule.usage}
+		NotBefore: now.Add(-min(backdate, req.Lifetime)), NotAfter: now.Add(req.Lifetime), BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: rule.usage}
 	for _, ip := range req.IPs {
 		if !ip.IsValid() {
 			return Issued{}, fault(op, ringfence.KindInvalid, "an address in the request is empty", "", nil)
