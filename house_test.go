@@ -55,7 +55,7 @@ func allowed() map[string][]string {
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "state/store"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
-		"node/admin/api":      {"call/control", "call/dialplan", "state/store"},
+		"node/admin/api":      {"call/control", "call/dialplan", "node/observe/ladder", "state/store"},
 		"node/admin/client":   {"node/admin/api"},
 		"node/observe/redact": {},
 		"node/observe/outbox": {},

@@ -14,6 +14,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/node/admin/api"
+	"ringfence/internal/node/observe/ladder"
 )
 
 func newCallCommand(a *app) *cobra.Command {
@@ -129,14 +130,31 @@ func isTerminal(f *os.File) bool {
 	return err == nil && st.Mode()&os.ModeCharDevice != 0
 }
 
+// showLadder draws the messages of a call.
+func (a *app) showLadder(cmd *cobra.Command, id string, asJSON bool) error {
+	var m api.Messages
+	if err := a.ask(cmd.Context(), http.MethodGet, "/calls/"+url.PathEscape(id)+"/messages", nil, nil, &m); err != nil {
+		return err
+	}
+	return show(cmd, asJSON, m, func(w io.Writer) {
+		_ = ladder.Render(w, m.Messages, 0) // standard output; if it is gone, nobody is left to tell
+		if m.Omitted > 0 {
+			fmt.Fprintf(w, "%d messages were left out for lack of room\n", m.Omitted)
+		}
+	})
+}
+
 func newCallShowCommand(a *app) *cobra.Command {
-	var asJSON bool
+	var asJSON, asLadder bool
 	cmd := &cobra.Command{
 		Use: "show ID", Short: "Show the legs of a call and their proof",
 		Long:    "show prints why the call went where it went, and for each leg what was verified: the peer, TLS version, suite and group, and for the media\nthe SRTP suite, DSCP, packets, loss, jitter and an estimate of how it sounds (MOS).",
-		Example: "  ringfence call show c5d3a2b1-7\n  ringfence call show c5d3a2b1-7 --json | jq '.legs[].media'",
+		Example: "  ringfence call show c5d3a2b1-7\n  ringfence call show c5d3a2b1-7 --json | jq '.legs[].media'\n  ringfence call show c5d3a2b1-7 --ladder",
 		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeCalls,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asLadder {
+				return a.showLadder(cmd, args[0], asJSON)
+			}
 			var c api.Call
 			if err := a.ask(cmd.Context(), http.MethodGet, "/calls/"+url.PathEscape(args[0]), nil, nil, &c); err != nil {
 				return err
@@ -157,6 +175,7 @@ func newCallShowCommand(a *app) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&asLadder, "ladder", false, "draw the SIP messages of the call, also of one that has ended lately")
 	return jsonFlag(cmd, &asJSON)
 }
 

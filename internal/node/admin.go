@@ -50,7 +50,11 @@ func (n *Node) openAdmin(ctx context.Context) (err error) {
 	if strings.HasPrefix(n.Config.Store.DSN, "postgres") {
 		kind = "postgres"
 	}
-	n.Admin = admin.New(admin.Config{Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
+	var messages admin.Ladder // stays nil, rather than hold a nil recorder, if nothing is remembered
+	if n.Ladder != nil {
+		messages = n.Ladder
+	}
+	n.Admin = admin.New(admin.Config{Ladder: messages, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
 		Store: n.Store, Roster: n.Roster, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, Anchor: n.Authority.RootPEM,
 		Settings: n.Settings, Host: n, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log})
 	n.AdminCode, err = n.Admin.FirstCode(ctx)

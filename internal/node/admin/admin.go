@@ -28,6 +28,7 @@ type Config struct {
 	Roster    Roster
 	Registrar Registrar
 	Calls     Calls
+	Ladder    Ladder // nil: messages are not remembered
 	Wires     Wires
 	Codes     Codes
 	Anchor    func() []byte // the trust anchor as PEM

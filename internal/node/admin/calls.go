@@ -39,6 +39,17 @@ func (s *Server) routesCalls() {
 		}
 		return answer(callOut(v)), nil
 	})
+	look(s, op("call.messages", http.MethodGet, "/calls/{id}/messages", "The SIP messages of a call, also one that has ended lately; they hold no keys and no credentials"),
+		func(_ context.Context, in *callPath) (*body[api.Messages], error) {
+			if s.c.Ladder == nil {
+				return nil, fault("admin.call", ringfence.KindUnavailable, "this node does not remember the messages of calls", "set observe.ladder to the number of calls to remember")
+			}
+			messages, omitted, ok := s.c.Ladder.Messages(in.ID)
+			if !ok {
+				return nil, fault("admin.call", ringfence.KindNotFound, "no messages of call "+clip(string(in.ID))+" are remembered", "only the last calls are; see observe.ladder in the configuration")
+			}
+			return answer(api.Messages{Messages: messages, Omitted: omitted}), nil
+		})
 	start := op("call.start", http.MethodPost, "/calls", "Start a call: the phones of one user ring, and what answers dials")
 	start.DefaultStatus = http.StatusAccepted
 	act(s, start, api.ScopeWrite, func(in *newCallIn) string { return string(in.Body.From) + " to " + in.Body.To },

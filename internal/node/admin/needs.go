@@ -12,6 +12,7 @@ import (
 	"ringfence/internal/call/roster"
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
+	"ringfence/internal/node/observe/ladder"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/store"
 )
@@ -87,6 +88,11 @@ type Calls interface {
 	Count() int
 	Refused() uint64
 	Draining() bool
+}
+
+// Ladder remembers the messages of the last calls; *ladder.Recorder is one.
+type Ladder interface {
+	Messages(id ringfence.CallID) (messages []ladder.Message, omitted int, ok bool)
 }
 
 // Wires owns the SIP connections; *transport.Layer is one.

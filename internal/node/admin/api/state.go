@@ -1,6 +1,7 @@
 package api
 
 import (
+	"ringfence/internal/node/observe/ladder"
 	"time"
 
 	"ringfence"
@@ -194,4 +195,10 @@ type AuditEntry struct {
 	What    string    `json:"what"`
 	Target  string    `json:"target"`
 	Outcome string    `json:"outcome"`
+}
+
+// Messages are the SIP messages of a call in the order of time.
+type Messages struct {
+	Messages []ladder.Message `json:"messages"`
+	Omitted  int              `json:"omitted" doc:"how many were left out for lack of room"`
 }
