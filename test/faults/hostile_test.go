@@ -316,6 +316,7 @@ func TestRegisterFlood(t *testing.T) {
 		p, err := s.peer("p" + strconv.Itoa(2+served%6))
 		s.ok(err)
 		slowest = max(slowest, time.Since(began))
+		s.ok(p.bind(0))
 		_ = p.conn.Close()
 	}
 	call.goesOn()
@@ -326,7 +327,7 @@ func TestRegisterFlood(t *testing.T) {
 		total += n
 	}
 	t.Logf("%d REGISTERs of unknown users in %v; %d of others were served, the slowest with its handshake after %v", total, lasting, served, slowest.Round(time.Millisecond))
-	if slowest > 5*time.Second || total < 1000 {
+	if slowest > 10*time.Second || total < 1000 {
 		t.Errorf("%d REGISTERs were sent; the slowest of the others took %v", total, slowest)
 	}
 	if st := s.node.Registrar.Stats(); st.Challenged < 500 { // much of what was sent waits in the sockets until they are closed

@@ -128,10 +128,14 @@ func firstLine(m *sip.Message) string {
 
 var errUnchallenged = errors.New("there is no challenge")
 
-// register binds the user's contact and answers the challenge.
-func (p *peer) register() error {
+// register binds the user's contact for an hour.
+func (p *peer) register() error { return p.bind(3600) }
+
+// bind binds the user's contact for so many seconds, or takes it back, and answers the challenge.
+func (p *peer) bind(seconds int) error {
+	expires := "Expires: " + strconv.Itoa(seconds)
 	uri, aor := "sip:"+p.s.domain, "<sip:"+p.user+"@"+p.s.domain+">"
-	if err := p.request("REGISTER", uri, aor, "r"+p.id, nil, "Expires: 3600"); err != nil {
+	if err := p.request("REGISTER", uri, aor, "r"+p.id, nil, expires); err != nil {
 		return err
 	}
 	m, err := p.recv()
@@ -144,7 +148,7 @@ func (p *peer) register() error {
 			return errUnchallenged
 		}
 		auth := c.Authorize(sip.Answer{Username: p.user, Password: secret + p.user, Method: "REGISTER", URI: uri, CNonce: p.id, NC: 1})
-		if err := p.request("REGISTER", uri, aor, "r"+p.id, nil, "Expires: 3600", "Authorization: "+string(auth)); err != nil {
+		if err := p.request("REGISTER", uri, aor, "r"+p.id, nil, expires, "Authorization: "+string(auth)); err != nil {
 			return err
 		}
 		if m, err = p.recv(); err != nil {

@@ -343,6 +343,43 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
+// When all slots are taken, a newcomer displaces a handshake of the source that has the most, and never makes it worse off than itself.
+func TestFullSlotsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l, r := virtual(t, func(c *Config) { c.MaxHandshakes, c.HandshakesPerSource = 100, 60 })
+		defer l.Close()
+		var all []net.Conn
+		for i := range 1000 {
+			from := netip.AddrFrom4([4]byte{198, 51, 100, byte(i % 4)})
+			c, err := n.Host(from).Dial(t.Context(), "x", serverPort)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, c)
+		}
+		synctest.Wait()
+		l.mu.Lock()
+		if l.pending != 100 || len(l.shaking) != 100 || len(l.pendingBy) != 4 {
+			t.Errorf("%d unfinished of %d sources", l.pending, len(l.pendingBy))
+		}
+		for from, n := range l.pendingBy {
+			if n < 20 || n > 30 {
+				t.Errorf("%s has %d slots of 100, among four", from, n)
+			}
+		}
+		l.mu.Unlock()
+		good := dialTLS(t, n)
+		_, _ = good.Write(message(1, ""))
+		synctest.Wait()
+		if len(r.messages()) != 1 {
+			t.Error("a fifth source was not served")
+		}
+		for _, c := range append(all, good) {
+			_ = c.Close()
+		}
+	})
+}
+
 // A step of the wall clock must neither age connections nor cut off messages: whatever is compared goes by the monotonic clock.
 func TestTheWallClockDoesNotAgeConnections(t *testing.T) {
 	l := New(Config{Receiver: newRecorder()})

@@ -246,7 +246,7 @@ func TestVerify(t *testing.T) {
 		{"many", slices.Repeat(chain, 11), RoleDevice, b.clock(), ringfence.KindUnauthenticated, "too many"},
 		{"alien", []*x509.Certificate{alien.Leaf}, RoleDevice, b.clock(), ringfence.KindUnauthenticated, "unknown issuer"},
 		{"late", chain, RoleDevice, b.clock().Add(91 * 24 * time.Hour), ringfence.KindUnauthenticated, "expired on 2026-05-30 12:00 UTC"},
-		{"early", chain, RoleDevice, b.clock().Add(-3*time.Hour), ringfence.KindUnauthenticated, "not valid before 2026-03-01 10:00 UTC"},
+		{"early", chain, RoleDevice, b.clock().Add(-3 * time.Hour), ringfence.KindUnauthenticated, "not valid before 2026-03-01 10:00 UTC"},
 		{"role", chain, RoleAdmin, b.clock(), ringfence.KindDenied, "has the role device, not admin"},
 		{"issuing", []*x509.Certificate{b.issuing.Load().cert}, RoleNode, b.clock(), ringfence.KindDenied, "has no role"},
 		{"root", []*x509.Certificate{b.root}, RoleNode, b.clock(), ringfence.KindDenied, "has no role"},
