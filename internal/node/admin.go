@@ -12,6 +12,7 @@ import (
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/node/admin"
 	"ringfence/internal/node/config"
+	"ringfence/internal/state/bus"
 )
 
 // Current returns the configuration in force: what the node was started with, and the live settings as they were last applied.
@@ -40,6 +41,7 @@ func (n *Node) live(c config.Config) {
 			n.opts.LogLevel.Set(level)
 		}
 	}
+	n.publish(bus.Event{Kind: bus.ConfigApplied})
 	n.log.Info("the configuration was changed")
 }
 

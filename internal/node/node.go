@@ -29,9 +29,11 @@ import (
 	"ringfence/internal/node/admin"
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
+	"ringfence/internal/node/observe/ladder"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/enroll"
@@ -61,6 +63,8 @@ type Node struct {
 	Calls     *control.Control
 	Transport *transport.Layer
 	Settings  *config.Keeper
+	Bus       *bus.Bus
+	Ladder    *ladder.Recorder // nil: calls are not remembered
 	Admin     *admin.Server
 	AdminCode api.AdminCode // the one-time administrator code, if it was made at this start
 	FirstRun  bool          // the data directory is new
@@ -83,6 +87,7 @@ type Node struct {
 	chain    chain
 	current  atomic.Pointer[config.Config]
 	ended    atomic.Uint64 // what endExceptions ended
+	watchers watchers
 }
 
 // Open builds the rooms from the bottom up and starts listening. On error, what was started is stopped again.
@@ -105,12 +110,13 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
-	for _, step := range []func(context.Context) error{n.openState, n.recoverRecords, n.openTrust, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.recoverRecords, n.openTrust, n.openObserve, n.openBus, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
 	}
 	n.wg.Go(func() { n.keepRecords(run) })
+	n.hearOthers(run)
 	n.wg.Go(func() { n.maintain(run) })
 	return n, n.serveSocket(ctx, run)
 }
@@ -179,7 +185,7 @@ func (n *Node) openTrust(ctx context.Context) (err error) {
 	if n.identity, err = n.newIdentity(ctx); err != nil {
 		return err
 	}
-	n.Enroll, err = enroll.New(ctx, enroll.Config{Issuer: n.Authority, Codes: n.Store, Bootstrap: n.bootstrap})
+	n.Enroll, err = enroll.New(ctx, enroll.Config{Issuer: issuer{n.Authority, n}, Codes: n.Store, Bootstrap: n.bootstrap})
 	return err
 }
 
@@ -240,7 +246,7 @@ func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Boo
 
 func (n *Node) openCalls(ctx context.Context) (err error) {
 	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.bindings, Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
-		ChallengeEach: n.Config.SIP.ChallengeEach}); err != nil {
+		ChallengeEach: n.Config.SIP.ChallengeEach, Events: ears{n}}); err != nil {
 		return err
 	}
 	n.closers = append(n.closers, n.Registrar.Close)
@@ -249,13 +255,13 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 		return err
 	}
 	n.closers = append(n.closers, n.media.Close)
-	n.txs = transaction.New(transaction.Config{User: &n.chain, Log: n.log, Server: "Ringfence/" + n.opts.Version})
+	n.txs = transaction.New(transaction.Config{User: &n.chain, Log: n.log, Server: "Ringfence/" + n.opts.Version, Trace: n.tracer()})
 	n.closers = append(n.closers, n.txs.Close)
 	n.Transport = transport.New(transport.Config{Opener: n.opener, Receiver: n.txs, Verifier: verifier{n.Authority}, Log: n.log})
 	n.closers = append(n.closers, n.Transport.Close)
 	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf, Owns: n.owns}, n.txs)
 	n.Calls = control.New(control.Config{Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
-		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.record, Answered: n.answered, MaxCalls: n.Config.Calls.Max,
+		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.record, Events: ears{n}, Answered: n.answered, MaxCalls: n.Config.Calls.Max,
 		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
 		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
 	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
@@ -354,6 +360,10 @@ func (n *Node) maintain(ctx context.Context) {
 			n.endExceptions(ctx)
 			continue
 		case <-tick.C:
+		}
+		n.catchUp(ctx)
+		if n.Ladder != nil {
+			n.Ladder.Expire(time.Now())
 		}
 		if err := n.Registrar.Expire(ctx); err != nil {
 			n.log.Warn("expired registrations could not be removed", "err", err)

@@ -35,6 +35,8 @@ type rawPeer struct {
 	user string
 	seq  int
 	id   string
+
+	params string // of its Contact
 }
 
 func (s *site) raw(id enroll.Identity) *rawPeer {
@@ -43,6 +45,9 @@ func (s *site) raw(id enroll.Identity) *rawPeer {
 	c, err := d.DialContext(s.ctx, "tcp", s.node.SIPAddr().String())
 	s.ok(err)
 	s.Cleanup(func() { _ = c.Close() })
+	if end, ok := s.ctx.Deadline(); ok {
+		_ = c.SetDeadline(end)
+	}
 	var nonce [8]byte
 	_, _ = rand.Read(nonce[:])
 	return &rawPeer{site: s, conn: c, r: bufio.NewReader(c), user: string(id.Bootstrap.User), id: fmt.Sprintf("%x", nonce)}
@@ -56,7 +61,7 @@ func (p *rawPeer) send(method, uri, to string, body []byte, fields ...string) {
 	}
 	domain := p.node.Config.Domain
 	msg := fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1;branch=z9hG4bK%s%d%s\r\nMax-Forwards: 70\r\nFrom: <sip:%s@%s>;tag=f%s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
-		"Contact: <sip:%s@%s;transport=tls>\r\n", method, uri, p.id, p.seq, method, p.user, domain, p.id, to, p.id, p.seq, method, p.user, p.conn.LocalAddr())
+		"Contact: <sip:%s@%s;transport=tls>%s\r\n", method, uri, p.id, p.seq, method, p.user, domain, p.id, to, p.id, p.seq, method, p.user, p.conn.LocalAddr(), p.params)
 	for _, f := range fields {
 		msg += f + "\r\n"
 	}

@@ -8,6 +8,7 @@ import (
 	"ringfence"
 	"ringfence/internal/call/control"
 	"ringfence/internal/node/admin/api"
+	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
 )
 
@@ -29,6 +30,13 @@ func (n *Node) Revoke(ctx context.Context, id ringfence.DeviceID, reason string)
 // Cut ends everything of a device that the store already says may not be used: from here on nothing new begins, and what is
 // there ends. It goes on after an error, since what can be ended should be, and returns the first one.
 func (n *Node) Cut(ctx context.Context, id ringfence.DeviceID, reason string) (e api.Ended, err error) {
+	e, err = n.cut(ctx, id, reason)
+	n.publish(bus.Event{Kind: bus.DeviceRevoked, Device: id, Cause: reason})
+	return e, err
+}
+
+// cut is Cut for a device of which other nodes know already.
+func (n *Node) cut(ctx context.Context, id ringfence.DeviceID, reason string) (e api.Ended, err error) {
 	keep := func(failed error) {
 		if err == nil {
 			err = failed
@@ -48,6 +56,7 @@ func (n *Node) Cut(ctx context.Context, id ringfence.DeviceID, reason string) (e
 		}
 		keep(failed)
 		e.Certificates++
+		n.publish(bus.Event{Kind: bus.CertificateRevoked, Device: id, Serial: c.Serial, Cause: reason})
 	}
 	// Calls first: the goodbye still finds its way over the connections.
 	for _, call := range n.Calls.List() {

@@ -147,3 +147,22 @@ func (s *Sockets) DialUnix(ctx context.Context, flow, path string) (net.Conn, er
 	var d net.Dialer
 	return d.DialContext(ctx, "unix", path)
 }
+
+// DialUDP returns a socket that sends datagrams to addr and hears from nobody else, for the named flow.
+func (s *Sockets) DialUDP(ctx context.Context, flow string, addr netip.AddrPort) (net.Conn, error) {
+	f, err := s.flow(flow, ringfence.Dials, "udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	d := net.Dialer{Control: mark(f.DSCP)}
+	return d.DialContext(ctx, "udp", addr.String())
+}
+
+// DialUnixgram returns a socket that sends datagrams to a socket file of this host, for the named flow.
+func (s *Sockets) DialUnixgram(ctx context.Context, flow, path string) (net.Conn, error) {
+	if _, err := s.flow(flow, ringfence.Dials, "unix", netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "unixgram", path)
+}

@@ -17,6 +17,7 @@ type Call struct {
 	Start    time.Time
 	Answered time.Time // zero until somebody answered
 	Dialled  string
+	instance string // the one phone that was asked for by its GRUU (RFC 5627); empty: any phone of the user
 	From     string // the caller's number or name
 	To       string // who it rings at
 

@@ -120,6 +120,7 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 	leg.Device, leg.User, leg.auth = id.Device, id.User, id.Auth
 	leg.except()
 	call.Dialled = dialled
+	call.instance = instanceOf(&uri)
 	tx.Reply(100, "", nil)
 	leg.session = c.cfg.Dialogs.Accept(tx, c.contact(tx.Conn), leg)
 	call.caller = leg

@@ -47,6 +47,11 @@ func (call *Call) route(number string, asker ringfence.UserID) {
 	call.reasons = append(call.reasons, d.Reasons...)
 	switch d.Action {
 	case dialplan.ToUser:
+		if instance := call.instance; instance != "" {
+			call.instance = ""
+			call.ringInstance(d.User, instance)
+			return
+		}
 		call.ringUser(d.User)
 	case dialplan.ToGroup:
 		call.ringGroup(d.Group)
@@ -76,6 +81,35 @@ func (call *Call) emergencyCall(d dialplan.Decision) {
 
 func (call *Call) because(format string, args ...any) {
 	call.reasons = append(call.reasons, fmt.Sprintf(format, args...))
+}
+
+// instanceOf returns the instance that a GRUU names (RFC 5627 section 5.1), or "".
+func instanceOf(uri *sip.URI) string {
+	gr, _ := uri.Params.Get("gr")
+	return string(sip.Unescape(gr))
+}
+
+// ringInstance rings one phone of a user, and no other: who calls by a GRUU means the phone, so that the user's forwardings do not
+// count. What the user does not want to hear at all is not heard there either.
+func (call *Call) ringInstance(id ringfence.UserID, instance string) {
+	c := call.ctl
+	u := c.cfg.Roster.User(id)
+	if u == nil {
+		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindNotFound, Text: "there is no user " + string(id)})
+		return
+	}
+	call.To = string(id)
+	call.because("one phone of %s was asked for by its GRUU", id)
+	if u.DoNotDisturb {
+		call.failed(dialog.End{Status: 486, Phrase: "Do Not Disturb", Reason: dialog.Reason(17, "do not disturb")})
+		return
+	}
+	contacts := slices.DeleteFunc(c.cfg.Registrar.Locate(id), func(at contact) bool { return at.Instance != instance })
+	if len(contacts) == 0 {
+		call.failed(dialog.End{Status: 480, Reason: dialog.Reason(20, "that phone of "+string(id)+" is not registered")})
+		return
+	}
+	call.ringAll(contacts, c.cfg.RingTime, call.failed)
 }
 
 // ringUser rings every phone of a user, or goes where the user forwards.

@@ -43,6 +43,7 @@ func (l *Leg) refer(tx *transaction.Server) {
 	left.play(music)
 	// From here on the party that is left is the caller of this call, and the transferor pays.
 	call.caller, call.callee = left, nil
+	call.instance = instanceOf(&target.URI)
 	if number == "*70" {
 		call.transferred(call.park(left))
 		return

@@ -97,14 +97,16 @@ func (r *Registrar) plan(tx *transaction.Server, id Identity) (change, error) {
 		fallback = uint64(r.cfg.Max / time.Second)
 	}
 	now := time.Now()
+	contacts, all := 0, false
 	for line := range m.All(sip.HeaderContact) {
 		for v := range sip.Values(line) {
+			contacts++
 			if string(v) == "*" {
-				if !hasExpires || fallback != 0 {
-					return ch, &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "Contact * Needs Expires 0"}
-				}
-				ch.remove = append(ch.remove, r.keysOf(id)...)
+				all = true
 				continue
+			}
+			if all {
+				break
 			}
 			b, err := r.binding(tx, id, v, now)
 			if err != nil {
@@ -134,6 +136,15 @@ func (r *Registrar) plan(tx *transaction.Server, id Identity) (change, error) {
 			}
 			b.Expires = now.Add(d)
 			ch.put = append(ch.put, b)
+		}
+	}
+	if all {
+		if contacts > 1 || !hasExpires || fallback != 0 {
+			return ch, &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "Contact * Needs Expires 0 And Stands Alone"}
+		}
+		var late bool
+		if ch.remove, late = r.keysOf(id, string(m.CallID()), seq); late {
+			return ch, &ringfence.Fault{Kind: ringfence.KindInternal, Text: "CSeq Out Of Order"}
 		}
 	}
 	if r.tooMany(id.User, ch.put) {
@@ -168,10 +179,20 @@ func (r *Registrar) binding(tx *transaction.Server, id Identity, contact []byte,
 			b.Path = append(b.Path, string(v))
 		}
 	}
-	if b.Instance != "" && m.HasOption(sip.HeaderSupported, "gruu") {
+	if isURN(b.Instance) && m.HasOption(sip.HeaderSupported, "gruu") {
 		b.GRUU = "sip:" + string(id.User) + "@" + r.cfg.Domain + ";gr=" + b.Instance
 	}
 	return b, nil
+}
+
+// isURN reports whether an instance id can stand in a URI parameter as it is (RFC 5626 section 4.1 wants a URN).
+func isURN(id string) bool {
+	if len(id) < 5 || len(id) > 128 || !strings.EqualFold(id[:4], "urn:") {
+		return false
+	}
+	return !strings.ContainsFunc(id, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-.:_", c))
+	})
 }
 
 // find returns the contact that b would replace, or nil.
@@ -186,17 +207,18 @@ func (r *Registrar) find(user ringfence.UserID, b *store.Binding) *Contact {
 	return nil
 }
 
-// keysOf returns the keys of a device's bindings; "*" removes only one's own, not those of the user's other devices.
-func (r *Registrar) keysOf(id Identity) []store.BindingKey {
+// keysOf returns the keys of a device's bindings; "*" removes only one's own, not those of the user's other devices. late tells that
+// one of them was made by a later request of the same registration (RFC 3261 section 10.3, step 6).
+func (r *Registrar) keysOf(id Identity, callID string, seq uint32) (keys []store.BindingKey, late bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var keys []store.BindingKey
 	for _, c := range r.byUser[id.User] {
 		if c.Device == id.Device {
 			keys = append(keys, c.Key())
+			late = late || c.CallID == callID && c.CSeq >= seq
 		}
 	}
-	return keys
+	return keys, late
 }
 
 func (r *Registrar) tooMany(user ringfence.UserID, put []store.Binding) bool {
@@ -219,14 +241,21 @@ func (r *Registrar) adopt(tx *transaction.Server, id Identity, ch change) {
 	defer r.mu.Unlock()
 	list := r.byUser[id.User]
 	for _, k := range ch.remove {
-		list = slices.DeleteFunc(list, func(c *Contact) bool { return c.Key() == k })
+		list = slices.DeleteFunc(list, func(c *Contact) bool {
+			gone := c.Key() == k
+			if gone {
+				changes = append(changes, Change{User: id.User, Device: c.Device, Contact: c.Contact, Why: "unregistered"})
+			}
+			return gone
+		})
 		r.stats.Unregistered++
 	}
 	for i := range ch.put {
 		b := &ch.put[i]
 		c := &Contact{Binding: *b, Conn: tx.Conn}
 		at := slices.IndexFunc(list, func(o *Contact) bool { return o.SameKey(b) })
-		if at < 0 {
+		if at < 0 { // a refresh is no news
+			changes = append(changes, Change{User: id.User, Device: id.Device, Contact: b.Contact, Bound: true, Why: "registered"})
 			list = append(list, nil)
 			at = len(list) - 1
 		}

@@ -3,6 +3,7 @@ package roster
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"ringfence"
@@ -25,8 +26,9 @@ type snapshot struct {
 
 // Roster answers who is who. Its methods may be called from any goroutine; what they return must not be changed.
 type Roster struct {
-	source Source
-	now    atomic.Pointer[snapshot]
+	source  Source
+	now     atomic.Pointer[snapshot]
+	reading sync.Mutex
 }
 
 // Open reads everything once.
@@ -37,8 +39,11 @@ func Open(ctx context.Context, source Source) (*Roster, error) {
 
 const page = 1000
 
-// Reload reads everything again and replaces the snapshot; on error the old one stays.
+// Reload reads everything again and replaces the snapshot; on error the old one stays. Reloads take turns, so that the snapshot
+// never goes back in time.
 func (r *Roster) Reload(ctx context.Context) error {
+	r.reading.Lock()
+	defer r.reading.Unlock()
 	s := &snapshot{users: map[ringfence.UserID]*store.User{}, devices: map[ringfence.DeviceID]*store.Device{}, numbers: map[ringfence.Number]ringfence.UserID{}}
 	for after := ringfence.UserID(""); ; {
 		users, err := r.source.Users(ctx, after, page)

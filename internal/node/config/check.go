@@ -51,6 +51,7 @@ func (c Config) Check() (wrong []Wrong) {
 	for i, n := range c.NodeDNS {
 		bad(!host.MatchString(n), fmt.Sprintf("node-names[%d]", i), "%.80q is not a host name in lower case", n)
 	}
+	wrong = append(wrong, c.checkOutside()...)
 	wrong = append(wrong, checkPlan(c.Plan)...)
 	if len(wrong) == 0 {
 		if err := ringfence.CheckFlows(c.Flows()); err != nil {

@@ -26,6 +26,8 @@ type Config struct {
 	Calls   Calls         `yaml:"calls"`
 	Plan    dialplan.Plan `yaml:"dialplan"`
 	Log     Log           `yaml:"log"`
+	Bus     Bus           `yaml:"bus"`
+	Observe Observe       `yaml:"observe"`
 	NodeDNS []string      `yaml:"node-names"` // further names of this node, for its certificate
 }
 
@@ -74,6 +76,7 @@ type Calls struct {
 type Log struct {
 	Format string `yaml:"format"` // "text" or "json"
 	Level  string `yaml:"level"`  // "debug", "info", "warn" or "error"
+	Syslog string `yaml:"syslog"` // also to "tls://host:6514" (RFC 5425) or "unix:///dev/log"; empty: not
 }
 
 // Default returns a configuration that works on any host.
@@ -84,7 +87,7 @@ func Default() Config {
 		Media: Media{Addr: netip.IPv6Unspecified(), First: 16384, Last: 32767, DSCP: 46},
 		API:   API{HTTPS: netip.MustParseAddrPort("[::]:8443")},
 		Calls: Calls{Max: 10_000, Ring: 2 * time.Minute, Silence: 90 * time.Second},
-		Plan:  dialplan.Default(), Log: Log{Format: "text", Level: "info"},
+		Plan:  dialplan.Default(), Log: Log{Format: "text", Level: "info"}, Observe: Observe{Ladder: 500},
 	}
 }
 
@@ -172,5 +175,5 @@ func (c Config) Flows() []ringfence.Flow {
 				Peers: "devices with a named exception", DSCP: 24, TLS: ringfence.TLSNone})
 		}
 	}
-	return flows
+	return append(flows, c.outsideFlows()...)
 }

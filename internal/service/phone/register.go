@@ -378,7 +378,7 @@ func (p *Phone) ping() {
 	p.pinged = time.Now()
 	p.home.Send(conn, []byte("\r\n\r\n"))
 	p.home.After(&p.keep, pongTimeout, func() {
-		if conn.LastRead().Before(p.pinged.Truncate(time.Millisecond)) {
+		if conn.LastRead().Before(p.pinged.Add(-time.Millisecond)) {
 			conn.Close(&ringfence.Fault{Op: "phone.keepalive", Kind: ringfence.KindTimeout,
 				Text: fmt.Sprintf("the server answered no keep-alive for %v", pongTimeout)})
 			return

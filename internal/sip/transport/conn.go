@@ -42,8 +42,8 @@ type Conn struct {
 	ws       *websocket.Conn
 	udp      *udpSocket
 	one      func([]byte) error // sends one message where messages are framed: datagrams and WebSocket
-	lastRead atomic.Int64       // Unix milliseconds of the last byte
-	partial  atomic.Int64       // Unix milliseconds since when an unfinished message waits, 0 if none
+	lastRead atomic.Int64       // when the last byte came, as Layer.tick counts
+	partial  atomic.Int64       // since when an unfinished message waits, as Layer.tick counts; 0 if none
 	messages atomic.Uint64
 	pinging  atomic.Bool
 
@@ -97,7 +97,9 @@ func (c *Conn) waiting() int {
 func (c *Conn) Messages() uint64 { return c.messages.Load() }
 
 // LastRead returns when the last byte arrived; a peer that answers no keep-alive shows here (RFC 5626 section 4.4.1).
-func (c *Conn) LastRead() time.Time { return time.UnixMilli(c.lastRead.Load()) }
+func (c *Conn) LastRead() time.Time {
+	return c.layer.origin.Add(time.Duration(c.lastRead.Load()) * time.Millisecond)
+}
 
 // State returns "Connecting", "Established" or "Closed".
 func (c *Conn) State() string {

@@ -92,6 +92,7 @@ type Stats struct {
 // Layer owns the connections.
 type Layer struct {
 	cfg      Config
+	origin   time.Time // tick counts from here
 	buffers  bufferPool
 	nextID   atomic.Uint64
 	maxQueue atomic.Uint64
@@ -101,7 +102,7 @@ type Layer struct {
 	bySource   map[netip.Addr]int
 	pendingBy  map[netip.Addr]int // unfinished handshakes
 	pending    int
-	shaking    map[net.Conn]struct{}        // accepted, handshake unfinished
+	shaking    map[net.Conn]netip.Addr      // accepted, handshake unfinished, and where it came from
 	dialling   map[*Conn]context.CancelFunc // dialled, handshake unfinished
 	listeners  []io.Closer
 	sockets    map[string]*udpSocket // by flow
@@ -114,12 +115,16 @@ type Layer struct {
 // New returns a layer without connections; [Layer.Listen] and [Layer.Dial] add them, [Layer.Close] ends them.
 func New(cfg Config) *Layer {
 	cfg.defaults()
-	l := &Layer{cfg: cfg, conns: map[uint64]*Conn{}, bySource: map[netip.Addr]int{}, pendingBy: map[netip.Addr]int{},
-		shaking: map[net.Conn]struct{}{}, dialling: map[*Conn]context.CancelFunc{}, sockets: map[string]*udpSocket{},
+	l := &Layer{cfg: cfg, origin: time.Now(), conns: map[uint64]*Conn{}, bySource: map[netip.Addr]int{}, pendingBy: map[netip.Addr]int{},
+		shaking: map[net.Conn]netip.Addr{}, dialling: map[*Conn]context.CancelFunc{}, sockets: map[string]*udpSocket{},
 		stopReaper: make(chan struct{})}
 	l.wg.Go(l.reap)
 	return l
 }
+
+// tick is the time since the layer began in milliseconds, at least 1. It goes by the monotonic clock: a step of the wall clock must
+// not look like an hour without a byte.
+func (l *Layer) tick() int64 { return max(time.Since(l.origin).Milliseconds(), 1) }
 
 func (l *Layer) count(n *uint64) {
 	l.mu.Lock()
@@ -220,9 +225,10 @@ func (l *Layer) reap() {
 		select {
 		case <-l.stopReaper:
 			return
-		case now := <-tick.C:
+		case <-tick.C:
+			now := l.tick()
 			for _, c := range l.Conns() {
-				l.inspect(c, now.UnixMilli())
+				l.inspect(c, now)
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -340,4 +341,29 @@ func FuzzStream(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A step of the wall clock must neither age connections nor cut off messages: whatever is compared goes by the monotonic clock.
+func TestTheWallClockDoesNotAgeConnections(t *testing.T) {
+	l := New(Config{Receiver: newRecorder()})
+	defer l.Close()
+	c := &Conn{layer: l}
+	c.lastRead.Store(l.tick())
+	if at := c.LastRead(); !strings.Contains(at.String(), "m=+") || time.Since(at) > time.Minute {
+		t.Errorf("%v has no monotonic reading", at)
+	}
+	if !strings.Contains(l.origin.String(), "m=") {
+		t.Errorf("%v has no monotonic reading", l.origin)
+	}
+	// The wall clock an hour ahead or behind, the monotonic one untouched: what a step looks like from the layer.
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		l.origin = time.Now().Add(-time.Second)
+		c.lastRead.Store(l.tick())
+		c.partial.Store(l.tick())
+		wall := time.Now().Add(step).UnixMilli()
+		l.inspect(c, l.tick())
+		if c.State() == "Closed" || wall-c.lastRead.Load() < l.cfg.IdleTimeout.Milliseconds() {
+			t.Errorf("after a step of %v the connection is %s", step, c.State())
+		}
+	}
 }

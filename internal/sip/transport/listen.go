@@ -83,20 +83,52 @@ func (l *Layer) admit(source netip.Addr, nc net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || len(l.conns) >= l.cfg.MaxConns || l.bySource[source] >= l.cfg.MaxConnsPerSource ||
-		l.pending >= l.cfg.MaxHandshakes || l.pendingBy[source] >= l.cfg.HandshakesPerSource {
+		l.pendingBy[source] >= l.cfg.HandshakesPerSource || l.pending >= l.cfg.MaxHandshakes && !l.displace(source) {
 		l.stats.Refused++
 		return false
 	}
 	l.pending++
 	l.pendingBy[source]++
-	l.shaking[nc] = struct{}{}
+	l.shaking[nc] = source
 	l.stats.Accepted++
 	return true
+}
+
+// displace ends an unfinished handshake of the source that has the most, so that a few sources with many connections that never
+// finish cannot keep everybody else out. It reports false if that would be no fairer than to refuse a newcomer from source. It is
+// called with mu held.
+func (l *Layer) displace(source netip.Addr) bool {
+	var most netip.Addr
+	for from, n := range l.pendingBy {
+		if n > l.pendingBy[most] {
+			most = from
+		}
+	}
+	if l.pendingBy[most] <= l.pendingBy[source]+1 {
+		return false
+	}
+	for nc, from := range l.shaking {
+		if from == most {
+			_ = nc.Close() // its handshake fails
+			l.forgetHandshake(from, nc)
+			l.stats.Refused++
+			return true
+		}
+	}
+	return false
 }
 
 func (l *Layer) endHandshake(source netip.Addr, nc net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.forgetHandshake(source, nc)
+}
+
+// forgetHandshake gives a slot back, unless it was given back before. It is called with mu held.
+func (l *Layer) forgetHandshake(source netip.Addr, nc net.Conn) {
+	if _, ok := l.shaking[nc]; !ok {
+		return
+	}
 	l.pending--
 	delete(l.shaking, nc)
 	if l.pendingBy[source]--; l.pendingBy[source] <= 0 {
@@ -116,7 +148,7 @@ func (l *Layer) newConn(flow string, nc net.Conn, conf *tls.Config, dialled bool
 			c.stream = tls.Server(w, conf)
 		}
 	}
-	c.lastRead.Store(c.Since.UnixMilli())
+	c.lastRead.Store(l.tick())
 	return c
 }
 
@@ -181,7 +213,7 @@ func (l *Layer) connect(ctx context.Context, c *Conn, conf *tls.Config) {
 		return
 	}
 	c.Local, c.wire, c.stream = made.Local, made.wire, made.stream
-	c.lastRead.Store(time.Now().UnixMilli())
+	c.lastRead.Store(l.tick())
 	c.mu.Unlock()
 	if err := l.handshake(c, conf); err != nil {
 		l.count(&l.stats.ClientHandshakes)

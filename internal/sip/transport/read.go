@@ -5,7 +5,6 @@ import (
 	"io"
 	"sync"
 	"syscall"
-	"time"
 
 	"ringfence/internal/sip"
 )
@@ -20,7 +19,7 @@ func (c *Conn) readLoop() {
 		n, err := c.fill(&buf, scratch[:], crlf)
 		if n > 0 {
 			crlf = 0
-			c.lastRead.Store(time.Now().UnixMilli())
+			c.lastRead.Store(c.layer.tick())
 			rest, perr := c.deliver(buf, &msg)
 			if perr != nil {
 				c.layer.buffers.put(buf)
@@ -115,7 +114,7 @@ func (c *Conn) keep(buf []byte, rest int) (kept []byte, crlf int) {
 		return nil, crlf
 	}
 	if c.partial.Load() == 0 || rest > 0 {
-		c.partial.Store(time.Now().UnixMilli())
+		c.partial.Store(c.layer.tick())
 	}
 	return buf[:copy(buf, left)], 0
 }

@@ -76,7 +76,7 @@ func (s *udpSocket) peer(remote netip.AddrPort, add bool) *Conn {
 		_, err := s.pc.WriteTo(msg, to)
 		return err
 	}
-	c.lastRead.Store(c.Since.UnixMilli())
+	c.lastRead.Store(l.tick())
 	s.peers[remote] = s.order.PushFront(c)
 	var evicted *Conn
 	if len(s.peers) > l.cfg.MaxUDPPeers {
@@ -164,7 +164,7 @@ func (s *udpSocket) receive(b []byte, from netip.AddrPort, msg *sip.Message) {
 		l.count(&l.stats.Garbage)
 		return
 	}
-	c.lastRead.Store(time.Now().UnixMilli())
+	c.lastRead.Store(c.layer.tick())
 	c.messages.Add(1)
 	l.cfg.Receiver.Receive(c, msg, nil)
 }

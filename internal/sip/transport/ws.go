@@ -58,7 +58,7 @@ func (c *Conn) upgrade(origins []string) error {
 	ws, err := websocket.Accept(rw, req, &websocket.AcceptOptions{
 		Subprotocols: []string{"sip"}, OriginPatterns: origins, CompressionMode: websocket.CompressionDisabled,
 		OnPingReceived: func(context.Context, []byte) bool {
-			c.lastRead.Store(time.Now().UnixMilli())
+			c.lastRead.Store(c.layer.tick())
 			return true
 		},
 	})
@@ -106,7 +106,7 @@ func (c *Conn) readFrames() {
 	for {
 		_, r, err := c.ws.Reader(context.Background())
 		if err == nil {
-			c.partial.Store(time.Now().UnixMilli())
+			c.partial.Store(c.layer.tick())
 			buf, err = appendAll(buf[:0], r)
 			c.partial.Store(0)
 		}
@@ -117,7 +117,7 @@ func (c *Conn) readFrames() {
 			c.ended(err)
 			return
 		}
-		c.lastRead.Store(time.Now().UnixMilli())
+		c.lastRead.Store(c.layer.tick())
 		if isKeepAlive(buf) {
 			c.pong() // RFC 7118 section 6 leaves this to RFC 5626
 			continue
@@ -159,7 +159,7 @@ func (c *Conn) ping() {
 		c.Close(&ringfence.Fault{Op: "transport.ping", Kind: ringfence.KindTimeout, Text: "the browser did not answer a ping", Err: err})
 		return
 	}
-	c.lastRead.Store(time.Now().UnixMilli())
+	c.lastRead.Store(c.layer.tick())
 }
 
 // upgradeWriter is the http.ResponseWriter for one answer on a connection that no http.Server owns, so that our own limits

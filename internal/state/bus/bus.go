@@ -19,19 +19,13 @@ type Config struct {
 	// Server is an embedded NATS server to use; URL is one outside, "tls://host:port". With neither, events stay in this node.
 	Server *Server
 	URL    string
-	// Opener opens the way to an outside server by the flow "bus"; TLS says how it proves its name, and how we prove ours.
+	// Opener opens the way to an outside server by the flow "bus", which the node declares; TLS says how it proves its name, and how we prove ours.
 	Opener ringfence.Opener
 	TLS    *tls.Config
 	// Credentials names a NATS credentials file (user JWT and key); empty: the certificate is enough.
 	Credentials string
 	Log         *slog.Logger
 	Queue       int // events that wait for one subscriber, and for the wire: 1,024
-}
-
-// Flow is the flow of a bus that is outside this node at host:port.
-func Flow(port uint16) ringfence.Flow {
-	return ringfence.Flow{Name: "bus", Purpose: "events between nodes, over NATS", Room: "state/bus", Direction: ringfence.Dials, Transport: "tcp",
-		Ports: ringfence.PortRange{First: port, Last: port}, Peers: "the NATS server", TLS: ringfence.TLSMutual}
 }
 
 // Bus delivers events. Its methods may be called from any goroutine.

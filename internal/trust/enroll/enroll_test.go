@@ -260,6 +260,26 @@ func TestExpired(t *testing.T) {
 	o.clock.Add(int64(25 * time.Hour))
 	_, err := o.client().Enrol(context.Background(), "node", code)
 	wantFault(t, err, ringfence.KindDenied, "expired at")
+	// Setting the clock back brings no code back to life, and a new code lives as long as ever.
+	o.clock.Add(int64(-2 * time.Hour))
+	_, err = o.client().Enrol(context.Background(), "node", code)
+	wantFault(t, err, ringfence.KindDenied, "expired at")
+	if _, err = o.client().Enrol(context.Background(), "node", o.code()); err != nil {
+		t.Errorf("a new code after the clock was set back: %v", err)
+	}
+}
+
+// A clock that is set back runs on from where it was; one that is set forward is followed.
+func TestRatchet(t *testing.T) {
+	at := time.Unix(1_000_000, 0)
+	r := ratchet{now: func() time.Time { return at }}
+	start := r.read()
+	for i, step := range []struct{ by, want time.Duration }{{time.Minute, time.Minute}, {-time.Hour, time.Minute}, {time.Second, time.Minute}, {2 * time.Hour, time.Hour + time.Minute + time.Second}} {
+		at = at.Add(step.by)
+		if got := r.read().Sub(start); got != step.want {
+			t.Errorf("step %d: %v, want %v", i, got, step.want)
+		}
+	}
 }
 
 // rawDevice speaks the protocol without the caution of Client.

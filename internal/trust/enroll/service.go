@@ -68,6 +68,7 @@ type Service struct {
 	decoy    []byte // makes up the answers for unknown lookups; the same on all nodes and after a restart
 	nonceKey []byte // makes the server's nonces; new at each start
 	limit    *limiter
+	clock    ratchet // decides which codes are too old
 }
 
 // New prepares the service; the first time it makes and keeps a key for made-up answers.
@@ -100,7 +101,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if err := c.Cost.check(); err != nil {
 		return nil, err
 	}
-	s := &Service{c: c, nonceKey: make([]byte, 32), limit: newLimiter(c.PerMinute, c.Now)}
+	s := &Service{c: c, nonceKey: make([]byte, 32), limit: newLimiter(c.PerMinute, c.Now), clock: ratchet{now: c.Now}}
 	rand.Read(s.nonceKey)
 	for rest := c.Issuer.RootPEM(); ; {
 		var block *pem.Block
@@ -146,7 +147,7 @@ func (s *Service) NewCode(ctx context.Context, id ringfence.DeviceID) (code stri
 	if code, err = newCode(); err != nil {
 		return "", time.Time{}, err
 	}
-	now := s.c.Now()
+	now := s.clock.read()
 	expires = now.Add(s.c.Lifetime)
 	for range tries {
 		var lookup string
@@ -238,7 +239,7 @@ func (s *Service) redeem(ctx context.Context, m requestMsg, exported []byte) (ce
 		return certReply{}, firstOf(s.audit(ctx, op, string(id), "wrong code"), wrong)
 	}
 	// From here on the device has proved that it knows the code, and is told the truth about it.
-	now := s.c.Now()
+	now := s.clock.read()
 	switch {
 	case !st.act.UsedAt.IsZero():
 		err = fault(op, ringfence.KindConflict, "the activation code was used at "+st.act.UsedAt.Format("2006-01-02 15:04 UTC"), "ask for a new code; if it was not you, tell your administrator", nil)

@@ -1,0 +1,147 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"ringfence"
+)
+
+// Bus says which NATS server carries events between nodes.
+type Bus struct {
+	URL         string `yaml:"url"`         // "tls://host:4222"; empty: a server inside this process
+	Credentials string `yaml:"credentials"` // NATS credentials file; empty: the node's certificate is enough
+}
+
+// Observe says who may watch. Everything is off by default but the ladder, which stays in this node's memory.
+type Observe struct {
+	HEP         string `yaml:"hep"`         // capture server: "tls://host:9061", or "udp://host:9060", which is not sealed
+	HEPID       uint32 `yaml:"hep-id"`      // capture id of this node
+	Traces      string `yaml:"traces"`      // OTLP/HTTP collector, e.g. "https://host:4318"
+	Authorities string `yaml:"authorities"` // PEM file: who else may have signed the collectors' and the bus's certificates
+	Ladder      int    `yaml:"ladder"`      // calls whose messages are remembered; 0: none
+}
+
+// Endpoint is where something outside the node is.
+type Endpoint struct {
+	Scheme string
+	Host   string // name or address; for unix the path
+	Port   uint16
+}
+
+// ParseEndpoint reads "scheme://host:port", or "unix:///path". Only the schemes named are taken.
+func ParseEndpoint(text string, schemes ...string) (Endpoint, error) {
+	bad := func(why string) (Endpoint, error) {
+		return Endpoint{}, &ringfence.Fault{Op: "config.endpoint", Kind: ringfence.KindInvalid,
+			Text: fmt.Sprintf("%.80q %s; an address has the form %s://host:port", text, why, strings.Join(schemes, ":// or "))}
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return bad("cannot be read")
+	}
+	known := false
+	for _, s := range schemes {
+		known = known || u.Scheme == s
+	}
+	switch {
+	case !known:
+		return bad("has another scheme")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return bad("says more than an address")
+	case u.Scheme == "unix":
+		if u.Host != "" || !strings.HasPrefix(u.Path, "/") {
+			return bad("names no file")
+		}
+		return Endpoint{Scheme: "unix", Host: u.Path}, nil
+	case u.Path != "" && u.Path != "/" && u.Scheme != "https":
+		return bad("says more than an address")
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil || port == 0 || u.Hostname() == "" {
+		return bad("lacks a host or a port")
+	}
+	return Endpoint{Scheme: u.Scheme, Host: u.Hostname(), Port: uint16(port)}, nil
+}
+
+// String returns "host:port" or the path.
+func (e Endpoint) String() string {
+	if e.Scheme == "unix" {
+		return e.Host
+	}
+	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
+}
+
+// outside lists what the configuration names outside the node: the key, the flow it needs, and its address.
+func (c Config) outside() []struct {
+	key, flow, text string
+	schemes         []string
+} {
+	return []struct {
+		key, flow, text string
+		schemes         []string
+	}{
+		{"log.syslog", "syslog", c.Log.Syslog, []string{"tls", "unix"}},
+		{"observe.hep", "hep", c.Observe.HEP, []string{"tls", "udp"}},
+		{"observe.traces", "traces", c.Observe.Traces, []string{"https"}},
+		{"bus.url", "bus", c.Bus.URL, []string{"tls"}},
+	}
+}
+
+// checkOutside says what is wrong with the addresses outside the node.
+func (c Config) checkOutside() (wrong []Wrong) {
+	for _, o := range c.outside() {
+		if o.text == "" {
+			continue
+		}
+		if _, err := ParseEndpoint(o.text, o.schemes...); err != nil {
+			wrong = append(wrong, Wrong{o.key, textOf(err)})
+		}
+	}
+	if c.Observe.Ladder < 0 || c.Observe.Ladder > 100_000 {
+		wrong = append(wrong, Wrong{"observe.ladder", fmt.Sprintf("%d is not between 0 and 100000", c.Observe.Ladder)})
+	}
+	if c.Bus.Credentials != "" && c.Bus.URL == "" {
+		wrong = append(wrong, Wrong{"bus.credentials", "credentials are for a bus with a url"})
+	}
+	return wrong
+}
+
+// outsideFlows declares the way to each address outside the node, and to the name servers if one of them is a name.
+func (c Config) outsideFlows() (flows []ringfence.Flow) {
+	named := false
+	for _, o := range c.outside() {
+		e, err := ParseEndpoint(o.text, o.schemes...)
+		if o.text == "" || err != nil {
+			continue
+		}
+		f := ringfence.Flow{Name: o.flow, Room: "node/observe/" + o.flow, Direction: ringfence.Dials, Transport: "tcp",
+			Ports: ringfence.PortRange{First: e.Port, Last: e.Port}, Peers: e.String(), TLS: ringfence.TLSServer}
+		if _, err := netip.ParseAddr(e.Host); err != nil && e.Scheme != "unix" {
+			named = true
+		}
+		switch {
+		case o.flow == "syslog" && e.Scheme == "unix":
+			f.Purpose, f.Transport, f.Path, f.Ports, f.TLS, f.Peers = "log records to this host's own syslog", "unix", e.Host, ringfence.PortRange{}, ringfence.HostSocket, "this host"
+		case o.flow == "syslog":
+			f.Purpose = "log records to a syslog collector (RFC 5425)"
+		case o.flow == "hep" && e.Scheme == "udp":
+			f.Purpose, f.Transport, f.TLS = "copies of signalling, without keys and credentials, to a capture server on a network that is trusted for it", "udp", ringfence.TLSNone
+		case o.flow == "hep":
+			f.Purpose = "copies of signalling, without keys and credentials, to a capture server"
+		case o.flow == "traces":
+			f.Room, f.Purpose = "node/observe/trace", "finished calls to a collector of traces"
+		case o.flow == "bus":
+			f.Room, f.Purpose, f.TLS = "state/bus", "events between nodes, over NATS", ringfence.TLSMutual
+		}
+		flows = append(flows, f)
+	}
+	if named {
+		flows = append(flows, ringfence.Flow{Name: "dns", Purpose: "names of the collectors and the bus to addresses", Room: "node", Direction: ringfence.Dials, Transport: "udp",
+			Ports: ringfence.PortRange{First: 53, Last: 53}, Peers: "this host's name servers", TLS: ringfence.TLSNone})
+	}
+	return flows
+}
