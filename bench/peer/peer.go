@@ -165,7 +165,7 @@ func Kamailio(s Setup) (*Server, error) {
 	if err := os.WriteFile(conf, fmt.Appendf(nil, kamailioConfig, port, cert, key, domain, s.Password), 0o600); err != nil {
 		return nil, err
 	}
-	p, err := proc.Start(s.Core, "kamailio", "-f", conf, "-DD", "-E", "-x", "tlsf", "-X", "tlsf", "-m", "512", "-M", "32", "-Y", s.Dir, "-P", filepath.Join(s.Dir, "pid"))
+	p, err := proc.Start(s.Core, "kamailio", "-f", conf, "-DD", "-E", "-x", "tlsf", "-X", "tlsf", "-m", "2048", "-M", "32", "-Y", s.Dir, "-P", filepath.Join(s.Dir, "pid"))
 	if err != nil {
 		return nil, err
 	}

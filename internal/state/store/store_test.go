@@ -370,9 +370,19 @@ func checkCDRs(t *testing.T, s *Store) {
 		noErr(t, err)
 		same(t, len(list), r.want)
 	}
+	// Many at once, over several statements: all of them or none.
+	many := make([]CDR, 500)
+	for i := range many {
+		many[i] = CDR{Call: ringfence.CallID(fmt.Sprint("m", i)), Start: at(1), End: at(2), Verdict: ringfence.Sealed}
+	}
+	noErr(t, s.AddCDRs(ctx(), nil))
+	wantKind(t, s.AddCDRs(ctx(), append(many[:20:20], c)), ringfence.KindConflict)
+	_, err = s.CDR(ctx(), "m0")
+	wantKind(t, err, ringfence.KindNotFound)
+	noErr(t, s.AddCDRs(ctx(), many))
 	n, err := s.PurgeCDRs(ctx(), at(2))
 	noErr(t, err)
-	same(t, n, 1)
+	same(t, n, 501)
 }
 
 func checkAudit(t *testing.T, s *Store) {

@@ -1,0 +1,55 @@
+//go:build !386
+
+package relay
+
+import (
+	"net"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"ringfence/internal/media/rtp"
+)
+
+// A closed leg's sockets stay open for the next leg. What arrives meanwhile is thrown away and reaches nobody.
+func TestParkedSockets(t *testing.T) {
+	e := newHostEngine(t, 23800, func(c *Config) { c.Rest = time.Nanosecond })
+	old := newPhone(t, e, "old", rtp.AEAD_AES_256_GCM, listenHost(t))
+	port := old.leg.Local()
+	sock := old.leg.out.socks[0].(*kernelSocket)
+	old.leg.Close()
+	stray, err := net.Dial("udp", port.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stray.Close()
+	for range 100 {
+		if _, err := stray.Write([]byte("late")); err != nil { // a closed port would refuse
+			t.Fatal(err)
+		}
+	}
+	waiting := func() int {
+		n := 0
+		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(sock.fd), syscall.TIOCINQ, uintptr(unsafe.Pointer(&n))); errno != 0 {
+			t.Fatal(errno)
+		}
+		return n
+	}
+	for waiting() > 0 {
+		runtime.Gosched()
+	}
+	again := newPhone(t, e, "again", rtp.AES_CM_128_HMAC_SHA1_80, listenHost(t))
+	if again.leg.Local() != port || again.leg.out.socks[0] != socket(sock) {
+		t.Errorf("the next leg got other sockets: %v, not %v", again.leg.Local(), port)
+	}
+	other := newPhone(t, e, "other", rtp.AES_CM_128_HMAC_SHA1_80, listenHost(t))
+	if err := e.Join(again.leg, other.leg); err != nil {
+		t.Fatal(err)
+	}
+	other.say(again, "hello")
+	if m := again.leg.Close(); m.Rejected != 0 || m.PacketsOut != 1 {
+		t.Errorf("%+v", m)
+	}
+}
