@@ -1,4 +1,7 @@
-// Package bench compares the SIP parser of the product with an independent one: the same messages through both.
+// Package bench compares the product with other software that does the same work.
 //
-// It is a module of its own, so that the other implementation is never linked into the product.
+// Its tests put the same messages through the SIP parser and through an independent one. The program in cmd/bench, started by
+// the script run, puts the same load on a whole node and on the peers: see docs/performance.md.
+//
+// It is a module of its own, so that none of this is linked into the product.
 package bench
