@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 go test -run '^$' -bench . -benchmem -count=1 ./...
 if [ -f bench/go.mod ]; then
 	(cd bench && go test -run '^$' -bench . -benchmem -count=3 ./...)
+	bench/run # the rows of docs/performance.md: a node and its peers under the same load, by turns
 fi
