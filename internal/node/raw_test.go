@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -294,4 +295,35 @@ func TestStrangerBehindTheSameAddressCannotEndACall(t *testing.T) {
 	}
 	out.Hangup()
 	_ = in.WaitEnded(s.ctx)
+}
+
+// A request of a version to come is answered, so that its sender can fall back.
+func TestUnknownVersionIsAnswered(t *testing.T) {
+	s := newSite(t, nil)
+	s.user("alice", "101", nil)
+	p := s.raw(s.identity("alice", "alice-raw"))
+	_, err := io.WriteString(p.conn, "OPTIONS sip:x@y SIP/7.0\r\nVia: SIP/7.0/TLS 127.0.0.1;branch=z9hG4bK7\r\nFrom: <sip:a@y>;tag=1\r\nTo: <sip:x@y>\r\nCall-ID: 7\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n")
+	s.ok(err)
+	if m := p.recv(); m.Status() != 505 {
+		t.Errorf("%d %s", m.Status(), m.Reason())
+	}
+}
+
+// A node without a free media port says so, with 503 and the cause.
+func TestNoMediaPorts(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { c.Media.First, c.Media.Last = 6000, 6001 }) // room for one leg
+	s.user("alice", "101", nil)
+	s.user("bob", "102", nil)
+	alice := s.phone("alice", nil)
+	s.phone("bob", nil)
+	echo, err := alice.Call(s.ctx, "*43", phone.CallOptions{})
+	s.ok(err)
+	s.ok(echo.WaitAnswered(s.ctx))
+	out, err := alice.Call(s.ctx, "102", phone.CallOptions{})
+	s.ok(err)
+	err = out.WaitAnswered(s.ctx)
+	var refused *phone.RejectedError
+	if !errors.As(err, &refused) || refused.Status != 503 || !strings.Contains(refused.Reason, "media port") {
+		t.Errorf("err = %v", err)
+	}
 }

@@ -57,6 +57,10 @@ func (m *Message) Parse(b []byte, lim Limits) error {
 	m.raw = b
 	pos, err := m.parseStartLine(b)
 	if err != nil {
+		// A request of another version is refused with 505, which needs its fields (RFC 3261 section 21.5.6).
+		if pe, ok := err.(*ParseError); ok && pe.Status == 505 {
+			_, _ = m.parseFields(b, pos, lim)
+		}
 		return err
 	}
 	pos, err = m.parseFields(b, pos, lim)

@@ -131,7 +131,9 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 	if err != nil {
 		l.refusal = err.Error()
 		l.close()
-		c.cfg.Log.Warn("a phone could not be rung", "call", call.ID, "device", contact.Device, "err", err)
+		c.cfg.Log.Warn("a phone could not be rung", "call", call.ID, "device", contact.Device, "err", err, "hint", ringfence.HintOf(err))
+		// It is our trouble, not the phone's: the caller hears 503 and the cause, unless another phone answers.
+		call.worst = better(call.worst, dialog.End{Status: 503, Reason: dialog.Reason(ringfence.KindOverload.Q850(), text(err))})
 		return
 	}
 	from := call.identity()
