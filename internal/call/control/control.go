@@ -121,7 +121,6 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 	leg.except()
 	call.Dialled = dialled
 	call.instance = instanceOf(&uri)
-	tx.Reply(100, "", nil)
 	leg.session = c.cfg.Dialogs.Accept(tx, c.contact(tx.Conn), leg)
 	call.caller = leg
 	if user := c.cfg.Roster.User(id.User); user != nil {

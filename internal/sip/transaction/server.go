@@ -38,7 +38,7 @@ type Server struct {
 	stopped  bool // the user heard of a CANCEL
 	toTag    string
 	last     []byte // last response, for retransmission
-	timer    Timer  // G on unreliable transports, then I, J or L
+	timer    Timer  // until the first response that of the 100; then G on unreliable transports, then I, J or L
 	giveUp   Timer  // H
 	interval time.Duration
 }
@@ -107,7 +107,16 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 		tx.store(via.Branch()) // it will be answered later
 		tx.Keep()
 	}
+	if method == sip.INVITE && tx.state == serverTrying {
+		s.After(&tx.timer, tryingAfter, tx.trying)
+	}
 }
+
+// tryingAfter is how long the user may take for its first response to an INVITE before the transaction answers 100 by itself
+// (RFC 3261 section 17.2.1): early enough to keep a client on UDP from retransmitting, and a message saved where somebody rings at once.
+const tryingAfter = 200 * time.Millisecond
+
+func (tx *Server) trying() { tx.Reply(100, "", nil) }
 
 func (s *Shard) refuseHere(c *transport.Conn, m *sip.Message, err error) {
 	pe, ok := err.(*sip.ParseError)
@@ -244,6 +253,9 @@ func (tx *Server) Send(status int, w *sip.Writer) {
 	defer func() { tx.Shard.scratch = w.Bytes() }()
 	if tx.Method == sip.ACK || tx.state >= serverAccepted {
 		return
+	}
+	if tx.state == serverTrying {
+		tx.timer.Stop()
 	}
 	tx.Shard.Send(tx.Conn, w.Bytes())
 	if status < 200 {

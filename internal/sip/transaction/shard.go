@@ -49,7 +49,7 @@ func newShard(index int, layer *Layer) *Shard {
 func (s *Shard) Do(fn func()) {
 	s.enter()
 	fn()
-	s.leave()
+	s.leave(nil)
 }
 
 // receive is Do for a message that arrived; it allocates nothing.
@@ -60,7 +60,7 @@ func (s *Shard) receive(c *transport.Conn, m *sip.Message) {
 	} else {
 		s.response(c, m)
 	}
-	s.leave()
+	s.leave(c)
 }
 
 // Post arranges for fn to run on the shard soon, from anywhere. Order between posts is kept.
@@ -77,7 +77,7 @@ func (s *Shard) Post(fn func()) {
 func (s *Shard) drain() {
 	for s.waits.Load() > 0 && s.mu.TryLock() {
 		s.now = time.Time{}
-		s.finish()
+		s.finish(nil)
 	}
 }
 
@@ -86,13 +86,14 @@ func (s *Shard) enter() {
 	s.now = time.Time{}
 }
 
-func (s *Shard) leave() {
-	s.finish()
+func (s *Shard) leave(arrived *transport.Conn) {
+	s.finish(arrived)
 	s.drain()
 }
 
-// finish runs what was posted, gives the shard back and sends what the work caused.
-func (s *Shard) finish() {
+// finish runs what was posted, gives the shard back and sends what the work caused: at once, or behind everything that came with
+// the message that arrived on a connection.
+func (s *Shard) finish(arrived *transport.Conn) {
 	for s.waits.Load() > 0 {
 		s.postMu.Lock()
 		posted := s.posted
@@ -115,7 +116,11 @@ func (s *Shard) finish() {
 	s.dirty = s.dirty[:0]
 	s.mu.Unlock()
 	for _, c := range dirty {
-		c.Flush()
+		if arrived != nil {
+			arrived.FlushAfter(c)
+		} else {
+			c.Flush()
+		}
 	}
 }
 
@@ -129,7 +134,7 @@ func (s *Shard) ring() {
 			s.wakeAt(tick)
 		}
 	}
-	s.leave()
+	s.leave(nil)
 }
 
 func (s *Shard) wakeAt(tick int64) {

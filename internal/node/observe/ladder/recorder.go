@@ -106,7 +106,7 @@ func New(cfg Config) *Recorder {
 
 // Record hears a message of any kind and keeps it if it belongs to a call, or may begin one.
 func (r *Recorder) Record(p Packet) {
-	id := field(p.Data, "Call-ID", 'i')
+	id := callID(p.Data)
 	if len(id) == 0 || len(id) > 256 {
 		return
 	}
@@ -114,6 +114,9 @@ func (r *Recorder) Record(p Packet) {
 	defer r.mu.Unlock()
 	t := r.tracks[string(id)]
 	if t == nil {
+		if p.At.Unix() == r.second && r.begun >= r.cfg.Rate {
+			return // Begin would skip the call
+		}
 		if !begins(p.Data) {
 			return
 		}
@@ -301,6 +304,18 @@ func field(msg []byte, name string, compact byte) []byte {
 		}
 	}
 	return nil
+}
+
+// callID is field for the one that every message is looked up by, quick where it is spelled as most do.
+func callID(msg []byte) []byte {
+	const spelled = "\r\nCall-ID: "
+	if i := bytes.Index(msg, []byte(spelled)); i >= 0 && !bytes.Contains(msg[:i], []byte("\r\n\r\n")) {
+		rest := msg[i+len(spelled):]
+		if end := bytes.IndexByte(rest, '\r'); end > 0 {
+			return bytes.TrimSpace(rest[:end])
+		}
+	}
+	return field(msg, "Call-ID", 'i')
 }
 
 func split(line []byte) (name, value []byte, ok bool) {
