@@ -285,7 +285,7 @@ func (call *Call) finish() {
 		c.idle[l.User] = cdr.End
 	}
 	if c.cfg.Record != nil {
-		c.cfg.Record(cdr)
+		c.cfg.Shard.BeforeSending(func() { c.cfg.Record(cdr) })
 	}
 	c.cfg.Events.CallEnded(Ended{CDR: cdr, Legs: call.spans()})
 }
@@ -296,8 +296,9 @@ func (call *Call) connected() {
 		call.Answered = time.Now()
 		call.ctl.cfg.Events.CallAnswered(call.ID, call.Answered)
 	}
-	if call.ctl.cfg.Answered != nil {
-		call.ctl.cfg.Answered(call.record())
+	if c := call.ctl; c.cfg.Answered != nil {
+		cdr := call.record()
+		c.cfg.Shard.BeforeSending(func() { c.cfg.Answered(cdr) })
 	}
 }
 

@@ -31,11 +31,11 @@ type Config struct {
 	Roster    *roster.Roster
 	Plan      func() dialplan.Plan
 	Log       *slog.Logger
-	// Record hears the record of each finished call, on the shard; it must not block.
+	// Record hears the record of each finished call, before the phones hear that it is over; it may wait for the disk.
 	Record func(store.CDR)
 	Events Events // nil: nobody hears
 	// Answered, if set, hears of each call that was answered, and again when other parties were connected: what its record would be,
-	// without an end. It is called on the shard and must not block.
+	// without an end. It is called before the phones hear of it, and may wait for the disk.
 	Answered func(store.CDR)
 	// Changed, if set, hears that the lines of a user changed, on the shard.
 	Changed func(ringfence.UserID)

@@ -27,6 +27,7 @@ type Shard struct {
 	clients map[uint64]*Client
 	byConn  map[*transport.Conn]*Client // first of a list
 	dirty   []*transport.Conn
+	before  []func() // BeforeSending
 	scratch []byte
 
 	postMu sync.Mutex
@@ -114,7 +115,12 @@ func (s *Shard) finish(arrived *transport.Conn) {
 	dirty := append(few[:0], s.dirty...)
 	clear(s.dirty)
 	s.dirty = s.dirty[:0]
+	before := s.before
+	s.before = nil
 	s.mu.Unlock()
+	for _, f := range before {
+		f()
+	}
 	for _, c := range dirty {
 		if arrived != nil {
 			arrived.FlushAfter(c)
@@ -156,6 +162,10 @@ func (s *Shard) After(t *Timer, d time.Duration, fire func()) {
 	s.wheel.add(t, s.clock(), d, fire)
 	s.wakeAt(t.due)
 }
+
+// BeforeSending arranges for fn to run when the present work has given the shard back, and before the messages leave that it has
+// caused: to put on disk what they acknowledge. fn may wait for the disk; only the sender of the present message waits with it.
+func (s *Shard) BeforeSending(fn func()) { s.before = append(s.before, fn) }
 
 // Send queues a message for a connection; it leaves when the present work is over. A failure to queue is reported to the
 // transactions of the connection by its closing, so there is no error to handle here.
