@@ -35,6 +35,7 @@ type Server struct {
 	state    serverState
 	kept     bool
 	stored   bool
+	aside    bool // it is answered before the goroutine that brought the request goes on
 	stopped  bool // the user heard of a CANCEL
 	toTag    string
 	last     []byte // last response, for retransmission
@@ -67,14 +68,11 @@ func (l *Layer) serverKey(m *sip.Message, via *sip.Via, method sip.Method) uint6
 }
 
 func (s *Shard) request(c *transport.Conn, m *sip.Message) {
-	via, err := m.TopVia()
-	if err == nil {
-		err = m.Validate()
-	}
-	if err != nil {
+	if err := m.Validate(); err != nil {
 		s.refuseHere(c, m, err)
 		return
 	}
+	via, _ := m.TopVia()
 	method := m.Method()
 	key := s.layer.serverKey(m, &via, method)
 	if tx := s.servers[key]; tx != nil && bytes.Equal(tx.branch, via.Branch()) {
@@ -105,7 +103,9 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 	s.layer.cfg.User.Request(tx)
 	if !tx.stored && tx.state < serverCompleted && method != sip.ACK {
 		tx.store(via.Branch()) // it will be answered later
-		tx.Keep()
+		if !tx.aside {
+			tx.Keep()
+		}
 	}
 	if method == sip.INVITE && tx.state == serverTrying {
 		s.After(&tx.timer, tryingAfter, tx.trying)
@@ -257,7 +257,7 @@ func (tx *Server) Send(status int, w *sip.Writer) {
 	if tx.state == serverTrying {
 		tx.timer.Stop()
 	}
-	tx.Shard.Send(tx.Conn, w.Bytes())
+	tx.Shard.send(tx.Conn, tx.Request.CallID(), w.Bytes())
 	if status < 200 {
 		tx.state = serverProceeding
 		tx.remember(w.Bytes())

@@ -28,6 +28,7 @@ type Shard struct {
 	byConn  map[*transport.Conn]*Client // first of a list
 	dirty   []*transport.Conn
 	before  []func() // BeforeSending
+	asides  []aside  // Aside
 	scratch []byte
 
 	postMu sync.Mutex
@@ -115,8 +116,8 @@ func (s *Shard) finish(arrived *transport.Conn) {
 	dirty := append(few[:0], s.dirty...)
 	clear(s.dirty)
 	s.dirty = s.dirty[:0]
-	before := s.before
-	s.before = nil
+	before, asides := s.before, s.asides
+	s.before, s.asides = nil, nil
 	s.mu.Unlock()
 	for _, f := range before {
 		f()
@@ -127,6 +128,12 @@ func (s *Shard) finish(arrived *transport.Conn) {
 		} else {
 			c.Flush()
 		}
+	}
+	for _, a := range asides {
+		err := a.work()
+		s.enter()
+		a.then(err)
+		s.finish(arrived)
 	}
 }
 
@@ -167,15 +174,31 @@ func (s *Shard) After(t *Timer, d time.Duration, fire func()) {
 // caused: to put on disk what they acknowledge. fn may wait for the disk; only the sender of the present message waits with it.
 func (s *Shard) BeforeSending(fn func()) { s.before = append(s.before, fn) }
 
+// aside is work away from the shard, and what follows on it.
+type aside struct {
+	work func() error
+	then func(error)
+}
+
+// Aside runs work when the present work has given the shard back, on the same goroutine, and then hands its result to then, on the
+// shard again. The request at hand stays as it is until then has returned. work may wait for the disk, but not for a network: what
+// arrives on the same connection waits with it.
+func (tx *Server) Aside(work func() error, then func(error)) {
+	tx.aside = true
+	tx.Shard.asides = append(tx.Shard.asides, aside{work, then})
+}
+
 // Send queues a message for a connection; it leaves when the present work is over. A failure to queue is reported to the
 // transactions of the connection by its closing, so there is no error to handle here.
-func (s *Shard) Send(c *transport.Conn, msg []byte) {
+func (s *Shard) Send(c *transport.Conn, msg []byte) { s.send(c, nil, msg) }
+
+func (s *Shard) send(c *transport.Conn, callID, msg []byte) {
 	first, err := c.Queue(msg)
 	if err == nil && first {
 		s.dirty = append(s.dirty, c)
 	}
 	if s.layer.trace != nil {
-		s.layer.trace(c, msg, true)
+		s.layer.trace(c, callID, msg, true)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 // readLoop reads messages until the connection ends. Between messages it holds only a small scratch buffer.
 func (c *Conn) readLoop() {
-	var scratch [512]byte
+	var scratch [1024]byte
 	var buf []byte
 	var msg sip.Message
 	crlf := 0 // bytes of a keep-alive that has not arrived in full

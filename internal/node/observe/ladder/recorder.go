@@ -104,6 +104,20 @@ func New(cfg Config) *Recorder {
 	return &Recorder{cfg: cfg, tracks: map[string]*track{}, calls: map[ringfence.CallID]*call{}}
 }
 
+// Wants reports whether Record would look at a message: whether it belongs to a call that is remembered, or may begin one. sipID is
+// its Call-ID, or nil if that is not at hand.
+func (r *Recorder) Wants(sipID, msg []byte) bool {
+	if sipID == nil {
+		sipID = callID(msg)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tracks[string(sipID)] != nil {
+		return true
+	}
+	return bytes.HasPrefix(msg, []byte("INVITE ")) && (r.begun < r.cfg.Rate || time.Now().Unix() != r.second)
+}
+
 // Record hears a message of any kind and keeps it if it belongs to a call, or may begin one.
 func (r *Recorder) Record(p Packet) {
 	id := callID(p.Data)
