@@ -65,6 +65,7 @@ func allowed() map[string][]string {
 		"node/observe/syslog": {"node/observe/outbox"},
 		"node/observe/trace":  {"call/control", "state/store"},
 		"node/observe":        {"node/observe/redact", "call/control", "node/config", "sip", "sip/transport", "state/store"},
+		"node/exceptions":     {"call/registrar", "call/roster", "sip/transport"},
 		"node/admin":          everything,
 		"node":                everything,
 		// Tests of the whole: no product code.

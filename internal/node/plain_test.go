@@ -63,7 +63,7 @@ func TestPlainException(t *testing.T) {
 	s.Hears(in, 500)
 	p.hears(700)
 	s.verdicts("door-1", "bob-desk")
-	if x := s.Node.Exceptions(); len(x) != 1 || x[0].Device != "door-1" || x[0].Calls != 1 || x[0].Bindings != 1 {
+	if x := s.Node.Exceptions.List(); len(x) != 1 || x[0].Device != "door-1" || x[0].Calls != 1 || x[0].Bindings != 1 {
 		t.Errorf("exceptions: %+v", x)
 	}
 
@@ -158,7 +158,7 @@ func TestPlainExceptionEnds(t *testing.T) {
 	}
 	p.reply(bye, 200, nil)
 	s.Until("no registration is left", func() bool { return len(s.Node.Registrar.All()) == 0 && s.Node.Calls.Count() == 0 })
-	s.Until("it is counted", func() bool { return s.Node.EndedByException() >= 3 })
+	s.Until("it is counted", func() bool { return s.Node.Exceptions.Ended() >= 3 })
 	if m, _ := p.register("alice"); !refusedPlain(m) {
 		t.Errorf("REGISTER afterwards: %d %s", m.Status(), m.Reason())
 	}
@@ -166,8 +166,8 @@ func TestPlainExceptionEnds(t *testing.T) {
 	if m, _ := p.ask(sip.INVITE, uri, to, p.sdp()); !refusedPlain(m) {
 		t.Errorf("INVITE afterwards: %d %s", m.Status(), m.Reason())
 	}
-	if len(s.Node.Exceptions()) != 0 || s.flow("sip-plain-udp").Until != "" {
-		t.Errorf("still listed: %+v", s.Node.Exceptions())
+	if len(s.Node.Exceptions.List()) != 0 || s.flow("sip-plain-udp").Until != "" {
+		t.Errorf("still listed: %+v", s.Node.Exceptions.List())
 	}
 }
 
