@@ -287,7 +287,12 @@ func (s *Session) finish(e End) {
 	// The transaction of our INVITE holds the session for a while yet, to end what a fork may still answer. It needs no more than that.
 	s.user, s.extra, s.localSDP, s.ok.msg, s.rel.msg = nil, nil, nil, nil, nil
 	if s.answered != nil {
-		s.answered.Hasten()
+		// Proxies on the way may fork; a phone at the other end of the connection has hardly reason to.
+		wait := s.Shard.Layer().Timers().T1
+		if len(s.Routes) > 0 {
+			wait = s.Shard.Layer().Timers().T4
+		}
+		s.answered.Hasten(wait)
 		s.answered = nil
 	}
 }
