@@ -1,10 +1,8 @@
 package peer
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"strings"
 
 	"ringfence/bench/load"
@@ -28,12 +26,4 @@ func Sipgo(s Setup) (*Server, error) {
 		return nil, err
 	}
 	return &Server{Proc: p, Name: "sipgo", Target: load.Target{Addr: addr, Domain: "ringfence.internal", Password: s.Password, Plain: true}}, nil
-}
-
-// Asterisk would start asterisk as a B2BUA. Debian 12 has no package of it, so nobody has been able to try; until then it says so.
-func Asterisk(Setup) (*Server, error) {
-	if path, err := exec.LookPath("asterisk"); err == nil {
-		return nil, errors.New(path + " is there, but the benchmark has no configuration for it yet")
-	}
-	return nil, errors.New("asterisk is not installed, and Debian 12 has no package of it")
 }
