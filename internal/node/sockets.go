@@ -67,23 +67,9 @@ func mark(dscp uint8) func(network, address string, c syscall.RawConn) error {
 }
 
 // queue is how many bytes of datagrams the kernel keeps for a socket until they are read. Its own default is full after some 90
-// packets of ordinary size: whoever sprays garbage at a media port would push out the voice, if we are late by a few milliseconds.
+// packets of ordinary size: whoever sprays garbage at a media port would push out the voice, if we are late by a few milliseconds. Linux
+// gives no more than twice net.core.rmem_max, which is twice its default at least.
 const queue = 512 << 10
-
-// datagrams prepares a socket that receives datagrams: its mark, and a long queue. Without privileges the kernel gives no more than
-// net.core.rmem_max, which is still twice its default.
-func datagrams(dscp uint8) func(network, address string, c syscall.RawConn) error {
-	return func(network, address string, c syscall.RawConn) error {
-		if err := mark(dscp)(network, address, c); err != nil {
-			return err
-		}
-		return c.Control(func(fd uintptr) {
-			if syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, queue) != nil {
-				_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, queue)
-			}
-		})
-	}
-}
 
 // Listen implements ringfence.Opener.
 func (s *Sockets) Listen(ctx context.Context, flow string, addr netip.AddrPort) (net.Listener, error) {
@@ -102,9 +88,13 @@ func (s *Sockets) ListenUDP(ctx context.Context, flow string, addr netip.AddrPor
 	if err != nil {
 		return nil, err
 	}
-	lc := net.ListenConfig{Control: datagrams(f.DSCP)}
+	lc := net.ListenConfig{Control: mark(f.DSCP)}
 	pc, err := lc.ListenPacket(ctx, "udp", addr.String())
-	return pc, inUse(err, flow, addr)
+	if err != nil {
+		return nil, inUse(err, flow, addr)
+	}
+	_ = pc.(*net.UDPConn).SetReadBuffer(queue) // a system that gives less still receives
+	return pc, nil
 }
 
 // Dial implements ringfence.Opener.
