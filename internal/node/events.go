@@ -10,6 +10,7 @@ import (
 	"ringfence"
 	"ringfence/internal/call/control"
 	"ringfence/internal/call/registrar"
+	"ringfence/internal/call/roster"
 	"ringfence/internal/node/config"
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
@@ -58,6 +59,20 @@ func (n *Node) hearOthers(run context.Context) {
 	}
 	n.Bus.Subscribe(bus.DeviceRevoked, hear)
 	n.Bus.Subscribe(bus.CertificateRevoked, hear)
+	n.Bus.Subscribe(bus.RosterChanged, hear)
+}
+
+// people is the roster of the administration API, with a word to other nodes about each change.
+type people struct {
+	*roster.Roster
+	n *Node
+}
+
+// Reload implements admin.Roster.
+func (p people) Reload(ctx context.Context) error {
+	err := p.Roster.Reload(ctx)
+	p.n.publish(bus.Event{Kind: bus.RosterChanged})
+	return err
 }
 
 // catchUp reads who was revoked, and ends here what such a device still has. It runs when another node says so, when the bus may

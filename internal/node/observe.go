@@ -22,6 +22,7 @@ import (
 	"ringfence/internal/node/observe/syslog"
 	"ringfence/internal/node/observe/trace"
 	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/bus"
 	"ringfence/internal/trust/ca"
 )
 
@@ -47,6 +48,17 @@ func (n *Node) Watching() map[string]outbox.Stats {
 		out["traces"] = outbox.Stats{Sent: s.Exported, Dropped: s.Dropped + s.Failed}
 	}
 	return out
+}
+
+// BusStats returns the counters of the event bus.
+func (n *Node) BusStats() bus.Stats { return n.Bus.Stats() }
+
+// LadderStats returns the counters of the ladder diagrams, zero if none are remembered.
+func (n *Node) LadderStats() ladder.Stats {
+	if n.Ladder == nil {
+		return ladder.Stats{}
+	}
+	return n.Ladder.Stats()
 }
 
 func (n *Node) openObserve(ctx context.Context) error {

@@ -158,10 +158,23 @@ func (s *site) spray(to netip.AddrPort, n int) {
 	}
 }
 
-// goesOnRejecting is goesOn for a call whose ports are under attack: what was rejected was not the phones'.
+// goesOnRejecting is goesOn for a call whose ports are under attack: what was rejected was not the phones'. What is sprayed shares the
+// kernel's queue with the voice; when the whole process has to wait longer than the queue lasts, the kernel throws some of both away. It
+// says how many, and not one more may be missing.
 func (t *talk) goesOnRejecting() {
 	t.Helper()
-	t.goesOn()
+	var dropped uint64
+	for _, v := range t.Node.Calls.List() {
+		for _, l := range v.Legs {
+			if l.Media != nil {
+				dropped = max(dropped, l.Media.Overrun)
+			}
+		}
+	}
+	if dropped > 0 {
+		t.Logf("the kernel dropped up to %d datagrams at a port", dropped)
+	}
+	t.goesOnBut(dropped)
 	for _, v := range t.Node.Calls.List() {
 		for _, l := range v.Legs {
 			if l.Media == nil || l.Media.Rejected == 0 {

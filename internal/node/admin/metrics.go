@@ -81,8 +81,34 @@ func (s *Server) samples() []sample {
 	add("counter", "handshake_failures_total", "TLS handshakes of SIP connections that failed, by our side in them.", float64(w.ClientHandshakes), "side", "client")
 	add("counter", "send_failures_total", "Messages that could not be sent.", float64(w.SendFailures))
 	add("counter", "garbage_total", "Messages received that were no SIP.", float64(w.Garbage))
+	b, l := s.c.Host.BusStats(), s.c.Host.LadderStats()
+	add("gauge", "bus_connected", "Whether the event bus reaches its NATS server.", truth(b.Connected))
+	add("counter", "bus_published_total", "Events that this node told.", float64(b.Published))
+	add("counter", "bus_received_total", "Events of other nodes.", float64(b.Received))
+	add("counter", "bus_dropped_total", "Events that found the queue of a subscriber in this node full.", float64(b.Dropped))
+	add("counter", "bus_unsent_total", "Events that other nodes were not told.", float64(b.Unsent))
+	add("counter", "bus_rejected_total", "Messages on the bus that were no events.", float64(b.Rejected))
+	add("gauge", "ladder_calls", "Calls whose messages are remembered.", float64(l.Calls))
+	add("gauge", "ladder_bytes", "Bytes that remembered messages take.", float64(l.Bytes))
+	add("counter", "ladder_skipped_total", "Calls that were not remembered because too many began in one second.", float64(l.Skipped))
+	add("counter", "ladder_omitted_total", "Messages that were not remembered because their call had too many.", float64(l.Omitted))
+	watching := s.c.Host.Watching()
+	outside := [...]string{"hep", "syslog", "traces"}
+	for _, name := range outside {
+		add("counter", "export_sent_total", "Records sent to a collector outside.", float64(watching[name].Sent), "collector", name)
+	}
+	for _, name := range outside {
+		add("counter", "export_dropped_total", "Records that a collector outside did not get.", float64(watching[name].Dropped), "collector", name)
+	}
 	add("counter", "api_refused_total", "Requests to the administration API without the right.", float64(r.API))
 	return out
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (s *Server) newMetrics() http.Handler {

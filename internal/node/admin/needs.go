@@ -13,7 +13,9 @@ import (
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
 	"ringfence/internal/node/observe/ladder"
+	"ringfence/internal/node/observe/outbox"
 	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
 )
 
@@ -126,4 +128,8 @@ type Host interface {
 	Reach() string
 	// Cut ends everything of a device that the store says may not be used any more.
 	Cut(ctx context.Context, id ringfence.DeviceID, reason string) (api.Ended, error)
+	// What those who watch the calls have counted: the event bus, the ladder, and collectors outside by the name of their flow.
+	BusStats() bus.Stats
+	LadderStats() ladder.Stats
+	Watching() map[string]outbox.Stats
 }

@@ -100,6 +100,9 @@ func (s *Session) User() User { return s.user }
 // SetUser hands the session to another user, e.g. when a transfer moves it to another call.
 func (s *Session) SetUser(u User) { s.user = u }
 
+// Heard reports whether the peer has said anything to our INVITE, a 100 included.
+func (s *Session) Heard() bool { return s.client == nil || s.client.Heard() }
+
 // LocalSDP returns the last description we sent, or nil.
 func (s *Session) LocalSDP() []byte { return s.localSDP }
 

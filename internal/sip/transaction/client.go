@@ -60,6 +60,9 @@ type Client struct {
 	next, prev *Client // on the same connection
 }
 
+// Heard reports whether any response came.
+func (c *Client) Heard() bool { return c.state > clientCalling }
+
 // Request sends a request on conn as a new client transaction of the shard. build writes the request from its start line to
 // its end, and puts via first among the fields. heard gets every response and, if there is none, the reason; nothing is
 // heard after a final answer except further 2xx responses to an INVITE (forked elsewhere, or retransmitted).

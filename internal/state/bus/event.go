@@ -20,6 +20,7 @@ const (
 	CallEnded           Kind = "call.ended"           // Call, State the verdict
 	LegRefused          Kind = "leg.refused"          // Call, Leg, Cause
 	DeviceRevoked       Kind = "device.revoked"       // Device
+	RosterChanged       Kind = "roster.changed"       // users or devices were changed
 	ConfigApplied       Kind = "config.applied"
 	CertificateIssued   Kind = "certificate.issued"  // Serial
 	CertificateRevoked  Kind = "certificate.revoked" // Serial
@@ -92,7 +93,7 @@ func (e *Event) check() error {
 		return need("device", string(e.Device))
 	case CertificateIssued, CertificateRevoked:
 		return need("serial", e.Serial)
-	case ConfigApplied, Lost:
+	case RosterChanged, ConfigApplied, Lost:
 		return nil
 	}
 	return bad("there is no event of the kind %.40q", string(e.Kind))
