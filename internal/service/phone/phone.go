@@ -55,9 +55,11 @@ type Phone struct {
 	regCallID string
 	regTag    string
 	regSeq    uint32
-	attempt   int // number of the present connection
-	bound     int // attempt that was registered last
-	failures  int // in a row
+	attempt   int  // number of the present connection
+	bound     int  // attempt that was registered last
+	failures  int  // in a row
+	moves     int  // to another server since it was registered
+	moving    bool // the connection was given up for another server
 	requested time.Duration
 	answered  int // challenges answered for the present REGISTER
 	flowTimer time.Duration
@@ -72,6 +74,7 @@ type Phone struct {
 
 	mu      sync.Mutex
 	conn    *transport.Conn
+	choices int // how many servers there were to choose from at the last connection
 	reg     Registration
 	contact string
 	routes  []string // Service-Route (RFC 3608)

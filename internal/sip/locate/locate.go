@@ -53,6 +53,10 @@ func (r *Resolver) Locate(ctx context.Context, uri *sip.URI, transports ...strin
 	if err != nil {
 		return nil, err
 	}
+	return r.locate(ctx, uri, usable, explicit)
+}
+
+func (r *Resolver) locate(ctx context.Context, uri *sip.URI, usable []service, explicit bool) ([]Target, error) {
 	l := lookup{r: r, usable: usable, name: strings.ToLower(trimDot(string(uri.Host)))}
 	host := l.name
 	if m, ok := uri.Params.Get("maddr"); ok {
@@ -81,6 +85,42 @@ func (r *Resolver) Locate(ctx context.Context, uri *sip.URI, transports ...strin
 	}
 	return r.ordered(l.out), nil
 }
+
+// Domain is a SIP domain whose servers are looked for again at each connection.
+type Domain struct {
+	r    *Resolver
+	uri  sip.URI
+	port uint16
+}
+
+// Domain returns the domain called name, which may also be a host or an address, over TLS. port counts where no SRV record says another.
+func (r *Resolver) Domain(name string, port uint16) (*Domain, error) {
+	if strings.Contains(name, ":") {
+		name = "[" + name + "]"
+	}
+	uri, err := sip.ParseURI([]byte("sips:" + name))
+	if err != nil || uri.HasUser || uri.Port != 0 || len(uri.Params) > 0 || uri.HasHeaders {
+		return nil, fault(ringfence.KindInvalid, name+" is no name of a domain", "", err)
+	}
+	return &Domain{r, uri, port}, nil
+}
+
+// Find returns the addresses of the domain's servers, best first.
+func (d *Domain) Find(ctx context.Context) ([]netip.AddrPort, error) {
+	tls := services()[0]
+	if d.port != 0 {
+		tls.port = d.port
+	}
+	targets, err := d.r.locate(ctx, &d.uri, []service{tls}, false)
+	out := make([]netip.AddrPort, len(targets))
+	for i, t := range targets {
+		out[i] = t.Addr
+	}
+	return out, err
+}
+
+// Avoid is [Resolver.Avoid].
+func (d *Domain) Avoid(addr netip.AddrPort, wait time.Duration) { d.r.Avoid(addr, wait) }
 
 // choose returns the services that the URI and the caller both allow, and whether the URI names its transport.
 func choose(uri *sip.URI, transports []string) (usable []service, explicit bool, err error) {

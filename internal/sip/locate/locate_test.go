@@ -78,6 +78,34 @@ func TestLocate(t *testing.T) {
 	}
 }
 
+func TestDomain(t *testing.T) {
+	r := company(t).resolver()
+	for name, want := range map[string]string{
+		"example.com":  "[[2001:db8::1]:5071 192.0.2.1:5071 192.0.2.2:5061]",
+		"bare.example": "[192.0.2.81:7061]",
+		"192.0.2.5":    "[192.0.2.5:7061]",
+		"2001:db8::5":  "[[2001:db8::5]:7061]",
+	} {
+		d, err := r.Domain(name, 7061)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := d.Find(t.Context()); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("%s: %v, %v, want %s", name, got, err, want)
+		}
+		d.Avoid(netip.MustParseAddrPort("[2001:db8::1]:5071"), time.Minute)
+		if got, err := d.Find(t.Context()); err != nil || name == "example.com" && got[2].Port() != 5071 {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+		r = company(t).resolver()
+	}
+	for _, name := range [...]string{"", "a b", "x@y", "x;y=z", "x?y"} {
+		if _, err := r.Domain(name, 1); ringfence.KindOf(err) != ringfence.KindInvalid {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	r := company(t).resolver()
 	for u, want := range map[string]ringfence.Kind{

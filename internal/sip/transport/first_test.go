@@ -97,9 +97,11 @@ func TestDialFirstFails(t *testing.T) {
 			t.Errorf("closed with %v", causes)
 		}
 		for what, find := range map[string]func(context.Context) ([]Candidate, error){
-			"nowhere":    func(context.Context) ([]Candidate, error) { return nil, nil },
-			"no name":    func(context.Context) ([]Candidate, error) { return nil, errors.New("no name") },
-			"not sealed": func(context.Context) ([]Candidate, error) { return []Candidate{{Addr: serverPort, TLS: (*tls.Config)(nil)}}, nil },
+			"nowhere": func(context.Context) ([]Candidate, error) { return nil, nil },
+			"no name": func(context.Context) ([]Candidate, error) { return nil, errors.New("no name") },
+			"not sealed": func(context.Context) ([]Candidate, error) {
+				return []Candidate{{Addr: serverPort, TLS: (*tls.Config)(nil)}}, nil
+			},
 		} {
 			c := p.client.DialFirst(t.Context(), "out", find, func(*Conn) { t.Errorf("%s: opened", what) })
 			synctest.Wait()
