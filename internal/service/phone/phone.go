@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	mrand "math/rand/v2"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -214,6 +215,14 @@ func (p *Phone) SetDoNotDisturb(on bool) {
 
 // Address returns the address-of-record, e.g. "sip:alice@example.com".
 func (p *Phone) Address() string { return "sip:" + escapeUser(p.cfg.User) + "@" + p.cfg.Domain }
+
+// Server returns the address of the server that the phone is registered at, or the zero value.
+func (p *Phone) Server() netip.AddrPort {
+	if c := p.currentConn(); c != nil && c.State() == "Established" {
+		return c.Remote
+	}
+	return netip.AddrPort{}
+}
 
 func (p *Phone) currentConn() *transport.Conn {
 	p.mu.Lock()

@@ -86,15 +86,32 @@ func (r *Resolver) locate(ctx context.Context, uri *sip.URI, usable []service, e
 	return r.ordered(l.out), nil
 }
 
-// Domain is a SIP domain whose servers are looked for again at each connection.
+// Domain is a SIP domain, or a host, whose servers are looked for again at each connection.
 type Domain struct {
 	r    *Resolver
 	uri  sip.URI
-	port uint16
+	port uint16 // where nothing says another
 }
 
 // Domain returns the domain called name, which may also be a host or an address, over TLS. port counts where no SRV record says another.
 func (r *Resolver) Domain(name string, port uint16) (*Domain, error) {
+	d, err := r.named(name)
+	if err == nil {
+		d.port = port
+	}
+	return d, err
+}
+
+// Host is Domain for a host that is to be found by its addresses alone, at this port.
+func (r *Resolver) Host(name string, port uint16) (*Domain, error) {
+	d, err := r.named(name)
+	if err == nil {
+		d.uri.Port = port
+	}
+	return d, err
+}
+
+func (r *Resolver) named(name string) (*Domain, error) {
 	if strings.Contains(name, ":") {
 		name = "[" + name + "]"
 	}
@@ -102,7 +119,7 @@ func (r *Resolver) Domain(name string, port uint16) (*Domain, error) {
 	if err != nil || uri.HasUser || uri.Port != 0 || len(uri.Params) > 0 || uri.HasHeaders {
 		return nil, fault(ringfence.KindInvalid, name+" is no name of a domain", "", err)
 	}
-	return &Domain{r, uri, port}, nil
+	return &Domain{r: r, uri: uri}, nil
 }
 
 // Find returns the addresses of the domain's servers, best first.

@@ -99,6 +99,13 @@ func TestDomain(t *testing.T) {
 		}
 		r = company(t).resolver()
 	}
+	h, err := r.Host("example.com", 7061)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := h.Find(t.Context()); err != nil || fmt.Sprint(got) != "[192.0.2.80:7061]" {
+		t.Errorf("the host: %v, %v", got, err)
+	}
 	for _, name := range [...]string{"", "a b", "x@y", "x;y=z", "x?y"} {
 		if _, err := r.Domain(name, 1); ringfence.KindOf(err) != ringfence.KindInvalid {
 			t.Errorf("%q: %v", name, err)
