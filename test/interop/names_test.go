@@ -58,7 +58,7 @@ func TestPhoneFindsItsNodeByName(t *testing.T) {
 	}
 	at := hosts(3)
 	first, last := mediaPorts(t)
-	s.file("ringfence.yaml", fmt.Appendf(nil, "domain: calls.example\nmedia:\n  addr: 127.0.0.1\n  first: %d\n  last: %d\n", first, last))
+	s.file("ringfence.yaml", fmt.Appendf(nil, "domain: calls.example\nmedia:\n  addr: %s\n  first: %d\n  last: %d\n", at[2], first, last))
 	b.up(at[2]+":0", at[2]+":8443")
 
 	impostor, err := tls.Listen("tcp", at[1]+":5061", testkit.NewAuthority("Evil").Server("calls.example", "impostor.example"))
