@@ -58,6 +58,7 @@ func allowed() map[string][]string {
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
 		"node/admin/api":      {"call/control", "call/dialplan", "node/observe/ladder", "state/store"},
 		"node/admin/client":   {"node/admin/api"},
+		"node/records":        {"state/store"},
 		"node/observe/redact": {},
 		"node/observe/outbox": {},
 		"node/observe/hep":    {"node/observe/outbox", "node/observe/redact"},

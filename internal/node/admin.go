@@ -7,12 +7,15 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/node/admin"
 	"ringfence/internal/node/config"
+	"ringfence/internal/node/records"
 	"ringfence/internal/state/bus"
+	"ringfence/internal/state/store"
 )
 
 // Current returns the configuration in force: what the node was started with, and the live settings as they were last applied.
@@ -55,7 +58,7 @@ func (n *Node) openAdmin(ctx context.Context) (err error) {
 		messages = n.Ladder
 	}
 	n.Admin = admin.New(admin.Config{Ladder: messages, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
-		Store: n.Store, Roster: n.Roster, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, Anchor: n.Authority.RootPEM,
+		Store: recent{n.Store, n.Records}, Roster: n.Roster, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, Anchor: n.Authority.RootPEM,
 		Settings: n.Settings, Host: n, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log})
 	n.AdminCode, err = n.Admin.FirstCode(ctx)
 	return err
@@ -109,4 +112,22 @@ func (n *Node) Reload(ctx context.Context) error {
 	}
 	n.log.Info("the configuration was reloaded", "changes", len(p.Changes), "restart_needed", p.Restart())
 	return nil
+}
+
+// recent is the store with the records of calls that ended just now: who hangs up and then asks shall not have to ask twice.
+type recent struct {
+	*store.Store
+	records *records.Keeper
+}
+
+// CDRs implements admin.Records.
+func (r recent) CDRs(ctx context.Context, from, to time.Time, limit int) ([]store.CDR, error) {
+	r.records.Settle(ctx)
+	return r.Store.CDRs(ctx, from, to, limit)
+}
+
+// CDR implements admin.Records.
+func (r recent) CDR(ctx context.Context, id ringfence.CallID) (store.CDR, error) {
+	r.records.Settle(ctx)
+	return r.Store.CDR(ctx, id)
 }

@@ -26,7 +26,6 @@ type chain struct {
 
 // Request implements transaction.User.
 func (c *chain) Request(tx *transaction.Server) {
-	_, known := c.registrar.Known(tx.Conn)
 	// 1. Requests inside a dialog go to the dialog, if it was made with this peer.
 	if len(tx.Request.ToTag()) > 0 || tx.Method == sip.ACK {
 		if !c.dialogs.Request(tx) && !(tx.Method == sip.SUBSCRIBE && c.watch.Refresh(tx)) && tx.Method != sip.ACK {
@@ -35,9 +34,11 @@ func (c *chain) Request(tx *transaction.Server) {
 		return
 	}
 	// 2. A keep-alive question needs no identity and tells nothing.
-	if tx.Method == sip.OPTIONS && known {
-		tx.Reply(200, "", c.abilities)
-		return
+	if tx.Method == sip.OPTIONS {
+		if _, known := c.registrar.Known(tx.Conn); known {
+			tx.Reply(200, "", c.abilities)
+			return
+		}
 	}
 	// 3. Everything else needs one; Identify has answered if there is none.
 	id, ok := c.registrar.Identify(tx)

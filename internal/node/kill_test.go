@@ -63,9 +63,8 @@ func TestKilledWithCallsUp(t *testing.T) {
 	if n := len(s.node.Registrar.All()); n != 2 {
 		t.Errorf("%d registrations are back, want 2", n)
 	}
-	open, err := s.node.Store.OpenCalls(s.ctx, "node-1")
-	if err != nil || len(open) != 0 {
-		t.Errorf("open calls are left: %+v, %v", open, err)
+	if n := s.node.Records.Open(); n != 0 {
+		t.Errorf("%d calls are left in the journal", n)
 	}
 	cdrs, err := s.node.Store.CDRs(s.ctx, time.Time{}, time.Time{}, 100)
 	s.ok(err)
@@ -103,11 +102,6 @@ func liveUntilKilled(t *testing.T, dir string) {
 		s.ok(err)
 		s.ok(c.WaitAnswered(s.ctx))
 	}
-	s.until("five calls and one record are noted on disk", func() bool {
-		open, err := s.node.Store.OpenCalls(s.ctx, "node-1")
-		cdrs, err2 := s.node.Store.CDRs(s.ctx, time.Time{}, time.Time{}, 10)
-		return err == nil && err2 == nil && len(open) == 5 && len(cdrs) == 1
-	})
-	fmt.Println("the calls are up")
+	fmt.Println("the calls are up") // nobody waits for anything more: what was answered is on disk
 	<-s.ctx.Done()
 }

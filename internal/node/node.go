@@ -30,6 +30,7 @@ import (
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
 	"ringfence/internal/node/observe/ladder"
+	"ringfence/internal/node/records"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
@@ -58,6 +59,7 @@ type Node struct {
 	Store     *store.Store
 	Authority *ca.Authority
 	Enroll    *enroll.Service
+	Records   *records.Keeper
 	Roster    *roster.Roster
 	Registrar *registrar.Registrar
 	Calls     *control.Control
@@ -79,8 +81,6 @@ type Node struct {
 	sipAddr  netip.AddrPort
 	webAddr  netip.AddrPort
 	bound    map[string]netip.AddrPort // where the SIP flows that are off by default listen
-	notes    chan note                 // what keepRecords writes
-	late     []store.CDR               // records that the disk did not take yet; used by keepRecords only
 	bindings registrar.Ledger
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
@@ -96,7 +96,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
-	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, notes: make(chan note, 8192), bound: map[string]netip.AddrPort{}}
+	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}}
 	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
@@ -111,12 +111,12 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
-	for _, step := range []func(context.Context) error{n.openState, n.recoverRecords, n.openTrust, n.openObserve, n.openBus, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
 	}
-	n.wg.Go(func() { n.keepRecords(run) })
+	n.wg.Go(func() { n.Records.Run(run) })
 	n.hearOthers(run)
 	n.wg.Go(func() { n.maintain(run) })
 	return n, n.serveSocket(ctx, run)
@@ -138,7 +138,15 @@ func (n *Node) openState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.closers = append(n.closers, func() { _ = n.Store.Close() })
+	n.closers = append(n.closers, func() {
+		if n.Records != nil {
+			n.Records.Close()
+		}
+		_ = n.Store.Close()
+	})
+	if n.Records, err = records.Open(ctx, n.Store, filepath.Join(n.opts.Data, "calls.journal"), n.log); err != nil {
+		return err
+	}
 	n.bindings = patient{n.Store}
 	if n.Config.Store.DSN == "" {
 		if err := n.openJournal(ctx); err != nil {
@@ -246,7 +254,7 @@ func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Boo
 }
 
 func (n *Node) openCalls(ctx context.Context) (err error) {
-	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.bindings, Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
+	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.bindings, Quick: n.Config.Store.DSN == "", Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
 		ChallengeEach: n.Config.SIP.ChallengeEach, Events: ears{n}}); err != nil {
 		return err
 	}
@@ -262,8 +270,8 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.closers = append(n.closers, n.Transport.Close)
 	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf, Owns: n.owns}, n.txs)
 	n.Calls = control.New(control.Config{Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
-		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.record, Events: ears{n}, Answered: n.answered, MaxCalls: n.Config.Calls.Max,
-		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
+		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.Records.Ended, Events: ears{n}, Answered: n.Records.Answered, MaxCalls: n.Config.Calls.Max,
+		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, Watched: func(u ringfence.UserID) bool { return n.chain.watch.Watches(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
 		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
 	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
 	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps}

@@ -228,11 +228,15 @@ func (n *Node) dialTLS(ctx context.Context, flow string, e config.Endpoint, root
 }
 
 // tracer returns who hears every SIP message, or nil if nobody does.
-func (n *Node) tracer() func(c *transport.Conn, msg []byte, sent bool) {
+func (n *Node) tracer() func(c *transport.Conn, callID, msg []byte, sent bool) {
 	if n.Ladder == nil && n.watchers.hep == nil {
 		return nil
 	}
-	return func(c *transport.Conn, msg []byte, sent bool) {
+	return func(c *transport.Conn, callID, msg []byte, sent bool) {
+		wanted := n.Ladder != nil && n.Ladder.Wants(callID, msg)
+		if !wanted && n.watchers.hep == nil {
+			return // most messages of a busy node
+		}
 		now := time.Now()
 		var local, remote netip.AddrPort
 		seal := ""
@@ -245,7 +249,7 @@ func (n *Node) tracer() func(c *transport.Conn, msg []byte, sent bool) {
 				}
 			}
 		}
-		if n.Ladder != nil {
+		if wanted {
 			n.Ladder.Record(ladder.Packet{At: now, Sent: sent, Remote: remote, Seal: seal, Data: msg})
 		}
 		if n.watchers.hep != nil {

@@ -26,6 +26,10 @@ type Message struct {
 	status     uint16
 	method     Method
 	request    bool
+	valid      bool              // Validate has found nothing wrong, and kept what it read:
+	via        Via               // the first Via,
+	fromTag    []byte            // and the tags
+	toTag      []byte            //
 	first      [numHeaders]uint8 // 1 + index in fields of the first field with this id
 }
 
@@ -40,6 +44,8 @@ func (m *Message) Clone() *Message {
 	c := *m
 	c.raw = bytes.Clone(m.raw)
 	c.fields = append([]field(nil), m.fields...)
+	c.valid = false // what was kept points into the other buffer
+	c.via, c.fromTag, c.toTag = Via{}, nil, nil
 	return &c
 }
 
@@ -125,8 +131,11 @@ func (m *Message) CallID() []byte { return m.Get(HeaderCallID) }
 // (RFC 3261 section 20.16; the number is below 2^31).
 func (m *Message) CSeq() (seq uint32, method Method, ok bool) {
 	v := m.Get(HeaderCSeq)
-	i := bytes.IndexAny(v, " \t")
-	if i < 0 {
+	i := 0
+	for i < len(v) && !isBlank(v[i]) {
+		i++
+	}
+	if i == len(v) {
 		return 0, 0, false
 	}
 	n, ok := parseUint(v[:i], 1<<31-1)
@@ -144,10 +153,20 @@ func (m *Message) From() (NameAddr, error) { return ParseNameAddr(m.Get(HeaderFr
 func (m *Message) To() (NameAddr, error) { return ParseNameAddr(m.Get(HeaderTo)) }
 
 // FromTag returns the tag of From, or nil.
-func (m *Message) FromTag() []byte { return tagOf(m.Get(HeaderFrom)) }
+func (m *Message) FromTag() []byte {
+	if m.valid {
+		return m.fromTag
+	}
+	return tagOf(m.Get(HeaderFrom))
+}
 
 // ToTag returns the tag of To, or nil.
-func (m *Message) ToTag() []byte { return tagOf(m.Get(HeaderTo)) }
+func (m *Message) ToTag() []byte {
+	if m.valid {
+		return m.toTag
+	}
+	return tagOf(m.Get(HeaderTo))
+}
 
 func tagOf(v []byte) []byte {
 	a, err := ParseNameAddr(v)
@@ -168,6 +187,13 @@ func (m *Message) Contact() (NameAddr, error) {
 
 // TopVia returns the first Via.
 func (m *Message) TopVia() (Via, error) {
+	if m.valid {
+		return m.via, nil
+	}
+	return m.readTopVia()
+}
+
+func (m *Message) readTopVia() (Via, error) {
 	for v := range Values(m.Get(HeaderVia)) {
 		return ParseVia(v)
 	}
@@ -178,8 +204,11 @@ func (m *Message) TopVia() (Via, error) {
 // ok is false if it is missing, malformed or above limit.
 func (m *Message) Uint(id HeaderID, limit uint64) (n uint64, ok bool) {
 	v := m.Get(id)
-	if i := bytes.IndexAny(v, ";( \t"); i >= 0 {
-		v = v[:i]
+	for i, c := range v {
+		if c == ';' || c == '(' || isBlank(c) {
+			v = v[:i]
+			break
+		}
 	}
 	return parseUint(v, limit)
 }

@@ -49,7 +49,7 @@ func ParseURI(b []byte) (URI, error) {
 		}
 	}
 	for i, c := range b {
-		if c <= ' ' || c == 0x7f || c == '<' || c == '>' || c == '"' {
+		if notInURI[c] {
 			return u, bad(i, "Bad URI")
 		}
 	}
@@ -72,6 +72,13 @@ func ParseURI(b []byte) (URI, error) {
 	return u, nil
 }
 
+// notInURI says which bytes no URI holds: controls, space, angle brackets and quotes. It is never written.
+var notInURI = [256]bool{
+	0: true, 1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 7: true, 8: true, 9: true, 10: true, 11: true, 12: true, 13: true, 14: true, 15: true,
+	16: true, 17: true, 18: true, 19: true, 20: true, 21: true, 22: true, 23: true, 24: true, 25: true, 26: true, 27: true, 28: true, 29: true, 30: true, 31: true,
+	' ': true, '"': true, '<': true, '>': true, 0x7f: true,
+}
+
 func (u *URI) parseSIP(rest []byte) error {
 	// "@" ends the user part; a literal "@" cannot follow in host, parameters or headers unescaped.
 	if at := bytes.IndexByte(rest, '@'); at >= 0 {
@@ -86,7 +93,11 @@ func (u *URI) parseSIP(rest []byte) error {
 		rest = rest[at+1:]
 	}
 	hostport := rest
-	if i := bytes.IndexAny(rest, ";?"); i >= 0 {
+	i := 0
+	for i < len(rest) && rest[i] != ';' && rest[i] != '?' {
+		i++
+	}
+	if i < len(rest) {
 		hostport = rest[:i]
 		params := rest[i:]
 		if q := bytes.IndexByte(params, '?'); q >= 0 {
@@ -160,7 +171,7 @@ func validHost(b []byte) bool {
 }
 
 func validEscapes(b []byte) bool {
-	for i := 0; i < len(b); i++ {
+	for i := bytes.IndexByte(b, '%'); i >= 0 && i < len(b); i++ {
 		if b[i] != '%' {
 			continue
 		}

@@ -41,7 +41,11 @@ func (m *Message) Validate() error {
 	if err := m.validateLists(); err != nil {
 		return err
 	}
-	return m.validateBody()
+	if err := m.validateBody(); err != nil {
+		return err
+	}
+	m.valid = true
+	return nil
 }
 
 // repeated reports whether a field that may occur once occurs again.
@@ -76,6 +80,9 @@ func (m *Message) validateVias() error {
 			}
 			if !validParams(via.Params) || top && !validBranch(&via) {
 				return m.fieldError(HeaderVia, "Bad Parameter In ")
+			}
+			if top {
+				m.via = via
 			}
 			top = false
 		}
@@ -142,13 +149,20 @@ func (m *Message) validateDialogFields() error {
 		if err != nil || !validParams(a.Params) {
 			return m.fieldError(id, "Bad ")
 		}
+		var tag []byte
 		tags := 0
 		for name, value := range a.Params.All() {
 			if EqualFold(name, "tag") {
 				if tags++; tags > 1 || !isToken(value) {
 					return m.fieldError(id, "Bad Tag In ")
 				}
+				tag = value
 			}
+		}
+		if id == HeaderFrom {
+			m.fromTag = tag
+		} else {
+			m.toTag = tag
 		}
 	}
 	if !isCallID(m.CallID()) {

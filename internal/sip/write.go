@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strconv"
 )
@@ -81,7 +82,18 @@ func (w *Writer) CSeq(seq uint32, method Method) {
 	w.Raw("\r\n")
 }
 
+// clean takes line breaks and zero bytes out of what was written since from.
 func (w *Writer) clean(from int) {
+	rest := w.b[from:]
+	if len(rest) >= 8 {
+		hits := controlBits(binary.LittleEndian.Uint64(rest[len(rest)-8:]))
+		for r := rest; len(r) > 8; r = r[8:] {
+			hits |= controlBits(binary.LittleEndian.Uint64(r))
+		}
+		if hits == 0 {
+			return
+		}
+	}
 	for i := from; i < len(w.b); i++ {
 		if c := w.b[i]; c == '\r' || c == '\n' || c == 0 {
 			w.b[i] = ' '
@@ -267,7 +279,7 @@ func (w *Writer) vias(req *Message, source netip.AddrPort) {
 		}
 		top = false
 		value, rest := cut(v, ',')
-		via, err := ParseVia(trim(value))
+		via, err := req.TopVia()
 		rport, asked := via.Params.Get("rport")
 		if err != nil || !asked || len(rport) > 0 || via.Params.Has("received") {
 			w.Value(HeaderVia, v)

@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"ringfence"
 	"ringfence/internal/node"
 	"ringfence/internal/state/store"
 )
@@ -108,15 +107,12 @@ func report(ctx context.Context, n *node.Node) state {
 			s.Live++
 		}
 	}
+	n.Records.Settle(ctx)
 	var err error
 	if s.CDRs, err = n.Store.CDRs(ctx, time.Time{}, time.Time{}, 10_000); err != nil {
 		s.Err = err.Error()
 	}
-	open, err := n.Store.OpenCalls(ctx, ringfence.NodeID(n.Config.Node))
-	if err != nil {
-		s.Err = err.Error()
-	}
-	s.Open = len(open)
+	s.Open = n.Records.Open()
 	return s
 }
 

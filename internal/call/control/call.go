@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"ringfence"
@@ -44,12 +45,17 @@ type Call struct {
 	slot       int    // where it is parked, 0 if it is not
 }
 
-func (call *Call) newLeg(side string) *Leg {
-	l := &Leg{ID: ringfence.LegID(fmt.Sprintf("%s-%c", call.ID, 'a'+rune(len(call.legs)%26))), call: call, Side: side, Since: time.Now()}
-	if len(call.legs) >= 26 {
-		l.ID = ringfence.LegID(fmt.Sprintf("%s-%d", call.ID, len(call.legs)))
+// newLeg adds a leg of a user's device to the call.
+func (call *Call) newLeg(side string, device ringfence.DeviceID, user ringfence.UserID) *Leg {
+	id := string(call.ID) + "-"
+	if n := len(call.legs); n < 26 {
+		id += string(rune('a' + n))
+	} else {
+		id += strconv.Itoa(n)
 	}
+	l := &Leg{ID: ringfence.LegID(id), call: call, Side: side, Device: device, User: user, Since: time.Now()}
 	call.legs = append(call.legs, l)
+	call.ctl.lines[user] = append(call.ctl.lines[user], l)
 	return l
 }
 
@@ -285,7 +291,7 @@ func (call *Call) finish() {
 		c.idle[l.User] = cdr.End
 	}
 	if c.cfg.Record != nil {
-		c.cfg.Record(cdr)
+		c.cfg.Shard.BeforeSending(func() { c.cfg.Record(cdr) })
 	}
 	c.cfg.Events.CallEnded(Ended{CDR: cdr, Legs: call.spans()})
 }
@@ -296,8 +302,9 @@ func (call *Call) connected() {
 		call.Answered = time.Now()
 		call.ctl.cfg.Events.CallAnswered(call.ID, call.Answered)
 	}
-	if call.ctl.cfg.Answered != nil {
-		call.ctl.cfg.Answered(call.record())
+	if c := call.ctl; c.cfg.Answered != nil {
+		cdr := call.record()
+		c.cfg.Shard.BeforeSending(func() { c.cfg.Answered(cdr) })
 	}
 }
 

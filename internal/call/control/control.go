@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -31,14 +33,15 @@ type Config struct {
 	Roster    *roster.Roster
 	Plan      func() dialplan.Plan
 	Log       *slog.Logger
-	// Record hears the record of each finished call, on the shard; it must not block.
+	// Record hears the record of each finished call, before the phones hear that it is over; it may wait for the disk.
 	Record func(store.CDR)
 	Events Events // nil: nobody hears
 	// Answered, if set, hears of each call that was answered, and again when other parties were connected: what its record would be,
-	// without an end. It is called on the shard and must not block.
+	// without an end. It is called before the phones hear of it, and may wait for the disk.
 	Answered func(store.CDR)
-	// Changed, if set, hears that the lines of a user changed, on the shard.
+	// Changed, if set, hears that the lines of a user changed, on the shard; Watched says whether it wants to.
 	Changed func(ringfence.UserID)
+	Watched func(ringfence.UserID) bool
 	// MediaAddr says which address a peer on this connection reaches our media at; nil: the connection's own.
 	MediaAddr func(c *transport.Conn) netip.Addr
 	MaxCalls  int           // 10,000; above it new calls get 503 with Retry-After
@@ -51,8 +54,9 @@ type Control struct {
 	cfg      Config
 	calls    map[ringfence.CallID]*Call
 	nextID   uint64
-	epoch    uint32                         // tells the ids of this start from those of others
+	prefix   string                         // tells the ids of this start from those of others
 	idle     map[ringfence.UserID]time.Time // since when a user has had no call
+	lines    map[ringfence.UserID][]*Leg    // what each user has now: legs that are not over
 	robin    map[ringfence.Number]int       // last member of a round-robin group
 	parked   map[int]*Call
 	refused  atomic.Uint64
@@ -73,7 +77,8 @@ func New(cfg Config) *Control {
 	if cfg.Events == nil {
 		cfg.Events = deaf{}
 	}
-	return &Control{cfg: cfg, calls: map[ringfence.CallID]*Call{}, epoch: rand.Uint32(), idle: map[ringfence.UserID]time.Time{}, robin: map[ringfence.Number]int{}, parked: map[int]*Call{}}
+	return &Control{cfg: cfg, calls: map[ringfence.CallID]*Call{}, prefix: fmt.Sprintf("c%08x-", rand.Uint32()), idle: map[ringfence.UserID]time.Time{},
+		lines: map[ringfence.UserID][]*Leg{}, robin: map[ringfence.Number]int{}, parked: map[int]*Call{}}
 }
 
 // Refused returns how many calls were refused because a leg could not be sealed. It may be called from anywhere.
@@ -116,12 +121,11 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 		return
 	}
 	call := c.newCall()
-	leg := call.newLeg("caller")
-	leg.Device, leg.User, leg.auth = id.Device, id.User, id.Auth
+	leg := call.newLeg("caller", id.Device, id.User)
+	leg.auth = id.Auth
 	leg.except()
 	call.Dialled = dialled
 	call.instance = instanceOf(&uri)
-	tx.Reply(100, "", nil)
 	leg.session = c.cfg.Dialogs.Accept(tx, c.contact(tx.Conn), leg)
 	call.caller = leg
 	if user := c.cfg.Roster.User(id.User); user != nil {
@@ -174,27 +178,31 @@ func unsupported(m *sip.Message) string {
 
 // contact is our Contact value on a connection. For WebSocket the parameter is ws, secure or not (RFC 7118 section 5.2.4).
 func (c *Control) contact(conn *transport.Conn) string {
-	scheme := "transport=" + map[string]string{"TLS": "tls", "TCP": "tcp", "UDP": "udp", "WS": "ws", "WSS": "ws"}[conn.Network]
-	return "<sip:" + conn.Local.String() + ";" + scheme + ">"
+	scheme := strings.ToLower(conn.Network)
+	if scheme == "wss" {
+		scheme = "ws"
+	}
+	return "<sip:" + conn.Local.String() + ";transport=" + scheme + ">"
 }
 
 func (c *Control) newCall() *Call {
 	c.nextID++
-	call := &Call{ID: ringfence.CallID(fmt.Sprintf("c%08x-%d", c.epoch, c.nextID)), ctl: c, Start: time.Now()}
+	call := &Call{ID: ringfence.CallID(c.prefix + strconv.FormatUint(c.nextID, 10)), ctl: c, Start: time.Now()}
 	c.calls[call.ID] = call
 	return call
 }
 
 // busy returns how many calls a user has now.
-func (c *Control) busy(user ringfence.UserID) (n int) {
-	for _, call := range c.calls {
-		for _, l := range call.legs {
-			if l.User == user && l.live() {
-				n++
-			}
-		}
+func (c *Control) busy(user ringfence.UserID) int { return len(c.lines[user]) }
+
+// hungUp takes a leg that is over off its user's lines.
+func (c *Control) hungUp(l *Leg) {
+	left := slices.DeleteFunc(c.lines[l.User], func(x *Leg) bool { return x == l })
+	if len(left) == 0 {
+		delete(c.lines, l.User)
+		return
 	}
-	return n
+	c.lines[l.User] = left
 }
 
 func (c *Control) mediaAddr(conn *transport.Conn, port uint16) netip.AddrPort {

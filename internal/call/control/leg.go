@@ -1,7 +1,6 @@
 package control
 
 import (
-	"fmt"
 	"time"
 
 	"ringfence"
@@ -104,6 +103,7 @@ func (l *Leg) close() {
 		return
 	}
 	l.ended, l.until = true, time.Now()
+	l.call.ctl.hungUp(l)
 	if l.media != nil {
 		final := l.media.Close()
 		l.final = &final
@@ -119,12 +119,12 @@ func (call *Call) ring(contact *contact) { call.ringWith(contact, false) }
 // ringWith is ring; plain is for a device that has refused a sealed offer and has an exception.
 func (call *Call) ringWith(contact *contact, plain bool) {
 	c := call.ctl
-	l := call.newLeg("callee")
-	l.at, l.plain = contact, plain
-	l.Device, l.User = contact.Device, ringfence.UserID(call.To)
+	user := ringfence.UserID(call.To)
 	if d := c.cfg.Roster.Device(contact.Device); d != nil {
-		l.User = d.User
+		user = d.User
 	}
+	l := call.newLeg("callee", contact.Device, user)
+	l.at, l.plain = contact, plain
 	l.auth = contact.Proof.Auth
 	l.except()
 	offer, err := l.offerFor(call.caller, contact.Conn)
@@ -165,7 +165,7 @@ func (call *Call) identity() string {
 	if call.private {
 		return `"Anonymous" <sip:anonymous@anonymous.invalid>`
 	}
-	from := fmt.Sprintf("<sip:%s@%s>", call.From, call.ctl.cfg.Domain)
+	from := "<sip:" + call.From + "@" + call.ctl.cfg.Domain + ">"
 	if call.fromName != "" {
 		from = quote(call.fromName) + " " + from
 	}

@@ -46,8 +46,8 @@ func (c *Control) originate(from ringfence.UserID, to string) (ringfence.CallID,
 		call.From = string(user.Numbers[0])
 	}
 	call.reasons = append(call.reasons, fmt.Sprintf("%s is rung first, and then dials %s", from, to))
-	l := call.newLeg("caller")
-	l.Device, l.User, l.auth = at.Device, user.ID, at.Proof.Auth
+	l := call.newLeg("caller", at.Device, user.ID)
+	l.auth = at.Proof.Auth
 	l.except()
 	call.caller = l
 	offer, err := l.ownOffer(at)

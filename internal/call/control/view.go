@@ -1,6 +1,7 @@
 package control
 
 import (
+	"slices"
 	"time"
 
 	"ringfence"
@@ -148,20 +149,18 @@ type Line struct {
 
 // Lines returns the dialogs that a user has now. It is called on the shard.
 func (c *Control) Lines(user ringfence.UserID) (out []Line) {
-	for _, call := range c.calls {
-		for _, l := range call.legs {
-			if l.User != user || !l.live() || l.session == nil {
-				continue
-			}
-			line := Line{ID: string(l.ID), State: "early", Receives: l.Side == "callee", Remote: call.From}
-			if l.session.State() == dialog.Confirmed {
-				line.State = "confirmed"
-			}
-			if l.Side == "caller" {
-				line.Remote = call.To
-			}
-			out = append(out, line)
+	for _, l := range c.lines[user] {
+		if l.session == nil {
+			continue
 		}
+		line := Line{ID: string(l.ID), State: "early", Receives: l.Side == "callee", Remote: l.call.From}
+		if l.session.State() == dialog.Confirmed {
+			line.State = "confirmed"
+		}
+		if l.Side == "caller" {
+			line.Remote = l.call.To
+		}
+		out = append(out, line)
 	}
 	return out
 }
@@ -171,11 +170,11 @@ func (c *Control) changed(call *Call) {
 	if c.cfg.Changed == nil {
 		return
 	}
-	users := map[ringfence.UserID]bool{}
+	var told []ringfence.UserID
 	for _, l := range call.legs {
-		users[l.User] = true
-	}
-	for u := range users {
-		c.cfg.Shard.Post(func() { c.cfg.Changed(u) })
+		if u := l.User; !slices.Contains(told, u) && c.cfg.Watched(u) {
+			told = append(told, u)
+			c.cfg.Shard.Post(func() { c.cfg.Changed(u) })
+		}
 	}
 }

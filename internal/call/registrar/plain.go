@@ -3,6 +3,7 @@ package registrar
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"ringfence"
@@ -43,7 +44,7 @@ func (r *Registrar) refusePlain(tx *transaction.Server, claims, cause string) {
 
 // proofOf says what a binding made on this connection rests on.
 func (r *Registrar) proofOf(tx *transaction.Server, id Identity, now time.Time) ringfence.Proof {
-	p := ringfence.Proof{ID: fmt.Sprintf("conn-%d", tx.Conn.ID), Peer: "device " + string(id.Device), Verdict: ringfence.Sealed, Auth: id.Auth, TLS: tx.Conn.TLS, At: now}
+	p := ringfence.Proof{ID: "conn-" + strconv.FormatUint(tx.Conn.ID, 10), Peer: "device " + string(id.Device), Verdict: ringfence.Sealed, Auth: id.Auth, TLS: tx.Conn.TLS, At: now}
 	if tx.Conn.TLS == nil {
 		p.Verdict, p.Reason = ringfence.Exception, "plain SIP by an exception that is over"
 		if e, ok := r.cfg.Roster.Exception(id.Device, now); ok {

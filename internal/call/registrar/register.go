@@ -2,6 +2,7 @@ package registrar
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"slices"
 	"strconv"
@@ -43,18 +44,21 @@ func (r *Registrar) Register(tx *transaction.Server, id Identity) {
 		r.reply(tx, id)
 		return
 	}
-	tx.Keep()
-	ch.done = func(err error) {
-		tx.Shard.Post(func() {
-			if err != nil {
-				r.cfg.Log.Error("a registration could not be kept", "device", id.Device, "err", err, "hint", ringfence.HintOf(err))
-				tx.Reply(503, "Registration Could Not Be Kept", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, 10) })
-				return
-			}
-			r.adopt(tx, id, ch)
-			r.reply(tx, id)
-		})
+	kept := func(err error) {
+		if err != nil {
+			r.cfg.Log.Error("a registration could not be kept", "device", id.Device, "err", err, "hint", ringfence.HintOf(err))
+			tx.Reply(503, "Registration Could Not Be Kept", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, 10) })
+			return
+		}
+		r.adopt(tx, id, ch)
+		r.reply(tx, id)
 	}
+	if r.cfg.Quick {
+		tx.Aside(func() error { return r.cfg.Ledger.ApplyBindings(context.Background(), ch.put, ch.remove) }, kept)
+		return
+	}
+	tx.Keep()
+	ch.done = func(err error) { tx.Shard.Post(func() { kept(err) }) }
 	r.commit.add(ch)
 }
 
@@ -108,7 +112,11 @@ func (r *Registrar) plan(tx *transaction.Server, id Identity) (change, error) {
 			if all {
 				break
 			}
-			b, err := r.binding(tx, id, v, now)
+			addr, err := sip.ParseNameAddr(v)
+			if err != nil || !addr.URI.IsSIP() {
+				return ch, &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "Bad Contact"}
+			}
+			b, err := r.binding(tx, id, &addr, now)
 			if err != nil {
 				return ch, err
 			}
@@ -116,11 +124,9 @@ func (r *Registrar) plan(tx *transaction.Server, id Identity) (change, error) {
 				return ch, &ringfence.Fault{Kind: ringfence.KindInternal, Text: "CSeq Out Of Order"}
 			}
 			seconds := fallback
-			if addr, err := sip.ParseNameAddr(v); err == nil {
-				if e, ok := addr.Params.Get("expires"); ok {
-					if n, err := strconv.ParseUint(string(e), 10, 32); err == nil {
-						seconds = n
-					}
+			if e, ok := addr.Params.Get("expires"); ok {
+				if n, err := strconv.ParseUint(string(e), 10, 32); err == nil {
+					seconds = n
 				}
 			}
 			if seconds == 0 {
@@ -153,11 +159,7 @@ func (r *Registrar) plan(tx *transaction.Server, id Identity) (change, error) {
 	return ch, nil
 }
 
-func (r *Registrar) binding(tx *transaction.Server, id Identity, contact []byte, now time.Time) (store.Binding, error) {
-	addr, err := sip.ParseNameAddr(contact)
-	if err != nil || !addr.URI.IsSIP() {
-		return store.Binding{}, &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "Bad Contact"}
-	}
+func (r *Registrar) binding(tx *transaction.Server, id Identity, addr *sip.NameAddr, now time.Time) (store.Binding, error) {
 	m := tx.Request
 	seq, _, _ := m.CSeq()
 	token := strconv.FormatUint(tx.Conn.ID, 10)

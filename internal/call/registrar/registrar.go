@@ -22,6 +22,7 @@ type Ledger interface {
 type Config struct {
 	Domain     string // the domain of every address-of-record here
 	Ledger     Ledger
+	Quick      bool // the ledger is a file: it is written by whoever brings a REGISTER; otherwise by one goroutine, in groups
 	Roster     *roster.Roster
 	Secrets    Secrets // digest secrets; nil: certificates only
 	Log        *slog.Logger

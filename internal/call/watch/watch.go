@@ -207,6 +207,9 @@ func (w *Watch) Changed(user ringfence.UserID) {
 	}
 }
 
+// Watches reports whether anybody watches a user, from the shard.
+func (w *Watch) Watches(user ringfence.UserID) bool { return len(w.by[user]) > 0 }
+
 // MessagesChanged tells the user's phones that the mailbox changed.
 func (w *Watch) MessagesChanged(user ringfence.UserID) {
 	for s := range w.by[user] {

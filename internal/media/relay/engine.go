@@ -22,7 +22,7 @@ type Config struct {
 	Ports  ringfence.PortRange // UDP ports; each leg takes two
 	DSCP   uint8               // mark for what is sent, 0 to 63; 46 (EF) for voice (RFC 4594)
 	Shards int                 // loops that wait for packets; 0: one per processor
-	Rest   time.Duration       // how long a closed port rests; 0: one second
+	Rest   time.Duration       // how long a closed port rests; 0: 300 ms
 	Now    func() time.Time    // the clock; nil: time.Now
 	Log    *slog.Logger        // nil: discards
 }
@@ -88,7 +88,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Rest == 0 {
-		cfg.Rest = time.Second // late packets of the call before do no harm: they do not authenticate
+		cfg.Rest = 300 * time.Millisecond // late packets of the call before do no harm: they do not authenticate
 	}
 	if cfg.Shards == 0 {
 		cfg.Shards = runtime.GOMAXPROCS(0)
@@ -170,7 +170,7 @@ type parker interface {
 }
 
 // maxParked is how many pairs of sockets stay open without a leg.
-const maxParked = 2048
+const maxParked = 4096
 
 // parked is a pair of sockets that rests.
 type parked struct {

@@ -33,7 +33,8 @@ const maxSources = 1024
 type Opener struct {
 	suite    Suite
 	keys     Keys
-	ctx      *srtp.Context
+	plain    bool
+	ctx      *srtp.Context // made for the first packet: most legs of a busy node carry none in one of their directions
 	header   prtp.Header
 	control  rtcp.Header
 	last     uint32 // source of the last good RTP packet, if known is set
@@ -47,16 +48,31 @@ type Opener struct {
 
 // NewOpener returns an opener for the keys a peer gave us. The error is that of [Keys.Check].
 func NewOpener(k Keys) (*Opener, error) {
-	ctx, err := newContext(k)
-	if err != nil {
+	if err := k.Check(); err != nil {
 		return nil, err
 	}
-	return &Opener{suite: k.Suite, keys: k, ctx: ctx, sources: map[uint32]struct{}{}}, nil
+	return &Opener{suite: k.Suite, keys: k}, nil
 }
 
 // NewPlainOpener returns an opener that lets clear packets through, for a leg with a named exception. Nothing authenticates
 // them, so whoever uses it must judge their source.
-func NewPlainOpener() *Opener { return &Opener{sources: map[uint32]struct{}{}} }
+func NewPlainOpener() *Opener { return &Opener{plain: true} }
+
+// ready derives the session keys, once.
+func (o *Opener) ready() (err error) {
+	if o.ctx == nil {
+		o.ctx, err = newContext(o.keys)
+	}
+	return err
+}
+
+// note remembers a source that authenticated.
+func (o *Opener) note(ssrc uint32) {
+	if o.sources == nil {
+		o.sources = map[uint32]struct{}{}
+	}
+	o.sources[ssrc] = struct{}{}
+}
 
 func newContext(k Keys) (*srtp.Context, error) {
 	if err := k.Check(); err != nil {
@@ -79,8 +95,8 @@ func (o *Opener) RTP(dst, packet []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.ctx == nil {
-		return o.plain(dst, packet, h.SSRC)
+	if o.plain {
+		return o.pass(dst, packet, h.SSRC)
 	}
 	if len(packet) < h.Offset+o.tagLen() {
 		return nil, ErrShort
@@ -93,6 +109,9 @@ func (o *Opener) RTP(dst, packet []byte) ([]byte, error) {
 	if fresh && !o.room(h.SSRC) {
 		return nil, ErrSources
 	}
+	if err := o.ready(); err != nil {
+		return nil, err
+	}
 	if fresh && o.trial != nil {
 		return o.first(dst, packet, h.SSRC)
 	}
@@ -101,25 +120,25 @@ func (o *Opener) RTP(dst, packet []byte) ([]byte, error) {
 		return nil, o.refuse(err)
 	}
 	if fresh {
-		o.sources[h.SSRC] = struct{}{}
+		o.note(h.SSRC)
 		o.last, o.known = h.SSRC, true
 	}
 	return out, nil
 }
 
-// plain lets a clear packet through.
-func (o *Opener) plain(dst, packet []byte, ssrc uint32) ([]byte, error) {
+// pass lets a clear packet through.
+func (o *Opener) pass(dst, packet []byte, ssrc uint32) ([]byte, error) {
 	if !o.room(ssrc) {
 		return nil, ErrSources
 	}
-	o.sources[ssrc] = struct{}{}
+	o.note(ssrc)
 	return append(dst[:0], packet...), nil
 }
 
 // Inherit makes o ready for a peer that changed its keys but not its SSRC. RFC 3711 section 3.3.1 lets the roll-over counter
 // run on then, yet many peers begin again at zero; a source's first packet is tried both ways.
 func (o *Opener) Inherit(old *Opener) error {
-	if old == nil || old.ctx == nil || o.ctx == nil {
+	if old == nil || old.ctx == nil || o.plain {
 		return nil
 	}
 	for ssrc := range old.sources {
@@ -155,7 +174,7 @@ func (o *Opener) first(dst, packet []byte, ssrc uint32) ([]byte, error) {
 	if err != nil {
 		return nil, o.refuse(err)
 	}
-	o.sources[ssrc] = struct{}{}
+	o.note(ssrc)
 	o.last, o.known = ssrc, true
 	return out, nil
 }
@@ -166,12 +185,12 @@ func (o *Opener) RTCP(dst, packet []byte) ([]byte, error) {
 	switch {
 	case len(packet) > MaxPacket:
 		return nil, ErrLong
-	case len(packet) < 8 || o.ctx != nil && len(packet) < 8+4+o.tagLen():
+	case len(packet) < 8 || !o.plain && len(packet) < 8+4+o.tagLen():
 		return nil, ErrShort
 	case packet[0]>>6 != 2:
 		return nil, ErrVersion
-	case o.ctx == nil:
-		return o.plain(dst, packet, binary.BigEndian.Uint32(packet[4:]))
+	case o.plain:
+		return o.pass(dst, packet, binary.BigEndian.Uint32(packet[4:]))
 	}
 	index := len(packet) - 4 // RFC 7714 section 9.2: the tag is inside the sealed part
 	if !o.suite.aead() {
@@ -185,11 +204,14 @@ func (o *Opener) RTCP(dst, packet []byte) ([]byte, error) {
 	if !o.room(ssrc) {
 		return nil, ErrSources
 	}
+	if err := o.ready(); err != nil {
+		return nil, err
+	}
 	out, err := o.ctx.DecryptRTCP(dst, packet, &o.control)
 	if err != nil {
 		return nil, o.refuse(err)
 	}
-	o.sources[ssrc] = struct{}{}
+	o.note(ssrc)
 	return out, nil
 }
 
@@ -224,7 +246,9 @@ func (o *Opener) Refused() (forged, replayed uint64) { return o.forged, o.replay
 
 // Sealer seals what we send: one direction of one leg. One goroutine at a time may use it.
 type Sealer struct {
-	ctx     *srtp.Context
+	keys    Keys
+	plain   bool
+	ctx     *srtp.Context // made for the first packet
 	header  prtp.Header
 	control rtcp.Header
 	last    *sent
@@ -241,16 +265,21 @@ type sent struct {
 
 // NewSealer returns a sealer for the keys we gave a peer. The error is that of [Keys.Check].
 func NewSealer(k Keys) (*Sealer, error) {
-	ctx, err := newContext(k)
-	if err != nil {
+	if err := k.Check(); err != nil {
 		return nil, err
 	}
-	return &Sealer{ctx: ctx, sources: map[uint32]*sent{}, reports: map[uint32]struct{}{}}, nil
+	return &Sealer{keys: k}, nil
 }
 
 // NewPlainSealer returns a sealer that seals nothing, for a leg with a named exception.
-func NewPlainSealer() *Sealer {
-	return &Sealer{sources: map[uint32]*sent{}, reports: map[uint32]struct{}{}}
+func NewPlainSealer() *Sealer { return &Sealer{plain: true} }
+
+// ready derives the session keys, once.
+func (s *Sealer) ready() (err error) {
+	if s.ctx == nil {
+		s.ctx, err = newContext(s.keys)
+	}
+	return err
 }
 
 // RTP seals a clear packet. The result is written into dst's storage, or into new storage if that is too small (it is at
@@ -269,12 +298,15 @@ func (s *Sealer) RTP(dst, packet []byte) ([]byte, error) {
 			}
 			src = &sent{ssrc: h.SSRC, high: uint64(h.Sequence)}
 			src.seen[0] = 1
+			if s.sources == nil {
+				s.sources = map[uint32]*sent{}
+			}
 			s.sources[h.SSRC], s.last = src, src
 			return s.seal(dst, packet)
 		}
 		s.last = src
 	}
-	if s.ctx != nil { // in the clear, an index may be used again
+	if !s.plain { // in the clear, an index may be used again
 		if err := s.last.mark(h.Sequence); err != nil {
 			return nil, err
 		}
@@ -283,8 +315,11 @@ func (s *Sealer) RTP(dst, packet []byte) ([]byte, error) {
 }
 
 func (s *Sealer) seal(dst, packet []byte) ([]byte, error) {
-	if s.ctx == nil {
+	if s.plain {
 		return append(dst[:0], packet...), nil
+	}
+	if err := s.ready(); err != nil {
+		return nil, err
 	}
 	out, err := s.ctx.EncryptRTP(dst, packet, &s.header)
 	if err != nil {
@@ -346,10 +381,16 @@ func (s *Sealer) RTCP(dst, packet []byte) ([]byte, error) {
 		if len(s.reports) >= maxSources {
 			return nil, ErrSources
 		}
+		if s.reports == nil {
+			s.reports = map[uint32]struct{}{}
+		}
 		s.reports[ssrc] = struct{}{}
 	}
-	if s.ctx == nil {
+	if s.plain {
 		return append(dst[:0], packet...), nil
+	}
+	if err := s.ready(); err != nil {
+		return nil, err
 	}
 	out, err := s.ctx.EncryptRTCP(dst, packet, &s.control)
 	if err != nil {

@@ -213,6 +213,9 @@ func TestInheritedCounter(t *testing.T) {
 			}
 			sealer, opener := pair(t, s)
 			if keeps {
+				if err := sealer.ready(); err != nil {
+					t.Fatal(err)
+				}
 				sealer.ctx.SetROC(5, 1)
 			}
 			if err := opener.Inherit(oldOpener); err != nil || opener.trial == nil {

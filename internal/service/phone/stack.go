@@ -41,7 +41,11 @@ func NewStack(cfg StackConfig) *Stack {
 	}
 	s := &Stack{cfg: cfg, phones: map[*transport.Conn]*Phone{}, all: map[*Phone]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.txs = transaction.New(transaction.Config{User: s, Log: cfg.Log, Shards: cfg.Shards, Timers: cfg.Timers, Server: cfg.UserAgent, Trace: cfg.Trace})
+	txs := transaction.Config{User: s, Log: cfg.Log, Shards: cfg.Shards, Timers: cfg.Timers, Server: cfg.UserAgent}
+	if cfg.Trace != nil {
+		txs.Trace = func(c *transport.Conn, _, msg []byte, sent bool) { cfg.Trace(c, msg, sent) }
+	}
+	s.txs = transaction.New(txs)
 	s.dialogs = dialog.New(dialog.Config{Log: cfg.Log, UserAgent: cfg.UserAgent, SessionExpires: cfg.SessionExpires, Flow: flowOf}, s.txs)
 	s.conns = transport.New(transport.Config{Opener: cfg.Opener, Receiver: s.txs, Verifier: verifier{}, Log: cfg.Log})
 	return s

@@ -170,7 +170,7 @@ func newNode(t *testing.T, net *testkit.Net, name string, addr netip.Addr, chang
 	t.Helper()
 	n := &node{t: t, name: name, addr: netip.AddrPortFrom(addr, 5060)}
 	log := slog.New(slog.DiscardHandler)
-	n.txs = transaction.New(transaction.Config{User: upper{n}, Log: log, Trace: func(_ *transport.Conn, msg []byte, sent bool) {
+	n.txs = transaction.New(transaction.Config{User: upper{n}, Log: log, Trace: func(_ *transport.Conn, _, msg []byte, sent bool) {
 		if sent {
 			n.mu.Lock()
 			n.wire = append(n.wire, startLine(msg))

@@ -71,7 +71,6 @@ func (s *Session) reinvited(tx *transaction.Server) {
 		if !s.refresh.acceptable(tx) {
 			return
 		}
-		tx.Reply(100, "", nil)
 		tx.Data = s
 		s.in = &Offer{SDP: bytes.Clone(tx.Request.Body()), s: s, tx: tx}
 		s.user.Offered(s, s.in)

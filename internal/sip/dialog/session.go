@@ -72,6 +72,8 @@ type Session struct {
 	remoteSeq  uint32
 	server     *transaction.Server // the unanswered initial INVITE, if we are UAS
 	client     *transaction.Client // the unanswered initial INVITE, if we are UAC
+	answered   *transaction.Client // the same once it was answered; it waits for further 2xx
+	extra      func(*sip.Writer)   // further fields of the initial INVITE
 	ackSeq     uint32
 	ack        []byte // to answer a repeated 2xx
 	ok         okState
@@ -92,7 +94,7 @@ type Session struct {
 // State returns where the session stands.
 func (s *Session) State() State { return s.state }
 
-// User returns who decides for the session.
+// User returns who decides for the session; nil once it has ended.
 func (s *Session) User() User { return s.user }
 
 // SetUser hands the session to another user, e.g. when a transfer moves it to another call.
@@ -280,7 +282,14 @@ func (s *Session) finish(e End) {
 		out.done(nil, &ringfence.Fault{Op: "dialog", Kind: ringfence.KindCancelled, Text: "the call ended first"})
 	}
 	s.layer.remove(s)
-	s.user.Ended(s, e)
+	user := s.user
+	user.Ended(s, e)
+	// The transaction of our INVITE holds the session for a while yet, to end what a fork may still answer. It needs no more than that.
+	s.user, s.extra, s.localSDP, s.ok.msg, s.rel.msg = nil, nil, nil, nil, nil
+	if s.answered != nil {
+		s.answered.Hasten()
+		s.answered = nil
+	}
 }
 
 // Reason writes a Reason value: a Q.850 cause and a text (RFC 3326).

@@ -26,11 +26,12 @@ func (l *Layer) Invite(shard *transaction.Shard, in Invitation, user User) *Sess
 		Local: in.From, Remote: in.To, Target: in.URI, Routes: in.Routes, Contact: in.Contact, UAC: true,
 		layer: l, user: user, localSeq: 1, localSDP: bytes.Clone(in.SDP)}
 	l.add(s)
-	s.invite(in.Extra)
+	s.extra = in.Extra
+	s.invite()
 	return s
 }
 
-func (s *Session) invite(extra func(*sip.Writer)) {
+func (s *Session) invite() {
 	seq := s.localSeq
 	s.ackSeq = seq
 	s.client = s.Shard.Request(s.conn(), sip.INVITE, func(w *sip.Writer, via string) {
@@ -39,15 +40,15 @@ func (s *Session) invite(extra func(*sip.Writer)) {
 		w.Header(sip.HeaderAllow, allow)
 		w.Header(sip.HeaderSupported, "100rel, timer, replaces")
 		s.refresh.offer(s, w)
-		if extra != nil {
-			extra(w)
+		if s.extra != nil {
+			s.extra(w)
 		}
 		w.Body("application/sdp", s.localSDP)
-	}, func(a transaction.Answer) { s.invited(a, extra) })
+	}, s.invited)
 }
 
 // invited hears the answers to our initial INVITE.
-func (s *Session) invited(a transaction.Answer, extra func(*sip.Writer)) {
+func (s *Session) invited(a transaction.Answer) {
 	status := a.Status()
 	switch {
 	case a.Message == nil:
@@ -62,7 +63,7 @@ func (s *Session) invited(a transaction.Answer, extra func(*sip.Writer)) {
 		s.accepted(a.Message)
 	case status == 422 && !s.endSent && s.refresh.raise(a.Message):
 		s.localSeq++
-		s.invite(extra)
+		s.invite()
 	default:
 		s.client = nil
 		e := End{Status: status, Phrase: string(a.Reason()), Reason: string(a.Get(sip.HeaderReason)), Remote: true, Message: a.Message}
@@ -111,7 +112,8 @@ func (s *Session) accepted(m *sip.Message) {
 		s.dropFork(m)
 		return
 	}
-	s.client = nil
+	s.client, s.answered = nil, s.client
+	s.extra = nil
 	s.RemoteTag = tag
 	s.learn(m)
 	s.Routes = pick(routes(m, true), s.Routes)

@@ -27,6 +27,8 @@ type Crypto struct {
 	Suite  string // e.g. AES256GCM
 	Inline string `json:"-"` // after "inline:": base64 of master key and salt, then "|lifetime" and "|MKI:length" if given
 	Params string // session parameters, separated by spaces; may be empty
+
+	made bool // by NewCrypto, so that nothing can be wrong with it
 }
 
 // String returns the line without the key.
@@ -59,25 +61,33 @@ func NewCrypto(tag int, suite string, random io.Reader) (Crypto, error) {
 	}
 	var buf [64]byte
 	if _, err := io.ReadFull(random, buf[:key+salt]); err != nil {
-		return Crypto{}, &ringfence.Fault{Op: "sdp.crypto", Kind: ringfence.KindInternal, Text: "no randomness for a media key", Err: err}
+		return Crypto{}, noRandomness(err)
 	}
 	inline := base64.StdEncoding.EncodeToString(buf[:key+salt])
 	clear(buf[:])
-	return Crypto{Tag: tag, Suite: suite, Inline: inline}, nil
+	return Crypto{Tag: tag, Suite: suite, Inline: inline, made: true}, nil
 }
 
 // NewCryptos makes one line a supported suite, best first, tagged from 1.
 func NewCryptos(random io.Reader) ([]Crypto, error) {
+	var buf [128]byte // one read for all: asking for randomness costs more than the bytes
+	if _, err := io.ReadFull(random, buf[:]); err != nil {
+		return nil, noRandomness(err)
+	}
+	defer clear(buf[:])
 	suites := Suites()
 	out := make([]Crypto, 0, len(suites))
+	rest := buf[:]
 	for i, suite := range suites {
-		c, err := NewCrypto(i+1, suite, random)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, c)
+		key, salt, _ := suiteSizes(suite)
+		out = append(out, Crypto{Tag: i + 1, Suite: suite, Inline: base64.StdEncoding.EncodeToString(rest[:key+salt]), made: true})
+		rest = rest[key+salt:]
 	}
 	return out, nil
+}
+
+func noRandomness(err error) error {
+	return &ringfence.Fault{Op: "sdp.crypto", Kind: ringfence.KindInternal, Text: "no randomness for a media key", Err: err}
 }
 
 // Key returns the master key and salt. It fails for everything that we could not seal with: an unknown suite, a key of
@@ -113,6 +123,9 @@ func (c Crypto) Key() (key, salt []byte, err error) {
 
 // Supported reports whether Key succeeds.
 func (c Crypto) Supported() bool {
+	if c.made { // by us
+		return true
+	}
 	_, _, err := c.Key()
 	return err == nil
 }

@@ -49,15 +49,19 @@ func Parse(b []byte) (*Session, error) {
 		if r.line > MaxLines {
 			return nil, r.fault("too many lines")
 		}
-		line = strings.TrimRight(line, "\r \t")
+		for n := len(line); n > 0 && (line[n-1] == '\r' || line[n-1] == ' ' || line[n-1] == '\t'); n-- {
+			line = line[:n-1]
+		}
 		if line == "" {
 			continue
 		}
 		if len(line) > MaxLine {
 			return nil, r.fault("too long")
 		}
-		if i := strings.IndexFunc(line, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }); i >= 0 {
-			return nil, r.fault("control character")
+		for i := 0; i < len(line); i++ {
+			if c := line[i]; c < ' ' && c != '\t' || c == 0x7f {
+				return nil, r.fault("control character")
+			}
 		}
 		if len(line) < 2 || line[1] != '=' {
 			return nil, r.fault("not of the form <type>=<value>")

@@ -172,6 +172,14 @@ func (c *Client) response(m *sip.Message) {
 	c.heard(Answer{Message: m})
 }
 
+// Hasten says that the dialog of an answered INVITE is over, so that only the 2xx of another branch of a fork could still come. On a
+// reliable transport, where nothing is retransmitted, the transaction then waits for T4 instead of Timer M (RFC 6026 section 7.2).
+func (c *Client) Hasten() {
+	if c.state == clientAccepted && c.Conn.Reliable() {
+		c.Shard.After(&c.timer, c.Shard.layer.timers.T4, c.end)
+	}
+}
+
 func (c *Client) linger(d time.Duration) {
 	if c.Conn.Reliable() {
 		c.end()

@@ -31,8 +31,9 @@ type Config struct {
 	Shards int    // number of shards, rounded up to a power of two; 0 means 1
 	Timers Timers // zero means DefaultTimers
 	Server string // product name for the Server field of responses made here; may be empty
-	// Trace, if set, hears every message: received ones before they are handled, sent ones when they are queued.
-	Trace func(c *transport.Conn, msg []byte, sent bool)
+	// Trace, if set, hears every message: received ones before they are handled, sent ones when they are queued. callID is nil where
+	// it is not at hand.
+	Trace func(c *transport.Conn, callID, msg []byte, sent bool)
 	// MaxTransactions bounds unfinished server transactions over all shards; above it new INVITEs get 503 with Retry-After,
 	// and above twice as many all requests do. 0 means 100,000.
 	MaxTransactions int
@@ -44,7 +45,7 @@ type Layer struct {
 	timers Timers
 	shards []*Shard
 	seed   maphash.Seed
-	trace  func(c *transport.Conn, msg []byte, sent bool)
+	trace  func(c *transport.Conn, callID, msg []byte, sent bool)
 	active atomic.Int64
 
 	stats struct{ retransmissions, timeouts, overload, stray atomic.Uint64 }
@@ -107,7 +108,7 @@ func (l *Layer) Counters() map[string]uint64 {
 // Receive implements transport.Receiver.
 func (l *Layer) Receive(c *transport.Conn, m *sip.Message, parseErr error) {
 	if l.trace != nil && len(m.Bytes()) > 0 {
-		l.trace(c, m.Bytes(), false)
+		l.trace(c, m.CallID(), m.Bytes(), false)
 	}
 	if parseErr != nil {
 		l.refuse(c, m, parseErr)

@@ -35,10 +35,11 @@ type Server struct {
 	state    serverState
 	kept     bool
 	stored   bool
+	aside    bool // it is answered before the goroutine that brought the request goes on
 	stopped  bool // the user heard of a CANCEL
 	toTag    string
 	last     []byte // last response, for retransmission
-	timer    Timer  // G on unreliable transports, then I, J or L
+	timer    Timer  // until the first response that of the 100; then G on unreliable transports, then I, J or L
 	giveUp   Timer  // H
 	interval time.Duration
 }
@@ -67,14 +68,11 @@ func (l *Layer) serverKey(m *sip.Message, via *sip.Via, method sip.Method) uint6
 }
 
 func (s *Shard) request(c *transport.Conn, m *sip.Message) {
-	via, err := m.TopVia()
-	if err == nil {
-		err = m.Validate()
-	}
-	if err != nil {
+	if err := m.Validate(); err != nil {
 		s.refuseHere(c, m, err)
 		return
 	}
+	via, _ := m.TopVia()
 	method := m.Method()
 	key := s.layer.serverKey(m, &via, method)
 	if tx := s.servers[key]; tx != nil && bytes.Equal(tx.branch, via.Branch()) {
@@ -105,9 +103,20 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 	s.layer.cfg.User.Request(tx)
 	if !tx.stored && tx.state < serverCompleted && method != sip.ACK {
 		tx.store(via.Branch()) // it will be answered later
-		tx.Keep()
+		if !tx.aside {
+			tx.Keep()
+		}
+	}
+	if method == sip.INVITE && tx.state == serverTrying {
+		s.After(&tx.timer, tryingAfter, tx.trying)
 	}
 }
+
+// tryingAfter is how long the user may take for its first response to an INVITE before the transaction answers 100 by itself
+// (RFC 3261 section 17.2.1): early enough to keep a client on UDP from retransmitting, and a message saved where somebody rings at once.
+const tryingAfter = 200 * time.Millisecond
+
+func (tx *Server) trying() { tx.Reply(100, "", nil) }
 
 func (s *Shard) refuseHere(c *transport.Conn, m *sip.Message, err error) {
 	pe, ok := err.(*sip.ParseError)
@@ -245,7 +254,10 @@ func (tx *Server) Send(status int, w *sip.Writer) {
 	if tx.Method == sip.ACK || tx.state >= serverAccepted {
 		return
 	}
-	tx.Shard.Send(tx.Conn, w.Bytes())
+	if tx.state == serverTrying {
+		tx.timer.Stop()
+	}
+	tx.Shard.send(tx.Conn, tx.Request.CallID(), w.Bytes())
 	if status < 200 {
 		tx.state = serverProceeding
 		tx.remember(w.Bytes())

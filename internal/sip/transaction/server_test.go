@@ -67,6 +67,37 @@ func TestInviteServerRefuses(t *testing.T) {
 	})
 }
 
+// A user that takes its time lets the transaction say 100; one that rings at once saves it (RFC 3261 section 17.2.1).
+func TestInviteServerTries(t *testing.T) {
+	eachTransport(t, func(t *testing.T, network string) {
+		r := newRig(t, network, nil)
+		r.start = time.Now()
+		r.send(incoming("INVITE", "z9hG4bK1", network))
+		tx := r.only()
+		r.after(time.Second)
+		got := r.take()
+		if startLines(got) != "100" || seconds(got) != "0.2" {
+			t.Errorf("a slow user: %s at %s", startLines(got), seconds(got))
+		}
+		r.do(tx, func() { tx.Reply(486, "", nil) })
+		r.send(incomingTo("ACK", "z9hG4bK1", network, "<sip:alice@example.com>;tag="+tx.ToTag()))
+		r.take()
+
+		r.requests = nil
+		r.send(incoming("INVITE", "z9hG4bK2", network))
+		tx = r.only()
+		r.do(tx, func() { tx.Reply(180, "", nil) })
+		r.after(time.Second)
+		if got := startLines(r.take()); got != "180" {
+			t.Errorf("a user that rings at once: %s", got)
+		}
+		r.do(tx, func() { tx.Reply(486, "", nil) })
+		r.send(incomingTo("ACK", "z9hG4bK2", network, "<sip:alice@example.com>;tag="+tx.ToTag()))
+		r.after(40 * time.Second)
+		r.close()
+	})
+}
+
 func TestInviteServerAccepts(t *testing.T) {
 	eachTransport(t, func(t *testing.T, network string) {
 		r := newRig(t, network, nil)

@@ -27,6 +27,8 @@ type Shard struct {
 	clients map[uint64]*Client
 	byConn  map[*transport.Conn]*Client // first of a list
 	dirty   []*transport.Conn
+	before  []func() // BeforeSending
+	asides  []aside  // Aside
 	scratch []byte
 
 	postMu sync.Mutex
@@ -49,7 +51,7 @@ func newShard(index int, layer *Layer) *Shard {
 func (s *Shard) Do(fn func()) {
 	s.enter()
 	fn()
-	s.leave()
+	s.leave(nil)
 }
 
 // receive is Do for a message that arrived; it allocates nothing.
@@ -60,7 +62,7 @@ func (s *Shard) receive(c *transport.Conn, m *sip.Message) {
 	} else {
 		s.response(c, m)
 	}
-	s.leave()
+	s.leave(c)
 }
 
 // Post arranges for fn to run on the shard soon, from anywhere. Order between posts is kept.
@@ -77,7 +79,7 @@ func (s *Shard) Post(fn func()) {
 func (s *Shard) drain() {
 	for s.waits.Load() > 0 && s.mu.TryLock() {
 		s.now = time.Time{}
-		s.finish()
+		s.finish(nil)
 	}
 }
 
@@ -86,13 +88,14 @@ func (s *Shard) enter() {
 	s.now = time.Time{}
 }
 
-func (s *Shard) leave() {
-	s.finish()
+func (s *Shard) leave(arrived *transport.Conn) {
+	s.finish(arrived)
 	s.drain()
 }
 
-// finish runs what was posted, gives the shard back and sends what the work caused.
-func (s *Shard) finish() {
+// finish runs what was posted, gives the shard back and sends what the work caused: at once, or behind everything that came with
+// the message that arrived on a connection.
+func (s *Shard) finish(arrived *transport.Conn) {
 	for s.waits.Load() > 0 {
 		s.postMu.Lock()
 		posted := s.posted
@@ -113,9 +116,24 @@ func (s *Shard) finish() {
 	dirty := append(few[:0], s.dirty...)
 	clear(s.dirty)
 	s.dirty = s.dirty[:0]
+	before, asides := s.before, s.asides
+	s.before, s.asides = nil, nil
 	s.mu.Unlock()
+	for _, f := range before {
+		f()
+	}
 	for _, c := range dirty {
-		c.Flush()
+		if arrived != nil {
+			arrived.FlushAfter(c)
+		} else {
+			c.Flush()
+		}
+	}
+	for _, a := range asides {
+		err := a.work()
+		s.enter()
+		a.then(err)
+		s.finish(arrived)
 	}
 }
 
@@ -129,7 +147,7 @@ func (s *Shard) ring() {
 			s.wakeAt(tick)
 		}
 	}
-	s.leave()
+	s.leave(nil)
 }
 
 func (s *Shard) wakeAt(tick int64) {
@@ -152,15 +170,35 @@ func (s *Shard) After(t *Timer, d time.Duration, fire func()) {
 	s.wakeAt(t.due)
 }
 
+// BeforeSending arranges for fn to run when the present work has given the shard back, and before the messages leave that it has
+// caused: to put on disk what they acknowledge. fn may wait for the disk; only the sender of the present message waits with it.
+func (s *Shard) BeforeSending(fn func()) { s.before = append(s.before, fn) }
+
+// aside is work away from the shard, and what follows on it.
+type aside struct {
+	work func() error
+	then func(error)
+}
+
+// Aside runs work when the present work has given the shard back, on the same goroutine, and then hands its result to then, on the
+// shard again. The request at hand stays as it is until then has returned. work may wait for the disk, but not for a network: what
+// arrives on the same connection waits with it.
+func (tx *Server) Aside(work func() error, then func(error)) {
+	tx.aside = true
+	tx.Shard.asides = append(tx.Shard.asides, aside{work, then})
+}
+
 // Send queues a message for a connection; it leaves when the present work is over. A failure to queue is reported to the
 // transactions of the connection by its closing, so there is no error to handle here.
-func (s *Shard) Send(c *transport.Conn, msg []byte) {
+func (s *Shard) Send(c *transport.Conn, msg []byte) { s.send(c, nil, msg) }
+
+func (s *Shard) send(c *transport.Conn, callID, msg []byte) {
 	first, err := c.Queue(msg)
 	if err == nil && first {
 		s.dirty = append(s.dirty, c)
 	}
 	if s.layer.trace != nil {
-		s.layer.trace(c, msg, true)
+		s.layer.trace(c, callID, msg, true)
 	}
 }
 

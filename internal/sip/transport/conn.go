@@ -47,6 +47,9 @@ type Conn struct {
 	messages atomic.Uint64
 	pinging  atomic.Bool
 
+	delivering bool // the reader hands messages over; behind are the connections to flush after them. Both are the reader's.
+	behind     []*Conn
+
 	mu      sync.Mutex
 	pending []byte // messages to send, not yet sealed
 	frames  []int  // their lengths, where messages are framed

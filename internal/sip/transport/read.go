@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -11,7 +12,7 @@ import (
 
 // readLoop reads messages until the connection ends. Between messages it holds only a small scratch buffer.
 func (c *Conn) readLoop() {
-	var scratch [512]byte
+	var scratch [1024]byte
 	var buf []byte
 	var msg sip.Message
 	crlf := 0 // bytes of a keep-alive that has not arrived in full
@@ -73,8 +74,35 @@ func (c *Conn) fill(buf *[]byte, scratch []byte, crlf int) (int, error) {
 	return n, err
 }
 
-// deliver hands every complete message in buf to the receiver and returns the offset of what is left.
+// deliver hands every complete message in buf to the receiver and returns the offset of what is left. What the messages cause to be
+// sent leaves after the last of them, so that an ACK and a BYE that came together go on together.
 func (c *Conn) deliver(buf []byte, msg *sip.Message) (rest int, err error) {
+	c.delivering = true
+	rest, err = c.deliverEach(buf, msg)
+	c.delivering = false
+	for i, d := range c.behind {
+		c.behind[i] = nil
+		d.Flush()
+	}
+	c.behind = c.behind[:0]
+	return rest, err
+}
+
+// FlushAfter flushes d once everything that has arrived on c together with the present message was handed over. It may be called
+// only within Receiver.Receive for c.
+func (c *Conn) FlushAfter(d *Conn) {
+	switch {
+	case !c.delivering || len(c.behind) >= maxBehind:
+		d.Flush()
+	case !slices.Contains(c.behind, d):
+		c.behind = append(c.behind, d)
+	}
+}
+
+// maxBehind bounds the connections that wait for the end of a delivery.
+const maxBehind = 16
+
+func (c *Conn) deliverEach(buf []byte, msg *sip.Message) (rest int, err error) {
 	for rest < len(buf) && halfPing(buf[rest:]) == 0 {
 		start, n, pings, err := sip.Frame(buf[rest:], c.layer.cfg.Limits)
 		if pings > 0 && !c.Dialled { // whoever dialled asks, the other end answers; a pong is no ping

@@ -32,7 +32,7 @@ type Config struct {
 type Bus struct {
 	cfg  Config
 	link *link // nil: this node alone
-	out  chan message
+	out  chan Event
 	stop chan struct{}
 	once sync.Once
 	wg   sync.WaitGroup
@@ -64,7 +64,7 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	if cfg.Node == "" {
 		return nil, &ringfence.Fault{Op: "bus.open", Kind: ringfence.KindInvalid, Text: "a bus needs the name of its node"}
 	}
-	b := &Bus{cfg: cfg, out: make(chan message, cfg.Queue), stop: make(chan struct{}), subs: map[Kind]map[*subscriber]struct{}{}}
+	b := &Bus{cfg: cfg, out: make(chan Event, cfg.Queue), stop: make(chan struct{}), subs: map[Kind]map[*subscriber]struct{}{}}
 	if cfg.Server == nil && cfg.URL == "" {
 		return b, nil
 	}
@@ -107,15 +107,14 @@ func (b *Bus) Publish(ctx context.Context, e Event) error {
 	if e.At.IsZero() {
 		e.At = time.Now().UTC()
 	}
-	text, err := Encode(e)
-	if err != nil {
+	if err := e.check(); err != nil {
 		return err
 	}
 	b.stats.published.Add(1)
 	b.deliver(e)
-	if b.link != nil && e.Kind != Lost {
+	if b.link != nil && e.Kind != Lost && !b.cfg.Server.alone() {
 		select {
-		case b.out <- message{e.Kind, text}:
+		case b.out <- e:
 		default:
 			b.stats.unsent.Add(1)
 		}
@@ -191,13 +190,13 @@ func (b *Bus) lost(why string) {
 func (b *Bus) send() {
 	for {
 		select {
-		case m := <-b.out:
-			b.post(m)
+		case e := <-b.out:
+			b.post(e)
 		case <-b.stop:
 			for {
 				select {
-				case m := <-b.out:
-					b.post(m)
+				case e := <-b.out:
+					b.post(e)
 				default:
 					return
 				}
@@ -206,16 +205,14 @@ func (b *Bus) send() {
 	}
 }
 
-func (b *Bus) post(m message) {
-	if err := b.link.publish(m); err != nil {
+func (b *Bus) post(e Event) {
+	text, err := Encode(e)
+	if err == nil {
+		err = b.link.publish(e.Kind, text)
+	}
+	if err != nil {
 		b.stats.unsent.Add(1)
 	}
-}
-
-// message is an event on its way to the wire.
-type message struct {
-	kind Kind
-	text []byte
 }
 
 // subscriber is one function with its queue.

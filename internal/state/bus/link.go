@@ -16,7 +16,13 @@ import (
 const subject = "ringfence.event."
 
 // Server is a NATS server inside this process. It listens on no socket.
-type Server struct{ nats *server.Server }
+type Server struct {
+	nats  *server.Server
+	buses atomic.Int32 // on it
+}
+
+// alone reports whether only one bus is on the server, so that nobody else would hear what it says.
+func (s *Server) alone() bool { return s != nil && s.buses.Load() == 1 }
 
 // NewServer starts an embedded server.
 func NewServer() (*Server, error) {
@@ -29,7 +35,7 @@ func NewServer() (*Server, error) {
 		s.Shutdown()
 		return nil, &ringfence.Fault{Op: "bus.server", Kind: ringfence.KindTimeout, Text: "the embedded NATS server did not start"}
 	}
-	return &Server{s}, nil
+	return &Server{nats: s}, nil
 }
 
 // Close stops the server; every bus on it should be closed before.
@@ -39,7 +45,10 @@ func (s *Server) Close() {
 }
 
 // link is a connection to NATS.
-type link struct{ nc *nats.Conn }
+type link struct {
+	nc     *nats.Conn
+	server *Server // nil: an outside one
+}
 
 func (b *Bus) connect(ctx context.Context) (*link, error) {
 	const op = "bus.connect"
@@ -101,7 +110,10 @@ func (b *Bus) connect(ctx context.Context) (*link, error) {
 		late.Store(true) // nobody has subscribed yet, so a connection made just before this needs no word
 		log.Warn("the bus is out of reach; events stay in this node until it is there", "url", b.cfg.URL)
 	}
-	return &link{nc}, nil
+	if b.cfg.Server != nil {
+		b.cfg.Server.buses.Add(1)
+	}
+	return &link{nc, b.cfg.Server}, nil
 }
 
 // back is called when the server can be reached again. Only after its answer is it sure that it knows our subscription: whoever
@@ -114,7 +126,7 @@ func (b *Bus) back(nc *nats.Conn) {
 	b.lost("the bus was out of reach")
 }
 
-func (l *link) publish(m message) error { return l.nc.Publish(subject+string(m.kind), m.text) }
+func (l *link) publish(kind Kind, text []byte) error { return l.nc.Publish(subject+string(kind), text) }
 
 // close sends what is buffered, if the server is there, and leaves.
 func (l *link) close() {
@@ -122,4 +134,7 @@ func (l *link) close() {
 		_ = l.nc.FlushTimeout(time.Second)
 	}
 	l.nc.Close()
+	if l.server != nil {
+		l.server.buses.Add(-1)
+	}
 }

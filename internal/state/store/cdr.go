@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"math"
 	"strconv"
+	"sync"
 	"time"
 
 	"ringfence"
@@ -32,35 +34,53 @@ func scanCDR(row scanner) (c CDR, err error) {
 	return c, firstOf(err, decode(legs, &c.Legs))
 }
 
-// AddCDR keeps the record of a call; a second record of one call is KindConflict.
-func (r repos) AddCDR(ctx context.Context, c CDR) error { return r.AddCDRs(ctx, []CDR{c}) }
-
-// AddCDRs keeps several records in one transaction, which costs little more than one record does: all of them or none.
-func (r repos) AddCDRs(ctx context.Context, cs []CDR) error {
-	const op = "store.cdr.add"
-	if len(cs) > r.rows && len(cs) > 1 {
-		return r.atomically(ctx, func(r repos) error {
-			for n := max(r.rows, 1); len(cs) > 0; cs = cs[min(n, len(cs)):] {
-				if err := r.AddCDRs(ctx, cs[:min(n, len(cs))]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
+// KeepCDRs puts records into the database in one transaction: all of them or none. One whose call has a record already is left out,
+// so that it may be called again with the same records after a crash.
+func (s *Store) KeepCDRs(ctx context.Context, cs []CDR) error {
+	const op = "store.cdrs.keep"
 	if len(cs) == 0 {
 		return nil
 	}
-	args := make([]any, 0, 10*len(cs))
-	for _, c := range cs {
+	rows := make([][]any, len(cs))
+	for i, c := range cs {
 		legs, err := encode(op, c.Legs)
 		if err != nil {
 			return err
 		}
-		args = append(args, string(c.Call), micros(c.Start), micros(c.Answer), micros(c.End), c.From, c.To, c.Direction, c.Cause, string(c.Verdict), legs)
+		rows[i] = []any{string(c.Call), micros(c.Start), micros(c.Answer), micros(c.End), c.From, c.To, c.Direction, c.Cause, string(c.Verdict), legs}
+		if err := checkText(op, rows[i]); err != nil {
+			return err
+		}
 	}
-	_, err := r.exec(ctx, op, `INSERT INTO cdrs (`+cdrColumns+`) VALUES `+placeholders(len(cs), 10), args...)
-	return err
+	// One statement, prepared once: taking it apart would cost more than the row.
+	insert, err := s.keepCDR.on(ctx, s.writer, `INSERT INTO cdrs (`+cdrColumns+`) VALUES `+placeholders(1, 10)+` ON CONFLICT (call_id) DO NOTHING`)
+	if err != nil {
+		return mapError(op, err)
+	}
+	return s.Tx(ctx, func(tx *Tx) error {
+		st := tx.tx.StmtContext(ctx, insert)
+		for _, row := range rows {
+			if _, err := st.ExecContext(ctx, row...); err != nil {
+				return mapError(op, err)
+			}
+		}
+		return nil
+	})
+}
+
+// statement is prepared when it is first used.
+type statement struct {
+	mu   sync.Mutex
+	stmt *sql.Stmt
+}
+
+func (s *statement) on(ctx context.Context, db *sql.DB, q string) (_ *sql.Stmt, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stmt == nil {
+		s.stmt, err = db.PrepareContext(ctx, q)
+	}
+	return s.stmt, err
 }
 
 // placeholders returns rows of numbered placeholders: ($1,$2),($3,$4).

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -29,13 +28,9 @@ type Journal struct {
 	Torn int64
 
 	mu     sync.Mutex
-	file   *os.File
-	fd     uintptr // of file
-	append appender
-	size   int64
+	file   appendFile
 	foldAt int64 // the size at which to fold
 	w      recordWriter
-	broken bool // the file may end in half a record that could not be taken back
 	closed bool
 
 	folding sync.Mutex // held while the old half is folded
@@ -67,11 +62,11 @@ func (j *Journal) old() string { return j.cfg.Path + ".old" }
 
 // create begins an empty file. It is called with mu held, or before anybody knows j.
 func (j *Journal) create() error {
-	f, err := os.OpenFile(j.cfg.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := createAppend(j.cfg.Path)
 	if err != nil {
-		return fault("store.journal", ringfence.KindUnavailable, "the journal "+j.cfg.Path+" cannot be made", "see whether the disk is full", err)
+		return err
 	}
-	j.file, j.fd, j.size, j.foldAt, j.broken = f, f.Fd(), 0, j.cfg.Limit, false
+	j.file, j.foldAt = f, j.cfg.Limit
 	return nil
 }
 
@@ -103,14 +98,14 @@ func (j *Journal) ApplyBindings(_ context.Context, put []Binding, remove []Bindi
 	if j.w.err != nil {
 		return j.w.err
 	}
-	if err := j.write(j.w.b); err != nil {
+	if err := j.file.write(j.w.b, j.cfg.Sync); err != nil {
 		return err
 	}
 	if cap(j.w.b) > maxRecord {
 		j.w.b = nil
 	}
-	if j.size >= j.foldAt {
-		j.foldAt = j.size + j.cfg.Limit // if this fold fails, the next attempt is as far away
+	if j.file.size >= j.foldAt {
+		j.foldAt = j.file.size + j.cfg.Limit // if this fold fails, the next attempt is as far away
 		j.wg.Go(j.foldBehind)
 	}
 	return nil
@@ -132,31 +127,6 @@ func checkBinding(op string, b *Binding) error {
 	return nil
 }
 
-// write appends b in one write, and takes back what it has written if not all of it could be.
-func (j *Journal) write(b []byte) error {
-	const op = "store.journal.put"
-	hint := "see whether the disk is full"
-	if j.broken {
-		if err := j.file.Truncate(j.size); err != nil {
-			return fault(op, ringfence.KindUnavailable, "the journal cannot be repaired", hint, err)
-		}
-		j.broken = false
-	}
-	n, err := j.append.write(j.file, j.fd, b)
-	if err == nil && n < len(b) { // the disk is full
-		err = io.ErrShortWrite
-	}
-	if err == nil && j.cfg.Sync {
-		err = j.file.Sync()
-	}
-	if err != nil {
-		j.broken = j.file.Truncate(j.size) != nil
-		return fault(op, ringfence.KindUnavailable, "the journal cannot be written", hint, err)
-	}
-	j.size += int64(len(b))
-	return nil
-}
-
 func (j *Journal) foldBehind() {
 	if err := j.Fold(context.Background()); err != nil && j.cfg.Failed != nil {
 		j.cfg.Failed(err)
@@ -171,7 +141,7 @@ func (j *Journal) Fold(ctx context.Context) error {
 		return err
 	}
 	j.mu.Lock()
-	if j.closed || j.size == 0 {
+	if j.closed || j.file.size == 0 {
 		j.mu.Unlock()
 		return nil
 	}
@@ -189,13 +159,11 @@ func (j *Journal) rotate() error {
 	if err := os.Rename(j.cfg.Path, j.old()); err != nil {
 		return fault("store.journal", ringfence.KindUnavailable, "the journal cannot be renamed", "", err)
 	}
-	size, broken := j.size, j.broken
 	if err := j.create(); err != nil {
 		_ = os.Rename(j.old(), j.cfg.Path)
-		j.file, j.fd, j.size, j.broken = full, full.Fd(), size, broken
 		return err
 	}
-	_ = full.Close()
+	_ = full.close()
 	return nil
 }
 
@@ -289,7 +257,7 @@ func (j *Journal) Close() error {
 	j.mu.Lock()
 	if !j.closed {
 		j.closed = true
-		err = firstOf(err, j.file.Close())
+		err = firstOf(err, j.file.close())
 	}
 	j.mu.Unlock()
 	j.wg.Wait()

@@ -229,14 +229,14 @@ func TestJournalTakesBackAHalfWrite(t *testing.T) {
 	noErr(t, j.ApplyBindings(ctx(), []Binding{journalBinding(1)}, nil))
 	// A file that is open for reading only fails like a full disk, also when it is to be cut.
 	path := filepath.Join(dir, "b.journal")
-	good := j.file
+	good := j.file.file
 	bad, err := os.Open(path)
 	noErr(t, err)
-	j.file, j.fd = bad, bad.Fd()
+	j.file.file, j.file.fd = bad, bad.Fd()
 	wantKind(t, j.ApplyBindings(ctx(), []Binding{journalBinding(2)}, nil), ringfence.KindUnavailable)
 	wantKind(t, j.ApplyBindings(ctx(), []Binding{journalBinding(2)}, nil), ringfence.KindUnavailable)
 	noErr(t, bad.Close())
-	j.file, j.fd = good, good.Fd()
+	j.file.file, j.file.fd = good, good.Fd()
 	_, err = good.Write([]byte("half a rec")) // what the failed write left
 	noErr(t, err)
 	noErr(t, j.ApplyBindings(ctx(), []Binding{journalBinding(3)}, nil))
@@ -397,8 +397,8 @@ func BenchmarkJournal(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/binding")
 			j.mu.Lock()
-			_ = j.file.Truncate(0)
-			j.size = 0
+			_ = j.file.file.Truncate(0)
+			j.file.size = 0
 			j.mu.Unlock()
 			_ = j.Close()
 		})

@@ -114,6 +114,8 @@ type Store struct {
 	writer *sql.DB
 	reader *sql.DB // the same as writer on PostgreSQL
 	postgr bool
+
+	keepCDR statement
 }
 
 // Open opens the database, makes it if it is not there, brings its tables up to date and checks that the sealing key is the

@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"hash/crc32"
 	"math"
 	"time"
@@ -40,7 +39,7 @@ func (w *recordWriter) end() {
 	body := w.b[w.start+recordHead:]
 	if len(body) > maxRecord {
 		w.b = w.b[:w.start]
-		w.err = fault("store.journal", ringfence.KindInvalid, "a binding is too large to keep", "", nil)
+		w.err = fault("store.journal", ringfence.KindInvalid, "a fact is too large to keep", "", nil)
 		return
 	}
 	binary.LittleEndian.PutUint32(w.b[w.start:], uint32(len(body)))
@@ -93,12 +92,11 @@ func (w *recordWriter) proof(p *ringfence.Proof) {
 		w.bool(t.Resumed)
 	}
 	w.bool(p.Media != nil)
-	if p.Media != nil { // never in practice: a registration has no media
-		b, err := json.Marshal(p.Media)
-		if err != nil {
-			w.err = fault("store.journal", ringfence.KindInternal, "a proof cannot be written", "", err)
+	if m := p.Media; m != nil {
+		w.text(m.Suite)
+		for _, n := range [...]uint64{uint64(m.DSCP), m.PacketsIn, m.PacketsOut, m.Lost, m.Rejected, math.Float64bits(m.JitterMS), math.Float64bits(m.MOS)} {
+			w.uint(n)
 		}
-		w.text(string(b))
 	}
 }
 
@@ -204,8 +202,12 @@ func (r *recordReader) proof() (p ringfence.Proof) {
 		p.TLS = t
 	}
 	if r.bool() {
-		p.Media = &ringfence.MediaProof{}
-		r.bad = json.Unmarshal([]byte(r.text()), p.Media) != nil || r.bad
+		m := &ringfence.MediaProof{Suite: r.text(), DSCP: uint8(r.upTo(math.MaxUint8))}
+		for _, n := range [...]*uint64{&m.PacketsIn, &m.PacketsOut, &m.Lost, &m.Rejected} {
+			*n = r.uint()
+		}
+		m.JitterMS, m.MOS = math.Float64frombits(r.uint()), math.Float64frombits(r.uint())
+		p.Media = m
 	}
 	return p
 }
@@ -213,12 +215,15 @@ func (r *recordReader) proof() (p ringfence.Proof) {
 // latest is what a journal comes to: for each key the binding it was last given, or nil if it was last removed.
 type latest map[BindingKey]*Binding
 
-// replay reads the records at the beginning of b, in order, and returns how many bytes of b are whole records. What follows them
-// was torn by a crash, or is damaged, and cannot be told apart from noise.
-func (l latest) replay(b []byte) (whole int) {
+// replay reads the records at the beginning of b.
+func (l latest) replay(b []byte) (whole int) { return replay(b, l.apply) }
+
+// replay hands the bodies of the records at the beginning of b to apply, in order, and returns how many bytes of b are whole records.
+// What follows them was torn by a crash, or is damaged, and cannot be told apart from noise.
+func replay(b []byte, apply func(body []byte) bool) (whole int) {
 	for {
 		body, n := nextRecord(b[whole:])
-		if n == 0 || !l.apply(body) {
+		if n == 0 || !apply(body) {
 			return whole
 		}
 		whole += n

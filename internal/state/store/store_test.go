@@ -50,7 +50,7 @@ func TestStore(t *testing.T) {
 	}{
 		{"users", checkUsers}, {"devices", checkDevices}, {"digest", checkDigest}, {"activation", checkActivation},
 		{"activation race", checkActivationRace}, {"certificates", checkCertificates}, {"bindings", checkBindings},
-		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"open calls", checkOpenCalls}, {"audit", checkAudit}, {"tokens", checkTokens}, {"settings", checkSettings},
+		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"call journal", checkCallJournal}, {"audit", checkAudit}, {"tokens", checkTokens}, {"settings", checkSettings},
 		{"secrets", checkSecrets}, {"exceptions", checkExceptions}, {"tx", checkTx}, {"tx counter", checkTxCounter},
 		{"text", checkText0}, {"cancel", checkCancel}, {"moved seal", checkMovedSeal},
 	}
@@ -357,8 +357,10 @@ func checkVersions(t *testing.T, s *Store) {
 func checkCDRs(t *testing.T, s *Store) {
 	c := CDR{Call: "c1", Start: at(1), End: at(9), From: "100", To: "200", Direction: "internal", Cause: "normal", Verdict: ringfence.Sealed,
 		Legs: []ringfence.Proof{{ID: "c1-a", Verdict: ringfence.Sealed, At: at(2), Media: &ringfence.MediaProof{Suite: "AEAD_AES_256_GCM", MOS: 4.4}}}}
-	noErr(t, s.AddCDR(ctx(), c))
-	wantKind(t, s.AddCDR(ctx(), c), ringfence.KindConflict)
+	noErr(t, s.KeepCDRs(ctx(), []CDR{c}))
+	again := c
+	again.Cause = "the first record of a call stays"
+	noErr(t, s.KeepCDRs(ctx(), []CDR{again}))
 	got, err := s.CDR(ctx(), "c1")
 	noErr(t, err)
 	same(t, got, c)
@@ -370,16 +372,17 @@ func checkCDRs(t *testing.T, s *Store) {
 		noErr(t, err)
 		same(t, len(list), r.want)
 	}
-	// Many at once, over several statements: all of them or none.
+	// Many at once: all of them or none.
 	many := make([]CDR, 500)
 	for i := range many {
 		many[i] = CDR{Call: ringfence.CallID(fmt.Sprint("m", i)), Start: at(1), End: at(2), Verdict: ringfence.Sealed}
 	}
-	noErr(t, s.AddCDRs(ctx(), nil))
-	wantKind(t, s.AddCDRs(ctx(), append(many[:20:20], c)), ringfence.KindConflict)
+	noErr(t, s.KeepCDRs(ctx(), nil))
+	bad := CDR{Call: "bad", Start: at(1), End: at(2), Cause: "a zero byte \x00"}
+	wantKind(t, s.KeepCDRs(ctx(), append(many[:20:20], bad)), ringfence.KindInvalid)
 	_, err = s.CDR(ctx(), "m0")
 	wantKind(t, err, ringfence.KindNotFound)
-	noErr(t, s.AddCDRs(ctx(), many))
+	noErr(t, s.KeepCDRs(ctx(), many))
 	n, err := s.PurgeCDRs(ctx(), at(2))
 	noErr(t, err)
 	same(t, n, 501)
@@ -541,43 +544,4 @@ func checkMovedSeal(t *testing.T, s *Store) {
 	noErr(t, err)
 	_, err = s.Secret(ctx(), "b")
 	wantKind(t, err, ringfence.KindInvalid)
-}
-
-// A call that was answered leaves a record, whether its end was told or not, and only one.
-func checkOpenCalls(t *testing.T, s *Store) {
-	call := func(id ringfence.CallID) CDR {
-		return CDR{Call: id, Start: at(1), Answer: at(2), From: "100", To: "200", Direction: "internal", Verdict: ringfence.Sealed, Legs: []ringfence.Proof{{ID: "l", Peer: "device d", Verdict: ringfence.Sealed, At: at(2)}}}
-	}
-	a, b, late, other := call("a"), call("b"), call("late"), call("other")
-	late.Answer = at(50)
-	noErr(t, s.KeepCalls(ctx(), "n1", at(10), []CDR{a, b, late}, nil))
-	noErr(t, s.KeepCalls(ctx(), "n2", at(10), []CDR{other}, nil))
-	b.To = "300" // transferred
-	noErr(t, s.KeepCalls(ctx(), "n1", at(11), []CDR{b}, nil))
-	a.End, a.Cause = at(12), "ended by caller"
-	noErr(t, s.KeepCalls(ctx(), "n1", at(12), nil, []CDR{a}))
-	// A record that is there already: nothing of the batch is kept.
-	wantKind(t, s.KeepCalls(ctx(), "n1", at(13), []CDR{call("x")}, []CDR{a}), ringfence.KindConflict)
-	open, err := s.OpenCalls(ctx(), "n1")
-	noErr(t, err)
-	if len(open) != 2 || !reflect.DeepEqual(open[0], b) || !reflect.DeepEqual(open[1], late) {
-		t.Fatalf("open calls: %+v", open)
-	}
-	noErr(t, s.Alive(ctx(), "n1", at(40)))
-	ended, err := s.EndOpenCalls(ctx(), "n1", "killed")
-	noErr(t, err)
-	if len(ended) != 2 || ended[0].End != at(40) || ended[1].End != at(50) || ended[0].Cause != "killed" {
-		t.Errorf("ended: %+v", ended)
-	}
-	got, err := s.CDR(ctx(), "b")
-	noErr(t, err)
-	if !reflect.DeepEqual(got, ended[0]) {
-		t.Errorf("kept %+v, want %+v", got, ended[0])
-	}
-	if ended, err = s.EndOpenCalls(ctx(), "n1", "killed"); err != nil || len(ended) != 0 {
-		t.Errorf("the second time: %+v, %v", ended, err)
-	}
-	if open, err = s.OpenCalls(ctx(), "n2"); err != nil || len(open) != 1 {
-		t.Errorf("calls of the other node: %+v, %v", open, err)
-	}
 }

@@ -25,7 +25,10 @@ type repos struct {
 }
 
 // Tx is an open transaction; its methods see what it has written so far.
-type Tx struct{ repos }
+type Tx struct {
+	repos
+	tx *sql.Tx
+}
 
 // Tx runs fn in one serializable transaction: if fn returns nil all of its writes are kept, otherwise none. On PostgreSQL fn is
 // run again when another transaction interfered, so it must have no effect outside the Tx.
@@ -37,20 +40,20 @@ func (s *Store) Tx(ctx context.Context, fn func(*Tx) error) error {
 	}
 	var err error
 	for range tries {
-		if err = s.once(ctx, opts, func(r repos) error { return fn(&Tx{r}) }); err == nil || !interfered(err) {
+		if err = s.once(ctx, opts, fn); err == nil || !interfered(err) {
 			return err
 		}
 	}
 	return fault(op, ringfence.KindOverload, "other transactions kept interfering", "try again", err)
 }
 
-func (s *Store) once(ctx context.Context, opts *sql.TxOptions, fn func(repos) error) error {
+func (s *Store) once(ctx context.Context, opts *sql.TxOptions, fn func(*Tx) error) error {
 	tx, err := s.writer.BeginTx(ctx, opts)
 	if err != nil {
 		return mapError("store.tx", err)
 	}
 	defer tx.Rollback() // no effect once committed; a panic in fn leaves nothing behind
-	if err := fn(repos{r: tx, w: tx, seal: s.seal, rows: s.rows}); err != nil {
+	if err := fn(&Tx{repos{r: tx, w: tx, seal: s.seal, rows: s.rows}, tx}); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

@@ -104,9 +104,23 @@ func New(cfg Config) *Recorder {
 	return &Recorder{cfg: cfg, tracks: map[string]*track{}, calls: map[ringfence.CallID]*call{}}
 }
 
+// Wants reports whether Record would look at a message: whether it belongs to a call that is remembered, or may begin one. sipID is
+// its Call-ID, or nil if that is not at hand.
+func (r *Recorder) Wants(sipID, msg []byte) bool {
+	if sipID == nil {
+		sipID = callID(msg)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tracks[string(sipID)] != nil {
+		return true
+	}
+	return bytes.HasPrefix(msg, []byte("INVITE ")) && (r.begun < r.cfg.Rate || time.Now().Unix() != r.second)
+}
+
 // Record hears a message of any kind and keeps it if it belongs to a call, or may begin one.
 func (r *Recorder) Record(p Packet) {
-	id := field(p.Data, "Call-ID", 'i')
+	id := callID(p.Data)
 	if len(id) == 0 || len(id) > 256 {
 		return
 	}
@@ -114,6 +128,9 @@ func (r *Recorder) Record(p Packet) {
 	defer r.mu.Unlock()
 	t := r.tracks[string(id)]
 	if t == nil {
+		if p.At.Unix() == r.second && r.begun >= r.cfg.Rate {
+			return // Begin would skip the call
+		}
 		if !begins(p.Data) {
 			return
 		}
@@ -301,6 +318,18 @@ func field(msg []byte, name string, compact byte) []byte {
 		}
 	}
 	return nil
+}
+
+// callID is field for the one that every message is looked up by, quick where it is spelled as most do.
+func callID(msg []byte) []byte {
+	const spelled = "\r\nCall-ID: "
+	if i := bytes.Index(msg, []byte(spelled)); i >= 0 && !bytes.Contains(msg[:i], []byte("\r\n\r\n")) {
+		rest := msg[i+len(spelled):]
+		if end := bytes.IndexByte(rest, '\r'); end > 0 {
+			return bytes.TrimSpace(rest[:end])
+		}
+	}
+	return field(msg, "Call-ID", 'i')
 }
 
 func split(line []byte) (name, value []byte, ok bool) {
