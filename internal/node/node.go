@@ -273,6 +273,7 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.Calls = control.New(control.Config{Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
 		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.Records.Ended, Events: ears{n}, Answered: n.Records.Answered, MaxCalls: n.Config.Calls.Max,
 		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, Watched: func(u ringfence.UserID) bool { return n.chain.watch.Watches(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
+		Port:      func() uint16 { return n.sipAddr.Port() },
 		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
 	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
 	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps}

@@ -3,16 +3,21 @@ package node
 import (
 	"context"
 	"crypto/x509"
+	"encoding/hex"
+	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"ringfence"
 	"ringfence/internal/call/registrar"
+	"ringfence/internal/node/admin/api"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/locate"
 	"ringfence/internal/sip/peer"
 	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/bus"
 	"ringfence/internal/trust/ca"
 )
 
@@ -53,7 +58,7 @@ func (n *Node) openProxies(ctx context.Context) error {
 		},
 		Wanted: func(name string) (string, bool) {
 			uri, ok := n.Registrar.Stranded()[name]
-			return uri, ok
+			return uri, ok && slices.Contains(p.allowed, name)
 		},
 		Up: func(name string, c *transport.Conn) {
 			if devices := n.Registrar.Rejoin(c); devices > 0 {
@@ -107,7 +112,7 @@ func (p *proxies) closed(c *transport.Conn, cause error) {
 		return
 	}
 	p.ways.Closed(c, cause)
-	if c.State() != "Closed" || c.Peer.Role != string(ca.RoleProxy) {
+	if c.State() == "Connecting" || c.Peer.Role != string(ca.RoleProxy) || !slices.Contains(p.allowed, c.Peer.Name) {
 		return
 	}
 	if uri, ok := p.registrar.Stranded()[c.Peer.Name]; ok {
@@ -121,6 +126,51 @@ func (p *proxies) reach() {
 		return
 	}
 	for name, uri := range p.registrar.Stranded() {
-		p.ways.Want(name, uri)
+		if slices.Contains(p.allowed, name) {
+			p.ways.Want(name, uri)
+		}
 	}
+}
+
+// IssueProxy implements admin.Host.
+func (n *Node) IssueProxy(ctx context.Context, name string, csr []byte, hosts []string) (api.Issued, error) {
+	c := ca.Constraints{Role: ca.RoleProxy, Name: name}
+	for _, h := range hosts {
+		if a, err := netip.ParseAddr(h); err == nil {
+			c.IPs = append(c.IPs, a)
+		} else {
+			c.DNSNames = append(c.DNSNames, h)
+		}
+	}
+	out, err := n.Authority.IssueFromCSR(ctx, csr, c)
+	if err != nil {
+		return api.Issued{}, err
+	}
+	return api.Issued{Serial: hex.EncodeToString(out.Leaf.SerialNumber.Bytes()), Until: out.Leaf.NotAfter, PEM: string(out.PEM)}, nil
+}
+
+// RevokeSerial implements admin.Host.
+func (n *Node) RevokeSerial(ctx context.Context, serial, reason string) (e api.Ended, err error) {
+	if reason == "" {
+		reason = "privilege withdrawn"
+	}
+	serial = strings.TrimLeft(strings.ToLower(serial), "0")
+	if err := n.Authority.Revoke(ctx, serial, reason); err != nil {
+		return e, err
+	}
+	e.Certificates = 1
+	n.publish(bus.Event{Kind: bus.CertificateRevoked, Serial: serial, Cause: reason})
+	e.Connections = n.cutSerial(serial)
+	return e, nil
+}
+
+// cutSerial closes the connections that were made with a certificate.
+func (n *Node) cutSerial(serial string) (closed int) {
+	for _, c := range n.Transport.Conns() {
+		if c.Peer.Serial == serial {
+			c.Close(&ringfence.Fault{Op: "node.cut", Kind: ringfence.KindDenied, Text: "the certificate of " + c.Peer.Role + " " + c.Peer.Name + " was revoked"})
+			closed++
+		}
+	}
+	return closed
 }

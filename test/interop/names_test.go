@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -19,18 +20,33 @@ import (
 	"ringfence/internal/testkit"
 )
 
+// freePort returns a port of the loopback address that neither UDP nor TCP uses now.
+func freePort(t *testing.T) netip.AddrPort {
+	t.Helper()
+	for range 100 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := ln.Addr().(*net.TCPAddr).AddrPort()
+		claim, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		_ = ln.Close()
+		if err == nil {
+			_ = claim.Close()
+			return at
+		}
+	}
+	t.Fatal("no port is free")
+	return netip.AddrPort{}
+}
+
 // dnsmasq starts a DNS server of somebody else on loopback and returns where it listens.
 func dnsmasq(t *testing.T, ctx context.Context, dir, records string) string {
 	t.Helper()
 	bin := need(t, "dnsmasq", "dnsmasq-base")
-	claim, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := claim.LocalAddr().(*net.UDPAddr)
-	_ = claim.Close()
+	at := freePort(t)
 	s := &site{T: t, ctx: ctx, home: dir}
-	conf := s.file("dnsmasq.conf", fmt.Appendf(nil, "listen-address=127.0.0.1\nport=%d\nbind-interfaces\nno-resolv\nno-hosts\nlocal=/example/\n%s", at.Port, records))
+	conf := s.file("dnsmasq.conf", fmt.Appendf(nil, "listen-address=127.0.0.1\nport=%d\nbind-interfaces\nno-resolv\nno-hosts\nlocal=/example/\n%s", at.Port(), records))
 	p := start(t, dir, bin, "--keep-in-foreground", "--user=", "--group=", "--pid-file=", "--log-facility=-", "--conf-file="+conf)
 	p.wait(ctx, `started, version`)
 	return at.String()

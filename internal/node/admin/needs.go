@@ -126,4 +126,8 @@ type Host interface {
 	Reach() string
 	// Cut ends everything of a device that the store says may not be used any more.
 	Cut(ctx context.Context, id ringfence.DeviceID, reason string) (api.Ended, error)
+	// IssueProxy certifies the key of a certificate request (PKCS #10, DER) for an edge proxy.
+	IssueProxy(ctx context.Context, name string, csr []byte, hosts []string) (api.Issued, error)
+	// RevokeSerial revokes a certificate and closes the connections that were made with it.
+	RevokeSerial(ctx context.Context, serial, reason string) (api.Ended, error)
 }

@@ -36,16 +36,31 @@ func (r *real) DialUDP(ctx context.Context, _ string, addr netip.AddrPort) (net.
 	return r.DialContext(ctx, "udp", addr.String())
 }
 
+// freePort returns a port of the loopback address that neither UDP nor TCP uses now.
+func freePort(t *testing.T) netip.AddrPort {
+	t.Helper()
+	for range 100 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := ln.Addr().(*net.TCPAddr).AddrPort()
+		claim, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		_ = ln.Close()
+		if err == nil {
+			_ = claim.Close()
+			return at
+		}
+	}
+	t.Fatal("no port is free")
+	return netip.AddrPort{}
+}
+
 // dnsmasq starts a DNS server of somebody else on loopback and returns where it listens.
 func dnsmasq(t *testing.T, config string) netip.AddrPort {
 	t.Helper()
 	bin := need(t, "dnsmasq", "dnsmasq-base")
-	claim, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := claim.LocalAddr().(*net.UDPAddr).AddrPort()
-	_ = claim.Close()
+	at := freePort(t)
 	file := filepath.Join(t.TempDir(), "dnsmasq.conf")
 	config = fmt.Sprintf("listen-address=127.0.0.1\nport=%d\nbind-interfaces\nno-resolv\nno-hosts\nlocal=/example/\nlocal-ttl=60\n", at.Port()) + config
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
