@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/service/phone"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/sdp"
 	"ringfence/internal/state/store"
@@ -60,4 +61,40 @@ func TestCallByGRUU(t *testing.T) {
 	if m := bob.final(); m.Status() != 480 {
 		t.Errorf("a phone that is not there: %d", m.Status())
 	}
+}
+
+// A transfer to a GRUU (RFC 5627 section 5.1, RFC 3515) connects the party that is left with that phone and no other.
+func TestTransferToGRUU(t *testing.T) {
+	s := newSite(t, nil)
+	s.user("alice", "101", nil)
+	s.user("bob", "102", nil)
+	s.user("carol", "103", func(u *store.User) { u.Forward.Always = "102" })
+	alice, bob := s.phone("alice", nil), s.phone("bob", nil)
+	const first, second = "urn:uuid:00000000-0000-1000-8000-000000000011", "urn:uuid:00000000-0000-1000-8000-000000000012"
+	open := func(device ringfence.DeviceID, instance string) *phone.Phone {
+		return s.open(s.identity("carol", device), func(c *phone.Config) { c.Instance = instance })
+	}
+	soft := open("carol-soft", second)
+	desk := open("carol-desk", first) // registered last, so that it would ring first
+	out, in := s.talk(alice, bob, "102")
+	done := make(chan error, 1)
+	gruu := "sip:carol@" + s.node.Config.Domain + ";gr="
+	go func() { done <- in.BlindTransfer(s.ctx, gruu+second) }()
+	at := s.incoming(soft)
+	s.ok(at.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1209)}))
+	s.ok(<-done)
+	s.hears(out, 1209)
+	s.hears(at, 440)
+	select {
+	case c := <-desk.Incoming():
+		t.Errorf("the other phone rang too: %+v", c)
+	default:
+	}
+	// A phone that is not there: the call goes on as it was.
+	back := make(chan error, 1)
+	go func() { back <- at.BlindTransfer(s.ctx, gruu+strings.Replace(first, "11", "99", 1)) }()
+	if err := <-back; err == nil {
+		t.Error("a transfer to a phone that is not there succeeded")
+	}
+	s.hears(out, 1209)
 }

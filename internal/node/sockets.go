@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"ringfence"
 )
@@ -66,13 +67,37 @@ func mark(dscp uint8) func(network, address string, c syscall.RawConn) error {
 	}
 }
 
+// How a host finds out that the other end of a connection is gone without a word: it answers no probe after a minute of silence, or
+// has not acknowledged for half a minute what was sent to it.
+const (
+	probeIdle     = 30 * time.Second
+	probeInterval = 10 * time.Second
+	probeCount    = 3
+	ackTimeout    = 30 * time.Second
+)
+
+func probes() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: probeIdle, Interval: probeInterval, Count: probeCount}
+}
+
+// markTCP is mark, and bounds how long what was sent may stay unacknowledged (RFC 5482), which accepted connections inherit.
+func markTCP(dscp uint8) func(network, address string, c syscall.RawConn) error {
+	also := mark(dscp)
+	return func(network, address string, c syscall.RawConn) error {
+		if err := setAckTimeout(c, ackTimeout); err != nil {
+			return err
+		}
+		return also(network, address, c)
+	}
+}
+
 // Listen implements ringfence.Opener.
 func (s *Sockets) Listen(ctx context.Context, flow string, addr netip.AddrPort) (net.Listener, error) {
 	f, err := s.flow(flow, ringfence.Listens, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	lc := net.ListenConfig{Control: mark(f.DSCP)}
+	lc := net.ListenConfig{Control: markTCP(f.DSCP), KeepAliveConfig: probes()}
 	ln, err := lc.Listen(ctx, "tcp", addr.String())
 	return ln, inUse(err, flow, addr)
 }
@@ -94,7 +119,7 @@ func (s *Sockets) Dial(ctx context.Context, flow string, addr netip.AddrPort) (n
 	if err != nil {
 		return nil, err
 	}
-	d := net.Dialer{Control: mark(f.DSCP)}
+	d := net.Dialer{Control: markTCP(f.DSCP), KeepAliveConfig: probes()}
 	return d.DialContext(ctx, "tcp", addr.String())
 }
 

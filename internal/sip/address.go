@@ -77,14 +77,18 @@ func (a *NameAddr) parseBare(b []byte) error {
 	return nil
 }
 
+// closingQuote returns the offset of the quote that ends the string which begins at b[0], or -1.
 func closingQuote(b []byte) int {
-	for i := 1; i < len(b); i++ {
-		switch b[i] {
-		case '\\':
-			i++
-		case '"':
-			return i
+	for i := 1; i < len(b); {
+		j := bytes.IndexByte(b[i:], '"')
+		if j < 0 {
+			return -1
 		}
+		escape := bytes.IndexByte(b[i:i+j], '\\')
+		if escape < 0 {
+			return i + j
+		}
+		i += escape + 2
 	}
 	return -1
 }

@@ -202,24 +202,34 @@ func authParams(v []byte, yield func(name, value []byte) bool) error {
 
 // cutQuoted splits b at the first sep outside quotes. Unlike cut it gives brackets and parentheses no meaning.
 func cutQuoted(b []byte, sep byte) (head, tail []byte) {
-	quoted := false
-	for i := 0; i < len(b); i++ {
-		switch {
-		case quoted && b[i] == '\\':
-			i++
-		case b[i] == '"':
-			quoted = !quoted
-		case b[i] == sep && !quoted:
+	from := 0
+	for {
+		i := bytes.IndexByte(b[from:], sep)
+		if i < 0 {
+			return b, nil
+		}
+		i += from
+		quote := bytes.IndexByte(b[from:i], '"')
+		if quote < 0 {
 			return b[:i], b[i+1:]
 		}
+		end := closingQuote(b[from+quote:])
+		if end < 0 {
+			return b, nil
+		}
+		from += quote + end + 1
 	}
-	return b, nil
 }
 
 // authValue reads a token or a quoted string, whose escapes it removes.
 func authValue(v []byte) ([]byte, bool) {
 	if len(v) == 0 || v[0] != '"' {
-		return v, len(v) > 0 && !bytes.ContainsAny(v, "\" \t")
+		for _, c := range v {
+			if c == '"' || isBlank(c) {
+				return v, false
+			}
+		}
+		return v, len(v) > 0
 	}
 	end := closingQuote(v)
 	if end != len(v)-1 {

@@ -94,12 +94,7 @@ func cut(b []byte, sep byte) (head, tail []byte) {
 
 // opens reports whether b has a character that could hide a separator after it.
 func opens(b []byte) bool {
-	for _, c := range b {
-		if c == '"' || c == '<' || c == '(' {
-			return true
-		}
-	}
-	return false
+	return bytes.IndexByte(b, '<') >= 0 || bytes.IndexByte(b, '"') >= 0 || bytes.IndexByte(b, '(') >= 0
 }
 
 func trim(b []byte) []byte {

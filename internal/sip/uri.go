@@ -161,13 +161,21 @@ func validHost(b []byte) bool {
 	if len(b) == 0 || len(b) > 255 {
 		return false
 	}
-	for i, c := range b {
-		alnum := c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9'
-		if !alnum && (i == 0 || c != '-' && c != '.') && c != '_' {
+	for _, c := range b {
+		if !hostChar[c] {
 			return false
 		}
 	}
-	return true
+	return b[0] != '-' && b[0] != '.'
+}
+
+// hostChar says which bytes may be in a host name or an IPv4 address. It is never written.
+var hostChar = [256]bool{
+	'-': true, '.': true, '_': true, '0': true, '1': true, '2': true, '3': true, '4': true, '5': true, '6': true, '7': true, '8': true, '9': true,
+	'A': true, 'B': true, 'C': true, 'D': true, 'E': true, 'F': true, 'G': true, 'H': true, 'I': true, 'J': true, 'K': true, 'L': true, 'M': true,
+	'N': true, 'O': true, 'P': true, 'Q': true, 'R': true, 'S': true, 'T': true, 'U': true, 'V': true, 'W': true, 'X': true, 'Y': true, 'Z': true,
+	'a': true, 'b': true, 'c': true, 'd': true, 'e': true, 'f': true, 'g': true, 'h': true, 'i': true, 'j': true, 'k': true, 'l': true, 'm': true,
+	'n': true, 'o': true, 'p': true, 'q': true, 'r': true, 's': true, 't': true, 'u': true, 'v': true, 'w': true, 'x': true, 'y': true, 'z': true,
 }
 
 func validEscapes(b []byte) bool {

@@ -178,6 +178,11 @@ func (call *Call) hush(answered *Leg) {
 			l.session.Cancel(`SIP;cause=200;text="Call completed elsewhere"`)
 		}
 	}
+	for _, l := range call.legs {
+		if l.silent && l != answered && l.live() {
+			l.session.Abandon(`SIP;cause=200;text="Call completed elsewhere"`)
+		}
+	}
 }
 
 // failed is called when there is nobody left to try.
@@ -243,6 +248,8 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 		if rang && !call.hushed && l.wantsPlain(e) {
 			call.because("device %s refused a sealed offer; its exception lets it have a plain one", l.Device)
 			call.ringWith(l.at, true)
+		} else if rang && !call.hushed && e.Err != nil && call.callee == nil && l.nextFlow("broke") {
+			// the phone rings by another flow, or its failure is told by that leg
 		} else if rang && !call.hushed {
 			call.worst = better(call.worst, e)
 		}
@@ -266,7 +273,11 @@ func (call *Call) end(by *Leg, reason, cause string) {
 	call.next = nil
 	call.unpark()
 	for _, l := range call.legs {
-		if l != by && l.session != nil && l.session.State() != dialog.Ended {
+		switch {
+		case l == by || l.session == nil || l.session.State() == dialog.Ended:
+		case l.silent:
+			l.session.Abandon(reason)
+		default:
 			l.session.Bye(reason)
 		}
 	}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"slices"
 	"time"
 
 	"ringfence"
@@ -39,6 +40,9 @@ type Leg struct {
 	late    bool     // its INVITE had no offer
 	plain   bool     // it refused a sealed offer and has an exception
 	at      *contact // where it rings; nil on a caller's leg
+
+	patience transaction.Timer // with a flow that says nothing,
+	silent   bool              // and then nobody waits for it any more
 }
 
 // DeviceOf returns the device of the leg that decides for a session.
@@ -106,6 +110,7 @@ func (l *Leg) close() {
 		return
 	}
 	l.ended, l.until = true, time.Now()
+	l.patience.Stop()
 	l.call.ctl.hungUp(l)
 	if l.media != nil {
 		final := l.media.Close()
@@ -155,7 +160,40 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 	}, l)
 	l.opened()
 	call.ringing = append(call.ringing, l)
+	if len(contact.Others) > 0 && contact.Conn.Reliable() {
+		c.cfg.Shard.After(&l.patience, flowPatience, func() { l.flowSilent() })
+	}
 	c.changed(call)
+}
+
+// flowPatience is how long a phone with another flow may take to say anything to an INVITE, 100 included.
+const flowPatience = 2 * time.Second
+
+// flowSilent tries the phone's next flow (RFC 5626 section 5.3) if this one took the INVITE and nothing came back: its other end may
+// have vanished without a word. Should it answer yet, that counts.
+func (l *Leg) flowSilent() {
+	call := l.call
+	if l.ended || call.over || call.callee != nil || call.hushed || l.session.Heard() || !slices.Contains(call.ringing, l) {
+		return
+	}
+	l.silent = true
+	call.drop(l) // whatever comes of the next flow is the phone's answer
+	if l.nextFlow("is silent"); len(call.ringing) == 0 {
+		call.allFailed()
+	}
+}
+
+// nextFlow rings the phone by its next flow, and reports whether it has one.
+func (l *Leg) nextFlow(why string) bool {
+	if l.at == nil || len(l.at.Others) == 0 {
+		return false
+	}
+	next := l.at.Others[0]
+	next.Others = l.at.Others[1:]
+	l.at.Others = nil // one leg follows another, whatever becomes of this one
+	l.call.because("the flow of device %s over connection %d %s; its flow before is tried", l.Device, l.at.Conn.ID, why)
+	l.call.ringWith(&next, l.plain)
+	return true
 }
 
 // wantsPlain reports whether a device with an exception has refused a sealed offer, and plain RTP is still to be tried.

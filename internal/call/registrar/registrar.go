@@ -3,6 +3,7 @@ package registrar
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +43,8 @@ type Config struct {
 type Contact struct {
 	store.Binding
 	Conn *transport.Conn // the flow; nil if the phone has not come back since its connection ended
+	// Others, as Locate fills it, are the phone's other flows (RFC 5626), the latest first: to be tried if this one fails.
+	Others []Contact
 }
 
 // Live reports whether the contact can be called now.
@@ -130,27 +133,29 @@ func (r *Registrar) count(n *uint64) {
 	r.mu.Unlock()
 }
 
-// Locate returns the user's contacts that can be called now, the latest first, one for each device and instance.
+// Locate returns the user's contacts that can be called now, the latest first, one for each device and instance: several flows of one
+// phone (RFC 5626) are one place to ring.
 func (r *Registrar) Locate(user ringfence.UserID) []Contact {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	var out []Contact
-	seen := map[string]bool{}
 	for _, c := range r.byUser[user] {
-		key := string(c.Device) + " " + c.Instance
-		if c.Instance == "" {
-			key += c.Contact
-		}
-		if c.Proof.Verdict != ringfence.Sealed && !r.excepted(c.Device) {
+		if !c.Live() || !c.Expires.After(now) || c.Proof.Verdict != ringfence.Sealed && !r.excepted(c.Device) {
 			continue
 		}
-		if c.Live() && c.Expires.After(now) && !seen[key] { // several flows of one phone (RFC 5626) are one place to ring
-			seen[key] = true
+		if i := slices.IndexFunc(out, c.samePhone); i >= 0 {
+			out[i].Others = append(out[i].Others, *c)
+		} else {
 			out = append(out, *c)
 		}
 	}
 	return out
+}
+
+// samePhone reports whether two contacts are flows of one phone.
+func (c *Contact) samePhone(o Contact) bool {
+	return c.Device == o.Device && c.Instance == o.Instance && (c.Instance != "" || c.Contact == o.Contact)
 }
 
 // All returns every binding that has not expired.

@@ -33,10 +33,15 @@ type kernelSocket struct {
 }
 
 // loop is one shard: it waits for the sockets of its legs, one goroutine for all.
+//
+// Waking up costs more than relaying a packet, so a loop that has just worked looks again only after coalesce, as network cards
+// coalesce interrupts: the first packet after a silence goes out at once, and under load many go out together. For that the sockets are
+// in an epoll of their own, which is in the outer one with EPOLLONESHOT: between two looks, nothing that arrives wakes anybody.
 type loop struct {
 	engine *Engine
-	epoll  int
-	file   *os.File        // owns epoll, and
+	epoll  int             // the sockets
+	outer  int             // epoll and wake
+	file   *os.File        // owns outer, and
 	raw    syscall.RawConn // waits for it by way of Go's poller
 	wake   int             // eventfd that ends the wait
 	ended  atomic.Bool
@@ -137,30 +142,49 @@ func (e *Engine) loopFor(p *Endpoint) (*loop, error) {
 }
 
 func newLoop(e *Engine) (*loop, error) {
-	ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	wake, _, errno := syscall.Syscall(syscall.SYS_EVENTFD2, 0, syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
-	if errno != 0 {
-		_ = syscall.Close(ep)
-		return nil, errno
-	}
-	l := &loop{engine: e, epoll: ep, wake: int(wake)}
-	if err = syscall.SetNonblock(ep, true); err == nil {
-		l.file = os.NewFile(uintptr(ep), "epoll")
-		l.raw, err = l.file.SyscallConn()
-	}
-	if err != nil {
-		l.free()
-		return nil, err
-	}
-	if err := syscall.EpollCtl(ep, syscall.EPOLL_CTL_ADD, l.wake, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: -1}); err != nil {
+	l := &loop{engine: e, epoll: -1, outer: -1, wake: -1}
+	if err := l.open(); err != nil {
 		l.free()
 		return nil, err
 	}
 	return l, nil
 }
+
+func (l *loop) open() (err error) {
+	if l.epoll, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return err
+	}
+	if l.outer, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return err
+	}
+	wake, _, errno := syscall.Syscall(syscall.SYS_EVENTFD2, 0, syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if errno != 0 {
+		return errno
+	}
+	l.wake = int(wake)
+	if err = syscall.SetNonblock(l.outer, true); err != nil {
+		return err
+	}
+	l.file = os.NewFile(uintptr(l.outer), "epoll")
+	if l.raw, err = l.file.SyscallConn(); err != nil {
+		return err
+	}
+	if err = syscall.EpollCtl(l.outer, syscall.EPOLL_CTL_ADD, l.wake, &syscall.EpollEvent{Events: syscall.EPOLLIN}); err != nil {
+		return err
+	}
+	return l.listen(syscall.EPOLL_CTL_ADD)
+}
+
+// listen lets what arrives at a socket wake the loop, once.
+func (l *loop) listen(op int) error {
+	return syscall.EpollCtl(l.outer, op, l.epoll, &syscall.EpollEvent{Events: syscall.EPOLLIN | epollOneShot})
+}
+
+// epollOneShot is EPOLLONESHOT, which package syscall has as a negative number on some systems.
+const epollOneShot = 1 << 30
+
+// coalesce is how long a loop that has just worked lets packets gather: far below what a jitter buffer notices.
+const coalesce = time.Millisecond
 
 // add begins to wait for s.
 func (l *loop) add(s *kernelSocket) error {
@@ -187,44 +211,54 @@ func (l *loop) add(s *kernelSocket) error {
 func (l *loop) run() {
 	var sc scratch
 	var events [128]syscall.EpollEvent
-	var n int
 	var failed error
 	// A blocking epoll_wait would tell the scheduler each time, which costs more than relaying a packet does. So the call never
 	// blocks, and Go's own poller says when there is something: an epoll descriptor can itself be waited for.
 	poll := func(uintptr) bool {
-		got, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&events)), uintptr(len(events)), 0, 0, 0)
-		n, failed = int(got), nil
-		switch errno {
-		case 0:
-		case syscall.EINTR:
-			n = 0
-			return true
-		default:
-			failed = errno
-			return true
-		}
-		return n > 0
+		n, err := look(l.outer, events[:2])
+		failed = err
+		return n > 0 || err != nil
 	}
 	for !l.ended.Load() {
 		err := l.raw.Read(poll)
 		if err == nil {
 			err = failed
 		}
+		for err == nil && !l.ended.Load() {
+			var n int
+			if n, err = look(l.epoll, events[:]); n == 0 {
+				break
+			}
+			now := l.engine.since(l.engine.cfg.Now())
+			for i := range events[:n] {
+				if s, p := l.owner(&events[i], &sc); p != nil {
+					s.receive(p, &sc, now)
+				}
+			}
+			if n < len(events) {
+				time.Sleep(coalesce)
+			}
+		}
+		if err == nil {
+			err = l.listen(syscall.EPOLL_CTL_MOD)
+		}
 		if err != nil {
 			l.engine.cfg.Log.Error("waiting for media failed", "error", err)
 			return
 		}
-		now := l.engine.since(l.engine.cfg.Now())
-		for i := range events[:n] {
-			ev := &events[i]
-			if ev.Fd < 0 {
-				continue
-			}
-			if s, p := l.owner(ev, &sc); p != nil {
-				s.receive(p, &sc, now)
-			}
-		}
 	}
+}
+
+// look is epoll_wait without the wait.
+func look(epoll int, events []syscall.EpollEvent) (int, error) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+	switch errno {
+	case 0:
+		return int(n), nil
+	case syscall.EINTR:
+		return 0, nil
+	}
+	return 0, errno
 }
 
 // owner returns the socket that an event is for and its leg. What arrives at a parked socket, which has no leg, is thrown away
@@ -342,10 +376,13 @@ func (l *loop) stop() {
 }
 
 func (l *loop) free() {
-	_ = syscall.Close(l.wake)
 	if l.file != nil {
 		_ = l.file.Close()
-	} else {
-		_ = syscall.Close(l.epoll)
+		l.outer = -1
+	}
+	for _, fd := range [...]int{l.outer, l.epoll, l.wake} {
+		if fd >= 0 {
+			_ = syscall.Close(fd)
+		}
 	}
 }

@@ -100,6 +100,9 @@ func (s *Session) User() User { return s.user }
 // SetUser hands the session to another user, e.g. when a transfer moves it to another call.
 func (s *Session) SetUser(u User) { s.user = u }
 
+// Heard reports whether the peer has said anything to our INVITE, a 100 included.
+func (s *Session) Heard() bool { return s.client == nil || s.client.Heard() }
+
 // LocalSDP returns the last description we sent, or nil.
 func (s *Session) LocalSDP() []byte { return s.localSDP }
 
@@ -287,7 +290,12 @@ func (s *Session) finish(e End) {
 	// The transaction of our INVITE holds the session for a while yet, to end what a fork may still answer. It needs no more than that.
 	s.user, s.extra, s.localSDP, s.ok.msg, s.rel.msg = nil, nil, nil, nil, nil
 	if s.answered != nil {
-		s.answered.Hasten()
+		// Proxies on the way may fork; a phone at the other end of the connection has hardly reason to.
+		wait := s.Shard.Layer().Timers().T1
+		if len(s.Routes) > 0 {
+			wait = s.Shard.Layer().Timers().T4
+		}
+		s.answered.Hasten(wait)
 		s.answered = nil
 	}
 }

@@ -3,6 +3,7 @@ package dialog
 import (
 	"bytes"
 
+	"ringfence"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
@@ -161,4 +162,15 @@ func (s *Session) Cancel(reason string) {
 			w.Header(sip.HeaderReason, reason)
 		}
 	})
+}
+
+// Abandon ends a session whose INVITE has no answer and, as it seems, will have none: the user hears Ended at once. Should the peer say
+// something after all, it is cancelled, or hung up on.
+func (s *Session) Abandon(reason string) {
+	if s.state != Early || !s.UAC {
+		s.Bye(reason)
+		return
+	}
+	s.Cancel(reason)
+	s.finish(End{Status: 408, Reason: reason, Err: &ringfence.Fault{Op: "dialog", Kind: ringfence.KindTimeout, Text: "the peer does not answer"}})
 }

@@ -60,6 +60,9 @@ type Client struct {
 	next, prev *Client // on the same connection
 }
 
+// Heard reports whether any response came.
+func (c *Client) Heard() bool { return c.state > clientCalling }
+
 // Request sends a request on conn as a new client transaction of the shard. build writes the request from its start line to
 // its end, and puts via first among the fields. heard gets every response and, if there is none, the reason; nothing is
 // heard after a final answer except further 2xx responses to an INVITE (forked elsewhere, or retransmitted).
@@ -173,10 +176,10 @@ func (c *Client) response(m *sip.Message) {
 }
 
 // Hasten says that the dialog of an answered INVITE is over, so that only the 2xx of another branch of a fork could still come. On a
-// reliable transport, where nothing is retransmitted, the transaction then waits for T4 instead of Timer M (RFC 6026 section 7.2).
-func (c *Client) Hasten() {
+// reliable transport, where nothing is retransmitted, the transaction then waits for d instead of Timer M (RFC 6026 section 7.2).
+func (c *Client) Hasten(d time.Duration) {
 	if c.state == clientAccepted && c.Conn.Reliable() {
-		c.Shard.After(&c.timer, c.Shard.layer.timers.T4, c.end)
+		c.Shard.After(&c.timer, d, c.end)
 	}
 }
 

@@ -1,0 +1,49 @@
+package node
+
+import (
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+
+	"ringfence"
+)
+
+// Accepted and dialled connections find out within half a minute that nobody acknowledges any more.
+func TestAckTimeout(t *testing.T) {
+	flow := func(name string, d ringfence.Direction) ringfence.Flow {
+		return ringfence.Flow{Name: name, Purpose: "test", Room: "node", Direction: d, Transport: "tcp", Peers: "this test", TLS: ringfence.TLSServer}
+	}
+	s, err := NewSockets([]ringfence.Flow{flow("in", ringfence.Listens), flow("out", ringfence.Dials)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := s.Listen(t.Context(), "in", netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	out, err := s.Dial(t.Context(), "out", ln.Addr().(*net.TCPAddr).AddrPort())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	in, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	for name, c := range map[string]net.Conn{"accepted": in, "dialled": out} {
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = raw.Control(func(fd uintptr) {
+			for option, want := range map[int]int{18 /* TCP_USER_TIMEOUT, ms */ : 30_000, syscall.TCP_KEEPIDLE: 30, syscall.TCP_KEEPINTVL: 10, syscall.TCP_KEEPCNT: 3} {
+				if got, err := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, option); err != nil || got != want {
+					t.Errorf("%s: option %d is %d (%v), want %d", name, option, got, err, want)
+				}
+			}
+		})
+	}
+}
