@@ -225,6 +225,25 @@ func TestKamailioAsEdgeProxy(t *testing.T) {
 	e.over()
 }
 
+// A node that was away opens a connection to the proxy by itself: the phones behind it notice nothing.
+func TestNodeComesBackToItsProxy(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t)
+	e.user("alice", "101")
+	e.user("bob", "102")
+	e.password("bob", "bob-home", "secret of bob", ringfence.AuthDigestSHA256)
+	bob, err := e.behind("bob", nil)
+	e.ok(err)
+	first := e.registered("bob-home")
+	e.restart()
+	if again := e.registered("bob-home"); !again.Updated.Equal(first.Updated.Truncate(time.Microsecond)) || !bob.Registered() {
+		t.Errorf("the phone registered again, at %s and %s", first.Updated, again.Updated)
+	}
+	alice := e.phone("alice")
+	e.talk(alice, bob, "102", [2]string{"", "edge-1"}, true)
+	e.talk(bob, alice, "101", [2]string{"edge-1", ""}, false)
+}
+
 // The proxy's certificate comes by the way that the guide shows, and ends by it.
 func TestProxyCertificateByCommand(t *testing.T) {
 	t.Parallel()
