@@ -73,6 +73,18 @@ func (b *built) phone(user, number string) *phone.Phone {
 	return b.Start(c)
 }
 
+// product builds the program as the Makefile does it, so that what is compiled already is used. Call it before the clock of the test runs.
+func product(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "ringfence")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", bin, "ringfence/cmd/ringfence")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return bin
+}
+
 type record struct {
 	Call    string            `json:"call"`
 	Start   time.Time         `json:"start"`
@@ -85,13 +97,7 @@ type record struct {
 // A node that is killed in the middle of calls forgets no registration, no record and no call that was up, and shows no call that is not there.
 func TestNodeIsKilledDuringCalls(t *testing.T) {
 	t.Parallel()
-	// Built as the Makefile does it, so that what is compiled already is used; and before the clock of the test runs.
-	bin := filepath.Join(t.TempDir(), "ringfence")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", bin, "ringfence/cmd/ringfence")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bin := product(t)
 	b := &built{Site: onehost.New(t, 2*time.Minute), bin: bin, data: filepath.Join(t.TempDir(), "data")}
 	ctx := b.Ctx
 	from, to := mediaPorts(t)

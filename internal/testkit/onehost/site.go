@@ -33,6 +33,8 @@ type Site struct {
 	SIP, HTTPS netip.AddrPort
 	Roots      *x509.CertPool
 	Domain     string
+
+	options Options
 }
 
 // Config is the product's own configuration, on ports of loopback that nobody else uses.
@@ -66,12 +68,28 @@ func Open(t *testing.T, o Options) *Site {
 		o.Within = time.Minute
 	}
 	s := New(t, o.Within)
+	s.options = o
+	s.start(c)
+	return s
+}
+
+// Restart stops the node and starts it again, where it was and with what it knew.
+func (s *Site) Restart() {
+	s.Helper()
+	c := s.Node.Config
+	c.SIP.TLS = s.SIP
+	s.Node.Close()
+	s.start(c)
+}
+
+func (s *Site) start(c config.Config) {
+	s.Helper()
+	o, t := s.options, s.T
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: o.Level}))
 	n, err := node.Open(s.Ctx, node.Options{Config: c, Data: o.Data, Version: "test", Log: log})
 	s.OK(err)
 	t.Cleanup(n.Close)
 	s.Node, s.SIP, s.HTTPS, s.Roots, s.Domain = n, n.SIPAddr(), n.HTTPSAddr(), n.Authority.Roots(), c.Domain
-	return s
 }
 
 // OK ends the test on an error.
