@@ -71,9 +71,9 @@ func TestPhoneFindsItsNodeByName(t *testing.T) {
 	at := hosts(3)
 	first, last := mediaPorts(t)
 	s.file("ringfence.yaml", fmt.Appendf(nil, "domain: calls.example\nmedia:\n  addr: %s\n  first: %d\n  last: %d\n", at[2], first, last))
-	b.up(at[2]+":0", at[2]+":8443")
+	b.up(at[2]+":0", at[2]+":0")
 
-	impostor, err := tls.Listen("tcp", at[1]+":5061", testkit.NewAuthority("Evil").Server("calls.example", "impostor.example"))
+	impostor, err := tls.Listen("tcp", at[1]+":0", testkit.NewAuthority("Evil").Server("calls.example", "impostor.example"))
 	s.OK(err)
 	t.Cleanup(func() { _ = impostor.Close() })
 	var knocks, fooled atomic.Int32
@@ -94,13 +94,13 @@ func TestPhoneFindsItsNodeByName(t *testing.T) {
 	dns := dnsmasq(t, ctx, home, fmt.Sprintf(`naptr-record=calls.example,10,10,s,SIP+D2U,,_sip._udp.calls.example
 naptr-record=calls.example,20,10,s,SIPS+D2T,,_sips._tcp.calls.example
 srv-host=_sip._udp.calls.example,live.calls.example,5060,0,0
-srv-host=_sips._tcp.calls.example,down.calls.example,5061,10,0
-srv-host=_sips._tcp.calls.example,impostor.example,5061,20,0
+srv-host=_sips._tcp.calls.example,down.calls.example,9,10,0
+srv-host=_sips._tcp.calls.example,impostor.example,%d,20,0
 srv-host=_sips._tcp.calls.example,live.calls.example,%d,30,0
 host-record=down.calls.example,%s
 host-record=impostor.example,%s
 host-record=live.calls.example,%s
-`, b.SIP.Port(), at[0], at[1], at[2]))
+`, impostor.Addr().(*net.TCPAddr).Port, b.SIP.Port(), at[0], at[1], at[2]))
 
 	var added struct{ Activation struct{ Code string } }
 	b.run(&struct{}{}, "user", "add", "alice", "--number", "101")
@@ -112,15 +112,20 @@ host-record=live.calls.example,%s
 	handset := func(user string, args ...string) *program {
 		return start(t, home, b.bin, append([]string{"phone", "--identity", s.path(user), "--dns", dns}, args...)...)
 	}
-	bob := handset("bob", "--enrol", code("bob"), "--node", "calls.example", "answer", "--tone", "700")
+	// They enrol at an address, since the port for that is not the usual one here, and find the node by its name from then on.
+	for _, user := range [...]string{"alice", "bob"} {
+		if handset(user, "--enrol", code(user), "--node", b.HTTPS.String()).finish(ctx) != 0 {
+			t.Fatalf("%s does not enrol", user)
+		}
+	}
+	bob := handset("bob", "--node", "calls.example", "answer", "--tone", "700")
 	bob.wait(ctx, `registered as sip:bob@calls\.example at `+b.SIP.String())
-	// What it was told once it remembers; alice asks anew.
-	alice := handset("alice", "--enrol", code("alice"), "--node", "calls.example")
+	alice := handset("alice", "--node", "calls.example")
 	alice.wait(ctx, `sealed: TLS 1\.3`)
 	if alice.finish(ctx) != 0 {
 		t.Error("alice's phone failed")
 	}
-	call := exec.CommandContext(ctx, b.bin, "phone", "--identity", s.path("alice"), "--dns", dns, "call", "102", "--tone", "440", "--for", "3s", "--json")
+	call := exec.CommandContext(ctx, b.bin, "phone", "--identity", s.path("alice"), "--dns", dns, "--node", "calls.example", "call", "102", "--tone", "440", "--for", "3s", "--json")
 	out, err := call.Output()
 	var report struct {
 		Proof ringfence.Proof
