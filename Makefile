@@ -4,10 +4,12 @@ export CGO_ENABLED = 0
 FUZZTIME ?= 10s
 # The commit is written into the binary where git is there and willing to tell it.
 STAMP     = $(shell git status --porcelain >/dev/null 2>&1 && echo auto || echo false)
-SOURCES   = $(shell find . \( -name '*.go' -o -name '*.sql' \) -not -path './bench/*' -not -path './tools/*') go.mod go.sum
+# What the compiler optimises for: a profile of a busy node (decision 0014).
+PROFILE   = cmd/ringfence/ringfence.pgo
+SOURCES   = $(shell find . \( -name '*.go' -o -name '*.sql' \) -not -path './bench/*' -not -path './tools/*') go.mod go.sum $(PROFILE)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check race fuzz bench deps tables clean
+.PHONY: help build demo test check race fuzz bench profile deps tables clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +18,7 @@ build: bin/ringfence ## build bin/ringfence
 
 bin/ringfence: $(SOURCES)
 	@mkdir -p bin
-	go build -trimpath -buildvcs=$(STAMP) -ldflags "-s -w" -o $@ ./cmd/ringfence
+	go build -trimpath -pgo=$(PROFILE) -buildvcs=$(STAMP) -ldflags "-s -w" -o $@ ./cmd/ringfence
 
 demo: bin/ringfence ## two phones, one call over TLS 1.3 and SRTP, and the proof of every leg
 	bin/ringfence demo
@@ -35,6 +37,9 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 
 bench: ## measure our work beside the same work of others
 	@scripts/bench.sh
+
+profile: ## measure anew what the compiler optimises for
+	@scripts/profile.sh $(PROFILE)
 
 deps: ## write the dependency ledger deps.txt anew
 	go test -count=1 -run '^TestDependencyLedger$$' . -update

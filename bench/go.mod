@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/emiago/sipgo v1.7.2
+	github.com/google/pprof v0.0.0-20260802141513-ef3492d7dac3
 	github.com/pion/srtp/v3 v3.0.16
 	ringfence v0.0.0
 )

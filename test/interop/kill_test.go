@@ -77,7 +77,7 @@ func (b *built) phone(user, number string) *phone.Phone {
 func product(t *testing.T) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "ringfence")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", bin, "ringfence/cmd/ringfence")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-pgo=../../cmd/ringfence/ringfence.pgo", "-buildvcs=false", "-o", bin, "ringfence/cmd/ringfence")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
