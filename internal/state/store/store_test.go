@@ -326,6 +326,13 @@ func checkBindings(t *testing.T, s *Store) {
 	n, err := s.DeleteBindingsOf(ctx(), "d1")
 	noErr(t, err)
 	same(t, n, 1000)
+	early := plain
+	early.Contact, early.Expires = "sip:early@192.0.2.9", at(10)
+	noErr(t, s.PutBindings(ctx(), []Binding{early}))
+	noErr(t, s.ExpireBindings(ctx(), []BindingKey{plain.Key(), early.Key(), {"nobody", "c:x"}}, at(20)))
+	list, err = s.Bindings(ctx(), plain.AOR, at(0))
+	noErr(t, err)
+	same(t, list, []Binding{plain})
 	n, err = s.PurgeBindings(ctx(), at(30))
 	noErr(t, err)
 	same(t, n, 1)
