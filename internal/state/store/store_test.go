@@ -356,9 +356,25 @@ func checkVersions(t *testing.T, s *Store) {
 	got, err = s.ConfigVersion(ctx(), 1)
 	noErr(t, err)
 	same(t, got, v)
-	list, err := s.ConfigVersions(ctx(), 5)
+	// Another node's are told apart; those that say no node are anybody's.
+	v3.Node = "node-2"
+	noErr(t, s.AddConfigVersion(ctx(), v3))
+	list, err := s.ConfigVersions(ctx(), "node-1", 5)
 	noErr(t, err)
 	same(t, list, []ConfigVersion{v2, v})
+	list, err = s.ConfigVersions(ctx(), "node-2", 2)
+	noErr(t, err)
+	same(t, list, []ConfigVersion{v3, v2})
+	for before, want := range map[int64]ConfigVersion{0: v2, 3: v2, 2: v} {
+		got, err = s.ConfigVersionBefore(ctx(), "node-1", before)
+		noErr(t, err)
+		same(t, got, want)
+	}
+	got, err = s.ConfigVersionBefore(ctx(), "node-2", 0)
+	noErr(t, err)
+	same(t, got, v3)
+	_, err = s.ConfigVersionBefore(ctx(), "node-1", 1)
+	wantKind(t, err, ringfence.KindNotFound)
 }
 
 func checkCDRs(t *testing.T, s *Store) {
