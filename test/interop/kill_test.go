@@ -55,14 +55,31 @@ func (b *built) until(what string, cond func() bool) {
 // run runs a verb of the command line and reads the JSON that it prints into out.
 func (b *built) run(out any, args ...string) {
 	b.Helper()
-	cmd := exec.CommandContext(b.ctx, b.bin, append(args, "--data", b.data, "--json")...)
+	if text := b.do(append(args, "--json")...); json.Unmarshal(text, out) != nil {
+		b.Fatalf("ringfence %s: no JSON: %s", strings.Join(args, " "), text)
+	}
+}
+
+// do runs a verb of the command line and returns what it prints.
+func (b *built) do(args ...string) []byte {
+	b.Helper()
+	text, err := b.try(args...)
+	if err != nil {
+		b.Fatalf("ringfence %s: %v", strings.Join(args, " "), err)
+	}
+	return text
+}
+
+// try is do for a verb that may fail; the error holds what it complains about.
+func (b *built) try(args ...string) ([]byte, error) {
+	var complaint strings.Builder
+	cmd := exec.CommandContext(b.ctx, b.bin, append(args, "--data", b.data)...)
+	cmd.Stderr = &complaint
 	text, err := cmd.Output()
 	if err != nil {
-		b.Fatalf("ringfence %s: %v\n%s", strings.Join(args, " "), err, text)
+		err = fmt.Errorf("%w: %s", err, complaint.String())
 	}
-	if err := json.Unmarshal(text, out); err != nil {
-		b.Fatalf("ringfence %s: %v in %s", strings.Join(args, " "), err, text)
-	}
+	return text, err
 }
 
 // phone enrols a new device of a new user and opens it.
