@@ -33,7 +33,9 @@ func allowed() map[string][]string {
 		"state/store": {},
 		"state/bus":   {},
 		// Engines and trust.
+		"sip/locate":      {"sip"},
 		"sip/transport":   {"sip"},
+		"sip/peer":        {"sip", "sip/transport"},
 		"sip/transaction": {"sip", "sip/transport"},
 		"sip/dialog":      {"sip", "sip/transport", "sip/transaction"},
 		"media/relay":     {"media/rtp"},
@@ -53,7 +55,7 @@ func allowed() map[string][]string {
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll"},
 		// The node knows everybody; nobody below knows the node.
-		"node/config": {"call/dialplan", "state/store"},
+		"node/config": {"call/dialplan", "sip/locate", "state/store"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
 		"node/admin/api":      {"call/control", "call/dialplan", "node/observe/ladder", "state/store"},
 		"node/admin/client":   {"node/admin/api"},
@@ -97,7 +99,7 @@ func outsiders() map[string][]string {
 		"github.com/goccy/go-yaml":      {"node/config", "node/admin", "cmd/ringfence"},
 		"golang.org/x/crypto":           {"state/store", "trust/ca", "trust/enroll"},
 		"golang.org/x/sys":              {"media/relay", "node"},
-		"golang.org/x/net":              {"media/relay", "node"},
+		"golang.org/x/net":              {"media/relay", "node", "sip/locate"},
 		"github.com/danielgtaylor/huma": {"node/admin"},
 		"github.com/prometheus":         {"node", "node/admin"},
 		"go.opentelemetry.io":           {"node/observe/trace"},
@@ -117,7 +119,7 @@ func socketHands() map[string]string {
 
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
-	return []string{"sip", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/enroll",
+	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/enroll",
 		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 

@@ -54,6 +54,7 @@ type Proof struct {
 	Verdict Verdict     `json:"verdict"`
 	Reason  string      `json:"reason,omitempty"` // why, whenever the verdict is not sealed
 	Auth    Auth        `json:"auth,omitempty"`
+	Via     string      `json:"via,omitempty"` // the edge proxy between, whose connection TLS then describes; empty: none
 	TLS     *TLSProof   `json:"tls,omitempty"`
 	Media   *MediaProof `json:"media,omitempty"`
 	At      time.Time   `json:"at"`

@@ -236,7 +236,58 @@ func newTrustCommand(a *app) *cobra.Command {
 			return err
 		},
 	})
+	cmd.AddCommand(newTrustProxyCommand(a), newTrustRevokeCommand(a))
 	return jsonFlag(cmd, &asJSON)
+}
+
+func newTrustProxyCommand(a *app) *cobra.Command {
+	var csr string
+	var hosts []string
+	cmd := &cobra.Command{
+		Use: "proxy NAME --csr FILE --host HOST", Short: "Certify the key of an edge proxy",
+		Long: "proxy signs a certificate of role proxy for the key of a certificate request, and prints it with its authority as PEM. The proxy may then carry\n" +
+			"requests of phones if sip.proxies names it. Everything but the key in the request is ignored. docs/guides/edge-proxy.md shows the whole.",
+		Example: "  ringfence trust proxy edge-1 --csr edge-1.csr --host edge.example.org > edge-1.pem",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := os.ReadFile(csr)
+			if err != nil {
+				return invalid(err.Error(), "make one with: openssl req -new")
+			}
+			var out api.Issued
+			if err := a.ask(cmd.Context(), http.MethodPost, "/trust/proxies", nil, api.NewProxy{Name: args[0], CSR: string(text), Hosts: hosts}, &out); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "serial %s, good until %s\n", out.Serial, stamp(out.Until))
+			_, err = io.WriteString(cmd.OutOrStdout(), out.PEM)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&csr, "csr", "", "certificate request of the proxy (PKCS #10, PEM)")
+	cmd.Flags().StringSliceVar(&hosts, "host", nil, "host name or address of the proxy, as it writes it into Path; may be repeated")
+	_ = cmd.MarkFlagRequired("csr")
+	_ = cmd.MarkFlagRequired("host")
+	return cmd
+}
+
+func newTrustRevokeCommand(a *app) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use: "revoke SERIAL", Short: "Revoke a certificate by its serial number",
+		Long:    "revoke withdraws one certificate and closes the connections that were made with it. For a phone use `ringfence device revoke`.",
+		Example: "  ringfence trust revoke 5f3c9a1b --reason \"proxy was replaced\"",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var e api.Ended
+			if err := a.ask(cmd.Context(), http.MethodPost, "/trust/revoke", nil, api.RevokeSerial{Serial: args[0], Reason: reason}, &e); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "certificate %s is revoked: %s\n", args[0], ended(e))
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "kept with the certificate")
+	return cmd
 }
 
 func (a *app) anchor(cmd *cobra.Command) (b []byte, err error) {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -31,6 +30,7 @@ type handset struct {
 	identity string // directory with the phone's key and certificate
 	code     string
 	host     string
+	dns      string
 	tone     float64
 	play     string
 	record   string
@@ -45,7 +45,8 @@ func newPhoneCommand() *cobra.Command {
 		Use:   "phone",
 		Short: "Be a phone: enrol, call, answer, listen",
 		Long: "phone is a complete phone without a handset. It makes its own key, trades a one-time activation code for a certificate, and keeps\n" +
-			"both in --identity. It speaks TLS and SRTP only.\n\nWithout a verb below it enrols if --enrol is given, registers, says where it stands, and ends.",
+			"both in --identity. It speaks TLS and SRTP only.\n\nIt finds its node by the NAPTR and SRV records of the domain that --node names, else by the address of that name, goes to the\n" +
+			"next one when a node is down, and always checks the certificate against the domain, not against what DNS says.\n\nWithout a verb below it enrols if --enrol is given, registers, says where it stands, and ends.",
 		Example: "  ringfence phone --enrol '1234 5678 9012 3456' --node pbx.example.com\n  ringfence phone call 102 --tone 440 --for 10s\n" +
 			"  ringfence phone answer --record call.wav\n  ringfence phone listen",
 		Args: cobra.NoArgs,
@@ -54,7 +55,8 @@ func newPhoneCommand() *cobra.Command {
 	f := cmd.PersistentFlags()
 	f.StringVar(&h.identity, "identity", defaultIdentity(), "directory of the phone's key and certificate")
 	f.StringVar(&h.code, "enrol", "", "one-time activation code from `ringfence device add`")
-	f.StringVar(&h.host, "node", "", "with --enrol: the node, as HOST or HOST:PORT (8443)")
+	f.StringVar(&h.host, "node", "", "the node: a domain, whose DNS records lead to its nodes, or HOST:PORT of the enrolment (8443); kept after --enrol, for this time without")
+	f.StringVar(&h.dns, "dns", "", "ask this DNS server, ADDR or ADDR:PORT, instead of those of this host")
 	f.Float64Var(&h.tone, "tone", 0, "say a tone of this many Hz")
 	f.StringVar(&h.play, "play", "", "say what is in this WAV file")
 	f.StringVar(&h.record, "record", "", "keep what is heard in this WAV file")
@@ -94,7 +96,7 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 	if h.asJSON {
 		out = cmd.ErrOrStderr()
 	}
-	sockets, err := node.NewSockets(append(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}), enrolFlow()))
+	sockets, err := newReachable(h.dns)
 	if err != nil {
 		return err
 	}
@@ -102,22 +104,22 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 	if err != nil {
 		return err
 	}
-	server, err := resolve(ctx, id.Host, id.Bootstrap.SIP.Port)
+	servers, err := sockets.servers(id.Host, id.Bootstrap.SIP.Port, id.ByName)
 	if err != nil {
 		return err
 	}
-	media, err := sockets.SourceFor(server)
+	media, err := sockets.media(ctx, servers)
 	if err != nil {
 		return err
 	}
-	p, err := phone.Open(ctx, phone.Config{Opener: sockets, Server: server, ServerName: id.Bootstrap.SIP.Host, MediaAddr: media, Log: node.Discard(),
+	p, err := phone.Open(ctx, phone.Config{Opener: sockets, Servers: oneFamily{servers, media}, ServerName: id.Bootstrap.SIP.Host, MediaAddr: media, Log: node.Discard(),
 		TLS:  &tls.Config{RootCAs: id.Pool(), Certificates: []tls.Certificate{id.Certificate()}, MinVersion: tls.VersionTLS12},
 		User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, UserAgent: "Ringfence phone"})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = p.Close() }()
-	fmt.Fprintf(out, "registered as %s at %s\n", p.Address(), server)
+	fmt.Fprintf(out, "registered as %s at %s\n", p.Address(), p.Server())
 	if err := do(ctx, out, p); err != nil || !h.asJSON {
 		return err
 	}
@@ -278,18 +280,20 @@ func (h *handset) talk(ctx context.Context, out io.Writer, c *phone.Call, rec *p
 // keptIdentity is an enrolled identity with the host it came from.
 type keptIdentity struct {
 	enroll.Identity
-	Host string
+	Host   string
+	ByName bool // Host is a domain whose DNS records lead to its nodes
 }
 
 type identityFile struct {
 	Host      string           `json:"host"`
+	ByName    bool             `json:"by_name,omitempty"`
 	API       uint16           `json:"api_port"`
 	Device    string           `json:"device"`
 	Bootstrap enroll.Bootstrap `json:"bootstrap"`
 }
 
 // enrolled enrols if a code was given, else reads the kept identity, renewing it when two thirds of its life are over.
-func (h *handset) enrolled(ctx context.Context, sockets *node.Sockets, out io.Writer) (keptIdentity, error) {
+func (h *handset) enrolled(ctx context.Context, sockets *reachable, out io.Writer) (keptIdentity, error) {
 	if h.code != "" {
 		if h.host == "" {
 			return keptIdentity{}, invalid("--enrol needs --node", "ringfence phone --enrol CODE --node HOST")
@@ -306,47 +310,55 @@ func (h *handset) enrolled(ctx context.Context, sockets *node.Sockets, out io.Wr
 		if err != nil {
 			return keptIdentity{}, err
 		}
-		id, err := h.client(sockets, host, port).Enrol(ctx, host, h.code)
+		about := identityFile{Host: host, ByName: isDomain(h.host), API: port}
+		id, err := h.client(sockets, about).Enrol(ctx, host, h.code)
 		if err != nil {
 			return keptIdentity{}, err
 		}
 		fmt.Fprintf(out, "enrolled as device %s of %s\n", id.Device, id.Bootstrap.User)
-		return keptIdentity{id, host}, h.keep(id, host, port)
+		return keptIdentity{id, host, about.ByName}, h.keep(id, about)
 	}
 	id, file, err := h.load()
 	if err != nil {
 		return keptIdentity{}, err
 	}
+	if h.host != "" { // for this time only
+		at, err := hostPort(h.host)
+		if err != nil {
+			return keptIdentity{}, err
+		}
+		if file.Host, _, err = net.SplitHostPort(at); err != nil {
+			return keptIdentity{}, invalid(err.Error(), "")
+		}
+		file.ByName = isDomain(h.host)
+	}
 	if time.Now().After(ca.RenewAt(id.Leaf)) {
-		fresh, err := h.client(sockets, file.Host, file.API).Renew(ctx, id.Bootstrap.SIP.Host, id)
+		fresh, err := h.client(sockets, file).Renew(ctx, id.Bootstrap.SIP.Host, id)
 		if err == nil {
-			err = h.keep(fresh, file.Host, file.API)
+			err = h.keep(fresh, file)
 			id = fresh
 		}
 		if err != nil {
 			fmt.Fprintln(out, "the certificate could not be renewed:", err)
 		}
 	}
-	return keptIdentity{id, file.Host}, nil
+	return keptIdentity{id, file.Host, file.ByName}, nil
 }
 
-func (h *handset) client(sockets *node.Sockets, host string, port uint16) *enroll.Client {
+func (h *handset) client(sockets *reachable, at identityFile) *enroll.Client {
 	return &enroll.Client{Dial: func(ctx context.Context) (net.Conn, error) {
-		addr, err := resolve(ctx, host, port)
-		if err != nil {
-			return nil, err
-		}
-		return sockets.Dial(ctx, enrolFlow().Name, addr)
+		return sockets.dial(ctx, enrolFlow().Name, at.Host, at.API, at.ByName)
 	}}
 }
 
 // keep writes the identity so that only its owner can read it. The key is made on this host and never leaves it.
-func (h *handset) keep(id enroll.Identity, host string, port uint16) error {
+func (h *handset) keep(id enroll.Identity, file identityFile) error {
+	file.Device, file.Bootstrap = string(id.Device), id.Bootstrap
 	key, err := x509.MarshalECPrivateKey(id.Key)
 	if err != nil {
 		return err
 	}
-	about, err := json.MarshalIndent(identityFile{host, port, string(id.Device), id.Bootstrap}, "", "  ")
+	about, err := json.MarshalIndent(file, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -415,16 +427,4 @@ func parsePort(text string) (uint16, error) {
 		return 0, invalid(text+" is no port", "write HOST or HOST:PORT")
 	}
 	return uint16(n), nil
-}
-
-// resolve finds an address of the host, IPv4 or IPv6.
-func resolve(ctx context.Context, host string, port uint16) (netip.AddrPort, error) {
-	if a, err := netip.ParseAddr(host); err == nil {
-		return netip.AddrPortFrom(a, port), nil
-	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil || len(addrs) == 0 {
-		return netip.AddrPort{}, &ringfence.Fault{Op: "phone", Kind: ringfence.KindUnavailable, Text: "the address of " + host + " is not known", Err: err, Hint: "check the name, or use an address"}
-	}
-	return netip.AddrPortFrom(addrs[0].Unmap(), port), nil
 }

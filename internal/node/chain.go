@@ -22,10 +22,15 @@ type chain struct {
 	dialogs   *dialog.Layer
 	calls     *control.Control
 	watch     *watch.Watch
+	proxies   *proxies // nil: there are none
 }
 
 // Request implements transaction.User.
 func (c *chain) Request(tx *transaction.Server) {
+	proxy := tx.Conn.Peer.Role == string(ca.RoleProxy)
+	if proxy {
+		c.proxies.heard(tx.Conn, tx.Request)
+	}
 	// 1. Requests inside a dialog go to the dialog, if it was made with this peer.
 	if len(tx.Request.ToTag()) > 0 || tx.Method == sip.ACK {
 		if !c.dialogs.Request(tx) && !(tx.Method == sip.SUBSCRIBE && c.watch.Refresh(tx)) && tx.Method != sip.ACK {
@@ -35,7 +40,7 @@ func (c *chain) Request(tx *transaction.Server) {
 	}
 	// 2. A keep-alive question needs no identity and tells nothing.
 	if tx.Method == sip.OPTIONS {
-		if _, known := c.registrar.Known(tx.Conn); known {
+		if _, known := c.registrar.Known(tx.Conn); known || proxy {
 			tx.Reply(200, "", c.abilities)
 			return
 		}
@@ -74,9 +79,10 @@ func (c *chain) Cancelled(tx *transaction.Server, cancel *sip.Message) {
 }
 
 // Closed implements transaction.User.
-func (c *chain) Closed(conn *transport.Conn, _ error) {
+func (c *chain) Closed(conn *transport.Conn, cause error) {
 	c.registrar.Closed(conn)
 	c.watch.Closed(conn)
+	c.proxies.closed(conn, cause)
 }
 
 // verifier decides about the peer of a connection by our own authority.

@@ -111,13 +111,14 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openCalls, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
 	}
 	n.wg.Go(func() { n.Records.Run(run) })
 	n.hearOthers(run)
+	n.chain.proxies.reach()
 	n.wg.Go(func() { n.maintain(run) })
 	return n, n.serveSocket(ctx, run)
 }
@@ -262,7 +263,7 @@ func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Boo
 
 func (n *Node) openCalls(ctx context.Context) (err error) {
 	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.bindings, Quick: n.Config.Store.DSN == "", Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
-		ChallengeEach: n.Config.SIP.ChallengeEach, Events: ears{n}}); err != nil {
+		ChallengeEach: n.Config.SIP.ChallengeEach, Proxies: n.Config.SIP.Proxies, Events: ears{n}}); err != nil {
 		return err
 	}
 	n.closers = append(n.closers, n.Registrar.Close)
@@ -279,6 +280,7 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.Calls = control.New(control.Config{Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
 		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.Records.Ended, Events: ears{n}, Answered: n.Records.Answered, MaxCalls: n.Config.Calls.Max,
 		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, Watched: func(u ringfence.UserID) bool { return n.chain.watch.Watches(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
+		Port:      func() uint16 { return n.sipAddr.Port() },
 		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
 	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
 	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps}
@@ -295,6 +297,9 @@ func (n *Node) flowOf(s *dialog.Session) *transport.Conn {
 
 // owns reports whether a new connection has proved to be the device that a call was made with.
 func (n *Node) owns(c *transport.Conn, s *dialog.Session) bool {
+	if c.Peer.Role == string(ca.RoleProxy) { // it may bring what belongs to a dialog that it carried before
+		return c.Peer.Role == s.Conn.Peer.Role && c.Peer.Name == s.Conn.Peer.Name
+	}
 	device, ok := control.DeviceOf(s.User())
 	id, known := n.Registrar.Known(c)
 	return ok && known && id.Device == device

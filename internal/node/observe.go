@@ -253,9 +253,8 @@ func (n *Node) tracer() func(c *transport.Conn, callID, msg []byte, sent bool) {
 		var local, remote netip.AddrPort
 		seal := ""
 		if c != nil {
-			remote = c.Remote
-			if !c.Dialled || c.State() == "Established" { // before, the rest may not be read
-				local = c.Local
+			if !c.Dialled || c.State() == "Established" { // before, they may not be read
+				local, remote = c.Local, c.Remote
 				if c.TLS != nil {
 					seal = c.TLS.Version
 				}

@@ -36,6 +36,7 @@ type site struct {
 	node *node.Node
 	ctx  context.Context
 	home string // a directory for the files of the judges
+	data string // what the node keeps
 }
 
 func newSite(t *testing.T, change func(*config.Config)) *site {
@@ -50,15 +51,30 @@ func newSite(t *testing.T, change func(*config.Config)) *site {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
-	n, err := node.Open(ctx, node.Options{Config: c, Data: t.TempDir(), Version: "test", Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(n.Close)
-	s := &site{T: t, node: n, ctx: ctx, home: t.TempDir()}
-	s.file("ca.pem", n.Authority.RootPEM())
+	s := &site{T: t, ctx: ctx, home: t.TempDir(), data: t.TempDir()}
+	s.open(c)
+	s.file("ca.pem", s.node.Authority.RootPEM())
 	return s
+}
+
+func (s *site) open(c config.Config) {
+	s.Helper()
+	log := slog.New(slog.NewTextHandler(s.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	n, err := node.Open(s.ctx, node.Options{Config: c, Data: s.data, Version: "test", Log: log})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(n.Close)
+	s.node = n
+}
+
+// restart stops the node and starts it again where it was.
+func (s *site) restart() {
+	s.Helper()
+	c := s.node.Config
+	c.SIP.TLS = s.node.SIPAddr()
+	s.node.Close()
+	s.open(c)
 }
 
 // mediaPorts claims 498 UDP ports that no other test and no other node on this machine uses; the one behind them is held as the

@@ -44,9 +44,11 @@ type Config struct {
 	Watched func(ringfence.UserID) bool
 	// MediaAddr says which address a peer on this connection reaches our media at; nil: the connection's own.
 	MediaAddr func(c *transport.Conn) netip.Addr
-	MaxCalls  int           // 10,000; above it new calls get 503 with Retry-After
-	RingTime  time.Duration // 2 min without an answer
-	Silence   time.Duration // 90 s without a packet from a phone that should be heard; then the call is over
+	// Port returns where SIP over TLS listens, for the Contact on connections that we opened; nil: nothing is opened.
+	Port     func() uint16
+	MaxCalls int           // 10,000; above it new calls get 503 with Retry-After
+	RingTime time.Duration // 2 min without an answer
+	Silence  time.Duration // 90 s without a packet from a phone that should be heard; then the call is over
 }
 
 // Control owns the calls. Methods are called on its shard unless they say otherwise.
@@ -182,7 +184,11 @@ func (c *Control) contact(conn *transport.Conn) string {
 	if scheme == "wss" {
 		scheme = "ws"
 	}
-	return "<sip:" + conn.Local.String() + ";transport=" + scheme + ">"
+	at := conn.Local
+	if conn.Dialled && c.cfg.Port != nil { // the peer must find us when this connection is gone
+		at = netip.AddrPortFrom(at.Addr(), c.cfg.Port())
+	}
+	return "<sip:" + at.String() + ";transport=" + scheme + ">"
 }
 
 func (c *Control) newCall() *Call {

@@ -64,6 +64,9 @@ func (l *Leg) Proof() ringfence.Proof {
 	p := ringfence.Proof{ID: string(l.ID), Peer: "device " + string(l.Device), Verdict: ringfence.Sealed, Auth: l.auth, At: time.Now()}
 	if l.session != nil {
 		p.TLS = l.session.Conn.TLS
+		if l.session.Conn.Peer.Role == "proxy" {
+			p.Via = l.session.Conn.Peer.Name
+		}
 	}
 	switch {
 	case l.final != nil:

@@ -143,13 +143,18 @@ func (o *office) Request(tx *transaction.Server) {
 func (o *office) Cancelled(*transaction.Server, *sip.Message) {}
 func (o *office) Closed(c *transport.Conn, _ error)           { o.reg.Closed(c) }
 
-// Verify takes the common name for a device.
+// Verify takes the common name for a device, or for a proxy if it begins with "edge".
 func (o *office) Verify(cs tls.ConnectionState) (transport.Peer, *ringfence.TLSProof, error) {
 	proof := &ringfence.TLSProof{Version: "TLS 1.3"}
 	if len(cs.PeerCertificates) == 0 {
 		return transport.Peer{}, proof, nil
 	}
-	return transport.Peer{Name: cs.PeerCertificates[0].Subject.CommonName, Role: "device"}, proof, nil
+	leaf := cs.PeerCertificates[0]
+	proof.PeerNames = leaf.DNSNames
+	if strings.HasPrefix(leaf.Subject.CommonName, "edge") {
+		return transport.Peer{Name: leaf.Subject.CommonName, Role: "proxy"}, proof, nil
+	}
+	return transport.Peer{Name: leaf.Subject.CommonName, Role: "device"}, proof, nil
 }
 
 func serverAt() netip.AddrPort { return netip.MustParseAddrPort("192.0.2.1:5061") }

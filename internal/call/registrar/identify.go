@@ -1,6 +1,8 @@
 package registrar
 
 import (
+	"slices"
+
 	"ringfence"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/transaction"
@@ -19,6 +21,14 @@ type Identity struct {
 func (r *Registrar) Identify(tx *transaction.Server) (id Identity, ok bool) {
 	// Datagrams come from wherever they say, so that nothing is known from one to the next.
 	each := !tx.Conn.Reliable() || r.cfg.ChallengeEach && tx.Method == sip.REGISTER
+	if tx.Conn.Peer.Role == proxyRole {
+		if !slices.Contains(r.cfg.Proxies, tx.Conn.Peer.Name) {
+			r.count(&r.stats.Refused)
+			tx.Reply(403, "Not A Proxy Of This Node", nil)
+			return Identity{}, false
+		}
+		return r.digest(tx) // whoever is behind it, and each time: a proxy speaks for nobody
+	}
 	if id, ok := r.Known(tx.Conn); ok && (!each || id.Auth == ringfence.AuthCertificate) {
 		return r.allowed(tx, id)
 	}

@@ -45,6 +45,9 @@ func (r *Registrar) refusePlain(tx *transaction.Server, claims, cause string) {
 // proofOf says what a binding made on this connection rests on.
 func (r *Registrar) proofOf(tx *transaction.Server, id Identity, now time.Time) ringfence.Proof {
 	p := ringfence.Proof{ID: "conn-" + strconv.FormatUint(tx.Conn.ID, 10), Peer: "device " + string(id.Device), Verdict: ringfence.Sealed, Auth: id.Auth, TLS: tx.Conn.TLS, At: now}
+	if tx.Conn.Peer.Role == proxyRole {
+		p.Via = tx.Conn.Peer.Name
+	}
 	if tx.Conn.TLS == nil {
 		p.Verdict, p.Reason = ringfence.Exception, "plain SIP by an exception that is over"
 		if e, ok := r.cfg.Roster.Exception(id.Device, now); ok {

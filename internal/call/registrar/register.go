@@ -181,6 +181,11 @@ func (r *Registrar) binding(tx *transaction.Server, id Identity, addr *sip.NameA
 			b.Path = append(b.Path, string(v))
 		}
 	}
+	if tx.Conn.Peer.Role == proxyRole {
+		if err := ownPath(tx.Conn, b.Path); err != nil {
+			return b, err
+		}
+	}
 	if isURN(b.Instance) && m.HasOption(sip.HeaderSupported, "gruu") {
 		b.GRUU = "sip:" + string(id.User) + "@" + r.cfg.Domain + ";gr=" + b.Instance
 	}
@@ -299,7 +304,7 @@ func (r *Registrar) reply(tx *transaction.Server, id Identity) {
 		}
 		if c.RegID > 0 {
 			v = strconv.AppendInt(append(v, ";reg-id="...), int64(c.RegID), 10)
-			outbound = outbound || c.Conn == tx.Conn
+			outbound = outbound || c.Conn == tx.Conn && hopsKnowOutbound(m)
 		}
 		if c.GRUU != "" {
 			v = append(append(append(v, `;pub-gruu="`...), c.GRUU...), '"')

@@ -37,6 +37,8 @@ type Config struct {
 	// ChallengeEach asks for credentials at each REGISTER of a device without a certificate. Without it, an answered challenge
 	// counts for as long as the TLS connection lasts.
 	ChallengeEach bool
+	// Proxies are the names of the edge proxies that may carry requests of devices. A device behind one is known by digest alone.
+	Proxies []string
 }
 
 // Contact is one way to reach a user now.
@@ -216,7 +218,7 @@ func (r *Registrar) Drop(ctx context.Context, device ringfence.DeviceID, cause e
 			}
 			keys = append(keys, c.Key())
 			gone = append(gone, Change{User: user, Device: c.Device, Contact: c.Contact, Why: "dropped"})
-			if c.Conn != nil {
+			if c.Conn != nil && c.Conn.Peer.Role != proxyRole { // behind a proxy there are others
 				conns = append(conns, c.Conn)
 			}
 		}

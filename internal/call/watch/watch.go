@@ -182,6 +182,7 @@ func (w *Watch) Refresh(tx *transaction.Server) bool {
 
 func (s *subscription) accept(tx *transaction.Server, d time.Duration) {
 	tx.Reply(200, "", func(w *sip.Writer) {
+		w.Copy(tx.Request, sip.HeaderRecordRoute)
 		w.Header(sip.HeaderContact, s.contact)
 		w.Uint(sip.HeaderExpires, uint64(d/time.Second))
 	})

@@ -224,19 +224,22 @@ func (l *loop) run() {
 		if err == nil {
 			err = failed
 		}
-		for err == nil && !l.ended.Load() {
+		for worked := false; err == nil && !l.ended.Load(); {
 			var n int
 			if n, err = look(l.epoll, events[:]); n == 0 {
-				break
+				if !worked {
+					break
+				}
+				worked = false
+				time.Sleep(coalesce)
+				continue
 			}
+			worked = true
 			now := l.engine.since(l.engine.cfg.Now())
 			for i := range events[:n] {
 				if s, p := l.owner(&events[i], &sc); p != nil {
 					s.receive(p, &sc, now)
 				}
-			}
-			if n < len(events) {
-				time.Sleep(coalesce)
 			}
 		}
 		if err == nil {

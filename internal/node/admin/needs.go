@@ -132,4 +132,8 @@ type Host interface {
 	BusStats() bus.Stats
 	LadderStats() ladder.Stats
 	Watching() map[string]outbox.Stats
+	// IssueProxy certifies the key of a certificate request (PKCS #10, DER) for an edge proxy.
+	IssueProxy(ctx context.Context, name string, csr []byte, hosts []string) (api.Issued, error)
+	// RevokeSerial revokes a certificate and closes the connections that were made with it.
+	RevokeSerial(ctx context.Context, serial, reason string) (api.Ended, error)
 }

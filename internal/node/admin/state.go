@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/pem"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -28,13 +30,18 @@ func (s *Server) routesState() {
 	look(s, op("flow.list", http.MethodGet, "/flows", "The flow table as it runs: everything that listens or dials"), func(context.Context, *none) (*body[[]ringfence.Flow], error) {
 		return answer(s.c.Host.Flows()), nil
 	})
+	act(s, op("trust.proxy", http.MethodPost, "/trust/proxies", "Certify the key of an edge proxy"), api.ScopeAdmin, func(in *body[api.NewProxy]) string { return in.Body.Name }, s.issueProxy)
+	act(s, op("trust.revoke", http.MethodPost, "/trust/revoke", "Revoke a certificate by its serial number"), api.ScopeAdmin, func(in *body[api.RevokeSerial]) string { return in.Body.Serial }, func(ctx context.Context, in *body[api.RevokeSerial]) (*body[api.Ended], error) {
+		e, err := s.c.Host.RevokeSerial(ctx, in.Body.Serial, in.Body.Reason)
+		return answer(e), err
+	})
 	anchor := op("trust.anchor", http.MethodGet, "/trust/anchor", "The trust anchor as PEM, for phones and programs; also at /anchor.pem, where it needs no token")
-	type pem struct {
+	type pemFile struct {
 		ContentType string `header:"Content-Type"`
 		Body        []byte
 	}
-	look(s, anchor, func(context.Context, *none) (*pem, error) {
-		return &pem{ContentType: "application/x-pem-file", Body: s.c.Anchor()}, nil
+	look(s, anchor, func(context.Context, *none) (*pemFile, error) {
+		return &pemFile{ContentType: "application/x-pem-file", Body: s.c.Anchor()}, nil
 	})
 }
 
@@ -119,4 +126,13 @@ func (s *Server) connections() api.Connections {
 		}
 	}
 	return out
+}
+
+func (s *Server) issueProxy(ctx context.Context, in *body[api.NewProxy]) (*body[api.Issued], error) {
+	block, rest := pem.Decode([]byte(in.Body.CSR))
+	if block == nil || block.Type != "CERTIFICATE REQUEST" || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, fault("admin.trust", ringfence.KindInvalid, "the certificate request is not one PEM block of PKCS #10", "make it with: openssl req -new")
+	}
+	out, err := s.c.Host.IssueProxy(ctx, in.Body.Name, block.Bytes, in.Body.Hosts)
+	return answer(out), err
 }

@@ -38,6 +38,12 @@ func (c Config) Check() (wrong []Wrong) {
 		bad(err != nil || o == "" || strings.ContainsAny(o, " \t"), fmt.Sprintf("sip.origins[%d]", i), "%.80q is neither a host name nor scheme://host", o)
 		bad(o == "*", fmt.Sprintf("sip.origins[%d]", i), "any page of the world could use a phone's session; name the hosts")
 	}
+	for i, p := range c.SIP.Proxies {
+		bad(!host.MatchString(p) || slices.Contains(c.SIP.Proxies[:i], p), fmt.Sprintf("sip.proxies[%d]", i), "%.80q is not a host name in lower case, or comes twice", p)
+	}
+	for i, s := range c.SIP.DNS {
+		bad(!s.IsValid() || s.Port() == 0, fmt.Sprintf("sip.dns[%d]", i), "an address with port is needed, e.g. \"192.0.2.53:53\"")
+	}
 	bad(c.SIP.Expires < time.Minute || c.SIP.Expires > 24*time.Hour, "sip.expires", "%s is not between 1m and 24h", c.SIP.Expires)
 	bad(!c.Media.Addr.IsValid(), "media.addr", "an address is needed, e.g. \"::\"")
 	bad(c.Media.First < 1024 || c.Media.Last <= c.Media.First, "media.first", "the ports %d to %d are no range above 1023", c.Media.First, c.Media.Last)

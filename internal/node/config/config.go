@@ -11,6 +11,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
+	"ringfence/internal/sip/locate"
 )
 
 // Config is the whole configuration of a node. [Default] works without a file.
@@ -42,6 +43,10 @@ type SIP struct {
 	Plain netip.AddrPort `yaml:"plain"`
 	// ChallengeEach asks a device without a certificate for its credentials at each REGISTER, not only once a connection.
 	ChallengeEach bool `yaml:"challenge-each,omitempty"`
+	// Proxies are the names of the edge proxies through which phones may come (`ringfence trust proxy`); empty: none may.
+	Proxies []string `yaml:"proxies,omitempty"`
+	// DNS are the servers that are asked where a proxy is, address and port; empty: those of this host.
+	DNS []netip.AddrPort `yaml:"dns,omitempty"`
 }
 
 // Media says which ports media uses.
@@ -174,6 +179,15 @@ func (c Config) Flows() []ringfence.Flow {
 				Room: "sip/transport", Direction: ringfence.Listens, Transport: transport, Addr: c.SIP.Plain.Addr(), Ports: at(c.SIP.Plain),
 				Peers: "devices with a named exception", DSCP: 24, TLS: ringfence.TLSNone})
 		}
+	}
+	if len(c.SIP.Proxies) > 0 {
+		flows = append(flows, ringfence.Flow{Name: "sip-peer", Purpose: "SIP signalling to an edge proxy whose own connection is gone, at the address in its Path", Room: "sip/transport",
+			Direction: ringfence.Dials, Transport: "tcp", Peers: "edge proxies: " + strings.Join(c.SIP.Proxies, ", "), DSCP: 24, TLS: ringfence.TLSMutual})
+		servers := c.SIP.DNS
+		if len(servers) == 0 {
+			servers = []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), 53)} // those of this host
+		}
+		flows = append(flows, locate.Flows(servers)...)
 	}
 	return append(flows, c.outsideFlows()...)
 }

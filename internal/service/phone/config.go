@@ -44,14 +44,23 @@ type StackConfig struct {
 	Trace func(c *transport.Conn, msg []byte, sent bool)
 }
 
-// Config describes one phone. Server, ServerName, TLS, User, Domain and MediaAddr are required.
+// Servers finds the servers of a phone, e.g. by DNS.
+type Servers interface {
+	// Find returns where to connect to, best first. It is called on a goroutine of its own, at each connection.
+	Find(ctx context.Context) ([]netip.AddrPort, error)
+	// Avoid makes a server the last choice for a while: it could not be reached, or has no time for us (RFC 3263 section 4.3).
+	Avoid(server netip.AddrPort, wait time.Duration)
+}
+
+// Config describes one phone. Server or Servers, ServerName, TLS, User, Domain and MediaAddr are required.
 type Config struct {
 	Opener    ringfence.Opener // for [Open]; a phone of a [Stack] uses the stack's
 	Flow      string           // flow of its connection; empty means [FlowSIP]
 	MediaFlow string           // flow of its media sockets; empty means [FlowMedia]
 
 	Server     netip.AddrPort
-	ServerName string      // the name that the server's certificate must have
+	Servers    Servers     // if Server is not set
+	ServerName string      // the name that the server's certificate must have, however its address was found
 	TLS        *tls.Config // holds the trust anchors and the phone's own certificate; ServerName is set here
 
 	User     string // user part of the address-of-record, e.g. "alice"
@@ -96,7 +105,7 @@ func (c *Config) Validate() error {
 		return &ringfence.Fault{Op: "phone.config", Kind: kind, Text: text, Hint: hint}
 	}
 	switch {
-	case !c.Server.IsValid() || c.ServerName == "":
+	case !c.Server.IsValid() && c.Servers == nil || c.ServerName == "":
 		return bad(ringfence.KindInvalid, "the phone needs the address and the name of its server", "")
 	case c.TLS == nil:
 		return bad(ringfence.KindInsecure, "the phone has no TLS configuration, and plain SIP is not offered", "enroll the phone first")

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	mrand "math/rand/v2"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,9 +56,11 @@ type Phone struct {
 	regCallID string
 	regTag    string
 	regSeq    uint32
-	attempt   int // number of the present connection
-	bound     int // attempt that was registered last
-	failures  int // in a row
+	attempt   int  // number of the present connection
+	bound     int  // attempt that was registered last
+	failures  int  // in a row
+	moves     int  // to another server since it was registered
+	moving    bool // the connection was given up for another server
 	requested time.Duration
 	answered  int // challenges answered for the present REGISTER
 	flowTimer time.Duration
@@ -72,6 +75,7 @@ type Phone struct {
 
 	mu      sync.Mutex
 	conn    *transport.Conn
+	choices int // how many servers there were to choose from at the last connection
 	reg     Registration
 	contact string
 	routes  []string // Service-Route (RFC 3608)
@@ -211,6 +215,14 @@ func (p *Phone) SetDoNotDisturb(on bool) {
 
 // Address returns the address-of-record, e.g. "sip:alice@example.com".
 func (p *Phone) Address() string { return "sip:" + escapeUser(p.cfg.User) + "@" + p.cfg.Domain }
+
+// Server returns the address of the server that the phone is registered at, or the zero value.
+func (p *Phone) Server() netip.AddrPort {
+	if c := p.currentConn(); c != nil && c.State() == "Established" {
+		return c.Remote
+	}
+	return netip.AddrPort{}
+}
 
 func (p *Phone) currentConn() *transport.Conn {
 	p.mu.Lock()

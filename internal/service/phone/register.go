@@ -103,19 +103,9 @@ func (p *Phone) connect() {
 	conf := p.cfg.TLS.Clone()
 	conf.ServerName = p.cfg.ServerName
 	conf.MinVersion = max(conf.MinVersion, tls.VersionTLS12)
-	check := conf.VerifyConnection
-	conf.VerifyConnection = func(cs tls.ConnectionState) error {
-		if check != nil {
-			if err := check(cs); err != nil {
-				return err
-			}
-		}
-		// What is queued from now on leaves only if the rest of the handshake succeeds.
-		p.home.Post(func() { p.connected(attempt) })
-		return nil
-	}
 	p.setRegistration(Registration{State: Connecting})
-	conn := p.stack.conns.Dial(p.ctx, p.cfg.Flow, p.cfg.Server, conf)
+	conn := p.stack.conns.DialFirst(p.ctx, p.cfg.Flow, func(ctx context.Context) ([]transport.Candidate, error) { return p.candidates(ctx, conf) },
+		func(*transport.Conn) { p.home.Post(func() { p.connected(attempt) }) })
 	p.mu.Lock()
 	p.conn, p.proof = conn, nil
 	p.mu.Unlock()
@@ -123,6 +113,41 @@ func (p *Phone) connect() {
 	if conn.State() == "Closed" { // it failed before we could hear of it
 		p.stack.Closed(conn, conn.Cause())
 	}
+}
+
+// candidates are the servers to try, best first. It runs on a goroutine of the connection.
+func (p *Phone) candidates(ctx context.Context, conf *tls.Config) ([]transport.Candidate, error) {
+	if p.cfg.Server.IsValid() {
+		return []transport.Candidate{{Addr: p.cfg.Server, TLS: conf}}, nil
+	}
+	servers, err := p.cfg.Servers.Find(ctx)
+	out := make([]transport.Candidate, len(servers))
+	for i, at := range servers {
+		out[i] = transport.Candidate{Addr: at, TLS: conf, Failed: func(error) { p.cfg.Servers.Avoid(at, avoidFor) }}
+	}
+	p.mu.Lock()
+	p.choices = len(servers)
+	p.mu.Unlock()
+	return out, err
+}
+
+// avoidFor is how long a server that failed comes last, unless it says longer.
+const avoidFor = time.Minute
+
+// leave makes the present server the last choice and goes to another one at once (RFC 3263 section 4.3), if there is one that was
+// not tried yet since the phone was registered last.
+func (p *Phone) leave(conn *transport.Conn, wait time.Duration, cause error) bool {
+	p.mu.Lock()
+	choices := p.choices
+	p.mu.Unlock()
+	if p.moves >= choices-1 {
+		return false
+	}
+	p.moves++
+	p.moving = true
+	p.cfg.Servers.Avoid(conn.Remote, max(wait, avoidFor))
+	conn.Close(cause)
+	return true
 }
 
 func (p *Phone) connected(attempt int) {
@@ -151,6 +176,12 @@ func (p *Phone) lost(conn *transport.Conn, cause error) {
 	if p.stopping {
 		return
 	}
+	if p.moving {
+		p.moving = false
+		p.connect()
+		return
+	}
+	p.moves = 0
 	fault := &ringfence.Fault{Op: "phone.connect", Kind: ringfence.KindUnavailable, Text: "the connection to the server was lost", Err: cause}
 	if text, hint, ok := tlsCause(cause); ok {
 		fault.Kind, fault.Text, fault.Hint = ringfence.KindInsecure, text, hint
@@ -217,7 +248,9 @@ func (p *Phone) registerAnswered(conn *transport.Conn, a transaction.Answer) {
 	switch {
 	case status < 200:
 	case a.Message == nil && ringfence.KindOf(a.Err) == ringfence.KindTimeout:
-		conn.Close(a.Err) // the flow is dead; lost() goes on from there
+		if !p.leave(conn, 0, a.Err) {
+			conn.Close(a.Err) // the flow is dead; lost() goes on from there
+		}
 	case a.Message == nil: // lost() hears of it
 	case status < 300:
 		p.registered(conn, a.Message)
@@ -231,6 +264,9 @@ func (p *Phone) registerAnswered(conn *transport.Conn, a transaction.Answer) {
 			floor = time.Duration(n) * time.Second
 		}
 		err := refusal("phone.register", "the server refused the registration", a.Message)
+		if status == 503 && p.leave(conn, floor, err) {
+			return
+		}
 		wait := p.backOff(floor)
 		p.log.Info("registration refused", "phone", p.cfg.User, "status", status, "retry", wait)
 		p.setRegistration(Registration{State: Failed, Err: err, Retry: wait})
@@ -257,7 +293,7 @@ func (p *Phone) registered(conn *transport.Conn, m *sip.Message) {
 		p.home.After(&p.refresh, wait, p.sendRegister)
 		return
 	}
-	p.failures, p.answered, p.flowTimer = 0, 0, 0
+	p.failures, p.answered, p.flowTimer, p.moves = 0, 0, 0, 0
 	if n, ok := m.Uint(sip.HeaderFlowTimer, 3600); ok && n > 0 {
 		p.flowTimer = time.Duration(n) * time.Second
 	}

@@ -52,6 +52,7 @@ type testSwitch struct {
 	ca       *testkit.Authority
 	invites  atomic.Int32
 	expires  uint64
+	busy     bool // REGISTER hears 503
 	redirect map[string]string
 	changeIn func(user string, body []byte) []byte // tampers with what a callee gets
 
@@ -178,6 +179,10 @@ func (s *testSwitch) register(tx *transaction.Server, user string) {
 	contact, err := m.Contact()
 	if err != nil {
 		tx.Reply(400, "", nil)
+		return
+	}
+	if s.busy {
+		tx.Reply(503, "", nil)
 		return
 	}
 	expires := s.expires

@@ -134,6 +134,9 @@ func (l *Layer) count(n *uint64) {
 
 // recordQueue keeps the longest queue seen and whose it was.
 func (l *Layer) recordQueue(n uint64, c *Conn) {
+	c.mu.Lock()
+	remote := c.Remote
+	c.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n <= l.stats.MaxQueue {
@@ -141,7 +144,7 @@ func (l *Layer) recordQueue(n uint64, c *Conn) {
 	}
 	l.stats.MaxQueue = n
 	l.maxQueue.Store(n)
-	l.stats.MaxQueueRecorded = c.Remote.String()
+	l.stats.MaxQueueRecorded = remote.String()
 }
 
 // spawn runs fn in a goroutine that Close waits for; once the layer is closed it does nothing and returns false.

@@ -16,7 +16,7 @@ import (
 // a nil conf serves plain TCP, which only a flow with a named exception may do.
 func (l *Layer) Listen(ctx context.Context, flow string, addr netip.AddrPort, conf *tls.Config) (netip.AddrPort, error) {
 	return l.listen(ctx, flow, addr, conf, func(c *Conn) (func(), error) {
-		return c.readLoop, l.handshake(c, conf)
+		return c.readLoop, l.handshake(c, conf, l.cfg.HandshakeTimeout)
 	})
 }
 
@@ -152,11 +152,11 @@ func (l *Layer) newConn(flow string, nc net.Conn, conf *tls.Config, dialled bool
 	return c
 }
 
-func (l *Layer) handshake(c *Conn, conf *tls.Config) error {
+func (l *Layer) handshake(c *Conn, conf *tls.Config, patience time.Duration) error {
 	if conf == nil {
 		return nil
 	}
-	_ = c.wire.Conn.SetDeadline(time.Now().Add(l.cfg.HandshakeTimeout))
+	_ = c.wire.Conn.SetDeadline(time.Now().Add(patience))
 	t := c.stream.(*tls.Conn)
 	if err := t.Handshake(); err != nil {
 		return err
@@ -170,6 +170,13 @@ func (l *Layer) handshake(c *Conn, conf *tls.Config) error {
 	return nil
 }
 
+// Candidate is one place that a connection may be opened to.
+type Candidate struct {
+	Addr   netip.AddrPort
+	TLS    *tls.Config     // must check the name of whoever answers
+	Failed func(err error) // hears that this place did not do; may be nil
+}
+
 // Dial opens a connection of the named flow and returns at once; messages may be queued while it connects. conf must
 // check the server's name. If it cannot be opened, the Receiver hears Closed.
 func (l *Layer) Dial(ctx context.Context, flow string, addr netip.AddrPort, conf *tls.Config) *Conn {
@@ -177,14 +184,35 @@ func (l *Layer) Dial(ctx context.Context, flow string, addr netip.AddrPort, conf
 	if conf == nil {
 		c.Network = "TCP"
 	}
-	if !l.spawn(func() { l.connect(ctx, c, conf) }) {
-		c.Close(net.ErrClosed)
-	}
+	l.dial(ctx, c, func(context.Context) ([]Candidate, error) { return []Candidate{{Addr: addr, TLS: conf}}, nil }, nil)
 	return c
 }
 
-func (l *Layer) connect(ctx context.Context, c *Conn, conf *tls.Config) {
-	ctx, cancel := context.WithTimeout(ctx, l.cfg.HandshakeTimeout)
+// DialFirst is Dial to the first candidate that answers and proves its name (RFC 3263 section 4.3). find is asked for them, best
+// first, and opened, if not nil, hears that the connection is up; both are called on a goroutine of the connection. Until then its
+// Remote may not be read either.
+func (l *Layer) DialFirst(ctx context.Context, flow string, find func(context.Context) ([]Candidate, error), opened func(*Conn)) *Conn {
+	c := &Conn{ID: l.nextID.Add(1), Flow: flow, Network: "TLS", Dialled: true, Since: time.Now(), layer: l}
+	l.dial(ctx, c, func(ctx context.Context) ([]Candidate, error) {
+		found, err := find(ctx)
+		for _, at := range found {
+			if at.TLS == nil {
+				return nil, &ringfence.Fault{Op: "transport.dial", Kind: ringfence.KindInsecure, Text: fmt.Sprintf("%s would not be sealed", at.Addr)}
+			}
+		}
+		return found, err
+	}, opened)
+	return c
+}
+
+func (l *Layer) dial(ctx context.Context, c *Conn, find func(context.Context) ([]Candidate, error), opened func(*Conn)) {
+	if !l.spawn(func() { l.connect(ctx, c, find, opened) }) {
+		c.Close(net.ErrClosed)
+	}
+}
+
+func (l *Layer) connect(ctx context.Context, c *Conn, find func(context.Context) ([]Candidate, error), opened func(*Conn)) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l.mu.Lock()
 	closed := l.closed
@@ -199,27 +227,65 @@ func (l *Layer) connect(ctx context.Context, c *Conn, conf *tls.Config) {
 		c.Close(net.ErrClosed)
 		return
 	}
-	nc, err := l.cfg.Opener.Dial(ctx, c.Flow, c.Remote)
+	looking, done := context.WithTimeout(ctx, l.cfg.HandshakeTimeout)
+	places, err := find(looking)
+	done()
+	if err == nil && len(places) == 0 {
+		err = &ringfence.Fault{Op: "transport.dial", Kind: ringfence.KindUnavailable, Text: "there is nowhere to connect to"}
+	}
+	for i, at := range places {
+		patience := l.cfg.HandshakeTimeout
+		if i < len(places)-1 {
+			patience /= 2 // there is another one
+		}
+		failed := l.attempt(ctx, c, at, patience)
+		if failed == nil {
+			l.count(&l.stats.Dialled)
+			l.start(c, c.readLoop)
+			if opened != nil {
+				opened(c)
+			}
+			return
+		}
+		if at.Failed != nil {
+			at.Failed(failed)
+		}
+		if ringfence.KindOf(err) != ringfence.KindInsecure { // a false name tells more than a dead host
+			err = failed
+		}
+		if c.State() == "Closed" || ctx.Err() != nil {
+			break
+		}
+	}
+	c.Close(err)
+}
+
+// attempt connects to one place.
+func (l *Layer) attempt(ctx context.Context, c *Conn, at Candidate, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	nc, err := l.cfg.Opener.Dial(ctx, c.Flow, at.Addr)
 	if err != nil {
 		l.count(&l.stats.ConnFailures)
-		c.Close(&ringfence.Fault{Op: "transport.dial", Kind: ringfence.KindUnavailable, Text: fmt.Sprintf("no connection to %s", c.Remote), Err: err})
-		return
+		return &ringfence.Fault{Op: "transport.dial", Kind: ringfence.KindUnavailable, Text: fmt.Sprintf("no connection to %s", at.Addr), Err: err}
 	}
-	made := l.newConn(c.Flow, nc, conf, true)
+	made := l.newConn(c.Flow, nc, at.TLS, true)
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		_ = nc.Close()
-		return
+		return net.ErrClosed
+	}
+	if c.Remote != at.Addr {
+		c.Remote = at.Addr
 	}
 	c.Local, c.wire, c.stream = made.Local, made.wire, made.stream
 	c.lastRead.Store(l.tick())
 	c.mu.Unlock()
-	if err := l.handshake(c, conf); err != nil {
+	if err := l.handshake(c, at.TLS, patience); err != nil {
 		l.count(&l.stats.ClientHandshakes)
-		c.Close(&ringfence.Fault{Op: "transport.dial", Kind: ringfence.KindInsecure, Text: fmt.Sprintf("no verified TLS with %s", c.Remote), Err: err})
-		return
+		made.wire.abort()
+		return &ringfence.Fault{Op: "transport.dial", Kind: ringfence.KindInsecure, Text: fmt.Sprintf("no verified TLS with %s", at.Addr), Err: err}
 	}
-	l.count(&l.stats.Dialled)
-	l.start(c, c.readLoop)
+	return nil
 }

@@ -30,7 +30,7 @@ const (
 // or "scheme://host" with * for any run of characters.
 func (l *Layer) ListenWS(ctx context.Context, flow string, addr netip.AddrPort, conf *tls.Config, origins []string) (netip.AddrPort, error) {
 	return l.listen(ctx, flow, addr, conf, func(c *Conn) (func(), error) {
-		if err := l.handshake(c, conf); err != nil {
+		if err := l.handshake(c, conf, l.cfg.HandshakeTimeout); err != nil {
 			return nil, err
 		}
 		_ = c.wire.Conn.SetDeadline(time.Now().Add(l.cfg.HandshakeTimeout))

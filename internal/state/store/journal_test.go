@@ -44,7 +44,7 @@ func journalBinding(n int) Binding {
 	at := time.UnixMicro(time.Now().UnixMicro()).UTC()
 	return Binding{AOR: "sip:alice@example.com", Device: "desk", Instance: "urn:uuid:" + strconv.Itoa(n), RegID: 1, Contact: "sip:alice@10.0.0.1:" + strconv.Itoa(n),
 		Path: []string{"<sip:a;lr>", "<sip:b;lr>"}, FlowToken: "7", CallID: "c", CSeq: uint32(n), Expires: at.Add(time.Hour), GRUU: "g", UserAgent: "ua", Updated: at,
-		Proof: ringfence.Proof{ID: "conn-7", Peer: "device desk", Verdict: ringfence.Sealed, Auth: ringfence.AuthDigestMD5, At: at,
+		Proof: ringfence.Proof{ID: "conn-7", Peer: "device desk", Verdict: ringfence.Sealed, Auth: ringfence.AuthDigestMD5, Via: "edge-1", At: at,
 			TLS: &ringfence.TLSProof{Version: "TLS 1.3", Suite: "s", Group: "g", PeerNames: []string{"x"}, Resumed: true}}}
 }
 

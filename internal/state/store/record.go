@@ -17,6 +17,9 @@ const (
 	recordPut     = 1
 	recordRemove  = 2
 	maxRecordList = 4096
+
+	proofTLS = 1 // bits of what a proof has
+	proofVia = 2
 )
 
 // castagnoli is the table of CRC-32C; hash/crc32 makes it once.
@@ -83,7 +86,17 @@ func (w *recordWriter) proof(p *ringfence.Proof) {
 		w.text(s)
 	}
 	w.time(p.At)
-	w.bool(p.TLS != nil)
+	var has uint64 // what records had before there was a proxy in a proof was 0 or 1, too
+	if p.TLS != nil {
+		has |= proofTLS
+	}
+	if p.Via != "" {
+		has |= proofVia
+	}
+	w.uint(has)
+	if p.Via != "" {
+		w.text(p.Via)
+	}
 	if t := p.TLS; t != nil {
 		for _, s := range [...]string{t.Version, t.Suite, t.Group, t.PeerSubject, t.PeerIssuer, t.Anchor} {
 			w.text(s)
@@ -192,7 +205,11 @@ func (r *recordReader) proof() (p ringfence.Proof) {
 	p.Reason = r.text()
 	p.Auth = ringfence.Auth(r.text())
 	p.At = r.time()
-	if r.bool() {
+	has := r.upTo(proofTLS | proofVia)
+	if has&proofVia != 0 {
+		p.Via = r.text()
+	}
+	if has&proofTLS != 0 {
 		t := &ringfence.TLSProof{}
 		for _, s := range [...]*string{&t.Version, &t.Suite, &t.Group, &t.PeerSubject, &t.PeerIssuer, &t.Anchor} {
 			*s = r.text()

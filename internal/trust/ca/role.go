@@ -22,6 +22,7 @@ const (
 	RoleNode   Role = "node"   // one of our own nodes
 	RoleDevice Role = "device" // a phone
 	RoleAdmin  Role = "admin"  // a person or program that administers
+	RoleProxy  Role = "proxy"  // an edge proxy, which carries requests of phones and speaks for none
 	RoleTrunk  Role = "trunk"  // the far end of a trunk, or our own end of it
 	RoleCTI    Role = "cti"    // a CTI client
 )
@@ -52,7 +53,7 @@ func (r Role) rule() (rule, bool) {
 		return rule{90 * dayLong, 180 * dayLong, false, true, client}, true
 	case RoleAdmin:
 		return rule{90 * dayLong, 180 * dayLong, false, false, client}, true
-	case RoleTrunk:
+	case RoleProxy, RoleTrunk:
 		return rule{90 * dayLong, 180 * dayLong, true, true, both}, true
 	case RoleCTI:
 		return rule{90 * dayLong, 180 * dayLong, false, false, client}, true

@@ -1,0 +1,176 @@
+package node
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/call/registrar"
+	"ringfence/internal/node/admin/api"
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/locate"
+	"ringfence/internal/sip/peer"
+	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/bus"
+	"ringfence/internal/trust/ca"
+)
+
+// proxies are the edge proxies of this node: those through which phones come, and the ways back to them.
+type proxies struct {
+	names     *locate.Resolver
+	ways      *peer.Table
+	registrar *registrar.Registrar
+	allowed   []string
+}
+
+// openProxies makes ready for the edge proxies that the configuration names. Without one nothing here ever opens a connection.
+func (n *Node) openProxies(ctx context.Context) error {
+	if len(n.Config.SIP.Proxies) == 0 {
+		return nil
+	}
+	servers := n.Config.SIP.DNS
+	cfg := locate.Config{Servers: servers}
+	if len(servers) == 0 {
+		if text, err := os.ReadFile("/etc/resolv.conf"); err == nil {
+			cfg.Servers, cfg.Search = locate.ParseResolvConf(text)
+		}
+	}
+	if text, err := os.ReadFile("/etc/hosts"); err == nil {
+		cfg.Hosts = locate.ParseHosts(text)
+	}
+	o, ok := n.opener.(locate.Opener)
+	if !ok {
+		return &ringfence.Fault{Op: "node.proxies", Kind: ringfence.KindUnsupported, Text: "this network has no datagrams for DNS"}
+	}
+	cfg.Opener = o
+	p := &proxies{names: locate.New(cfg), registrar: n.Registrar, allowed: n.Config.SIP.Proxies}
+	p.ways = peer.New(peer.Config{Log: n.log,
+		Dial: func(name, uri string, opened func(*transport.Conn)) *transport.Conn {
+			return n.Transport.DialFirst(context.WithoutCancel(ctx), "sip-peer", func(ctx context.Context) ([]transport.Candidate, error) {
+				return n.placesOf(ctx, p, name, uri)
+			}, opened)
+		},
+		Wanted: func(name string) (string, bool) {
+			uri, ok := n.Registrar.Stranded()[name]
+			return uri, ok && slices.Contains(p.allowed, name)
+		},
+		Up: func(name string, c *transport.Conn) {
+			if devices := n.Registrar.Rejoin(c); devices > 0 {
+				n.log.Info("phones behind a proxy can be reached again", "proxy", name, "bindings", devices, "remote", c.Remote, "dialled", c.Dialled)
+			}
+		}})
+	n.chain.proxies = p
+	n.closers = append(n.closers, p.ways.Close)
+	return nil
+}
+
+// placesOf returns where a proxy may be, as the URI in its Path says. Whoever answers there must prove the host of that URI, and to be
+// that very proxy.
+func (n *Node) placesOf(ctx context.Context, p *proxies, name, uri string) ([]transport.Candidate, error) {
+	u, err := sip.ParseURI([]byte(uri))
+	if err != nil {
+		return nil, &ringfence.Fault{Op: "node.proxies", Kind: ringfence.KindInvalid, Text: "the Path of " + name + " cannot be read", Err: err}
+	}
+	targets, err := p.names.Locate(ctx, &u)
+	if err != nil {
+		return nil, err
+	}
+	var out []transport.Candidate
+	for _, t := range targets {
+		conf, err := ca.ClientConfig(ca.TLSOptions{Identity: n.identity, Roots: n.Authority.Roots(), ServerName: t.Name, Check: func(chain []*x509.Certificate) error {
+			who, err := n.Authority.Verify(chain, ca.RoleProxy, time.Now())
+			if err == nil && who.Name != name {
+				err = &ringfence.Fault{Op: "node.proxies", Kind: ringfence.KindDenied, Text: "there is " + who.Name + " where " + name + " should be"}
+			}
+			return err
+		}})
+		if err != nil {
+			return nil, err
+		}
+		at := t.Addr
+		out = append(out, transport.Candidate{Addr: at, TLS: conf, Failed: func(error) { p.names.Avoid(at, time.Minute) }})
+	}
+	return out, nil
+}
+
+// heard hears each request of a proxy.
+func (p *proxies) heard(c *transport.Conn, m *sip.Message) {
+	if p != nil && slices.Contains(p.allowed, c.Peer.Name) {
+		p.ways.Heard(c, m, registrar.Proves)
+	}
+}
+
+// closed looks for another way to the phones behind a connection that ended.
+func (p *proxies) closed(c *transport.Conn, cause error) {
+	if p == nil {
+		return
+	}
+	p.ways.Closed(c, cause)
+	if c.State() == "Connecting" || c.Peer.Role != string(ca.RoleProxy) || !slices.Contains(p.allowed, c.Peer.Name) {
+		return
+	}
+	if uri, ok := p.registrar.Stranded()[c.Peer.Name]; ok {
+		p.ways.Want(c.Peer.Name, uri)
+	}
+}
+
+// reach looks for the ways to phones that were bound before the node began.
+func (p *proxies) reach() {
+	if p == nil {
+		return
+	}
+	for name, uri := range p.registrar.Stranded() {
+		if slices.Contains(p.allowed, name) {
+			p.ways.Want(name, uri)
+		}
+	}
+}
+
+// IssueProxy implements admin.Host.
+func (n *Node) IssueProxy(ctx context.Context, name string, csr []byte, hosts []string) (api.Issued, error) {
+	c := ca.Constraints{Role: ca.RoleProxy, Name: name}
+	for _, h := range hosts {
+		if a, err := netip.ParseAddr(h); err == nil {
+			c.IPs = append(c.IPs, a)
+		} else {
+			c.DNSNames = append(c.DNSNames, h)
+		}
+	}
+	out, err := n.Authority.IssueFromCSR(ctx, csr, c)
+	if err != nil {
+		return api.Issued{}, err
+	}
+	return api.Issued{Serial: hex.EncodeToString(out.Leaf.SerialNumber.Bytes()), Until: out.Leaf.NotAfter, PEM: string(out.PEM)}, nil
+}
+
+// RevokeSerial implements admin.Host.
+func (n *Node) RevokeSerial(ctx context.Context, serial, reason string) (e api.Ended, err error) {
+	if reason == "" {
+		reason = "privilege withdrawn"
+	}
+	serial = strings.TrimLeft(strings.ToLower(serial), "0")
+	if err := n.Authority.Revoke(ctx, serial, reason); err != nil {
+		return e, err
+	}
+	e.Certificates = 1
+	n.publish(bus.Event{Kind: bus.CertificateRevoked, Serial: serial, Cause: reason})
+	e.Connections = n.cutSerial(serial)
+	return e, nil
+}
+
+// cutSerial closes the connections that were made with a certificate.
+func (n *Node) cutSerial(serial string) (closed int) {
+	for _, c := range n.Transport.Conns() {
+		if c.Peer.Serial == serial {
+			c.Close(&ringfence.Fault{Op: "node.cut", Kind: ringfence.KindDenied, Text: "the certificate of " + c.Peer.Role + " " + c.Peer.Name + " was revoked"})
+			closed++
+		}
+	}
+	return closed
+}
