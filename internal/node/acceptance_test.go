@@ -125,6 +125,20 @@ func (s *site) incoming(p *phone.Phone) *phone.Call {
 	}
 }
 
+// transfer asks for a blind transfer, and returns the call that comes of it at a phone, and where the outcome will be told.
+func (s *site) transfer(c *phone.Call, number string, to *phone.Phone) (*phone.Call, <-chan error) {
+	s.Helper()
+	done := make(chan error, 1)
+	go func() { done <- c.BlindTransfer(s.ctx, number) }()
+	select {
+	case third := <-to.Incoming():
+		return third, done
+	case err := <-done:
+		s.Fatalf("no call came of the transfer to %s: %v", number, err)
+		return nil, nil
+	}
+}
+
 // until waits for a condition that the outside world brings about.
 func (s *site) until(what string, cond func() bool) {
 	s.Helper()
@@ -227,9 +241,7 @@ func TestTransfers(t *testing.T) {
 	blind := func(transferor func(out, in *phone.Call) *phone.Call, left func(out, in *phone.Call) *phone.Call, tone float64) {
 		t.Helper()
 		out, in := s.talk(alice, bob, "102")
-		done := make(chan error, 1)
-		go func() { done <- transferor(out, in).BlindTransfer(s.ctx, "103") }()
-		third := s.incoming(carol)
+		third, done := s.transfer(transferor(out, in), "103", carol)
 		s.ok(third.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(900)}))
 		s.ok(<-done)
 		s.ok(transferor(out, in).WaitEnded(s.ctx))

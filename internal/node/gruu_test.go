@@ -77,10 +77,8 @@ func TestTransferToGRUU(t *testing.T) {
 	soft := open("carol-soft", second)
 	desk := open("carol-desk", first) // registered last, so that it would ring first
 	out, in := s.talk(alice, bob, "102")
-	done := make(chan error, 1)
 	gruu := "sip:carol@" + s.node.Config.Domain + ";gr="
-	go func() { done <- in.BlindTransfer(s.ctx, gruu+second) }()
-	at := s.incoming(soft)
+	at, done := s.transfer(in, gruu+second, soft)
 	s.ok(at.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1209)}))
 	s.ok(<-done)
 	s.hears(out, 1209)
@@ -91,10 +89,29 @@ func TestTransferToGRUU(t *testing.T) {
 	default:
 	}
 	// A phone that is not there: the call goes on as it was.
-	back := make(chan error, 1)
-	go func() { back <- at.BlindTransfer(s.ctx, gruu+strings.Replace(first, "11", "99", 1)) }()
-	if err := <-back; err == nil {
+	if err := at.BlindTransfer(s.ctx, gruu+strings.Replace(first, "11", "99", 1)); err == nil {
 		t.Error("a transfer to a phone that is not there succeeded")
 	}
 	s.hears(out, 1209)
+	out.Hangup()
+	s.ok(at.WaitEnded(s.ctx))
+
+	// Attended: the Refer-To holds the GRUU that was called, and Replaces.
+	out, in = s.talk(alice, bob, "102")
+	consult, err := bob.Call(s.ctx, gruu+second, phone.CallOptions{Audio: phone.Tone(500)})
+	s.ok(err)
+	third := s.incoming(soft)
+	s.ok(third.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1209)}))
+	s.ok(consult.WaitAnswered(s.ctx))
+	if a := consult.Peer().Address; a != gruu+second {
+		t.Errorf("the transfer names %s", a)
+	}
+	s.ok(in.AttendedTransfer(s.ctx, consult))
+	s.hears(out, 1209)
+	s.hears(third, 440)
+	select {
+	case c := <-desk.Incoming():
+		t.Errorf("the other phone rang too: %+v", c)
+	default:
+	}
 }

@@ -140,6 +140,7 @@ func TestExpiryOfAnotherNodesBinding(t *testing.T) {
 	})
 }
 
+// What could not be kept was not done, neither on disk nor in memory, and the phone is told to come again.
 func TestLedgerFails(t *testing.T) {
 	inOffice(t, nil, func(o *office) {
 		h := o.dial("alice-desk", "alice")
