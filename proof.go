@@ -32,6 +32,7 @@ type MediaProof struct {
 	PacketsOut uint64  `json:"packets_out"`
 	Lost       uint64  `json:"lost"`      // by gaps in the sequence numbers received
 	Rejected   uint64  `json:"rejected"`  // did not authenticate, or were replayed
+	Overrun    uint64  `json:"overrun"`   // thrown away unread by this host's kernel, because its queue was full
 	JitterMS   float64 `json:"jitter_ms"` // RFC 3550 section 6.4.1
 	MOS        float64 `json:"mos"`       // ITU-T G.107 estimate, 1.0 to 4.5
 }

@@ -53,9 +53,7 @@ demo() {
 
 nested() { (cd "$1" && go vet ./... && go test -count=1 -timeout 10m ./...); }
 
-if [ "$mode" = all ]; then
-	step "what the tests need" scripts/install-test-deps.sh
-fi
+step "what the tests need" scripts/install-test-deps.sh
 step "gofmt" formatted
 step "scripts" scripts_parse
 step "go vet" go vet ./...

@@ -15,6 +15,22 @@ const sdpText = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\
 	"a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\n" +
 	"a=crypto:%d AES_CM_128_HMAC_SHA1_80 inline:%s\r\na=sendrecv\r\n"
 
+// plainText is the same of a phone with RTP in the clear.
+const plainText = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio %d RTP/AVP 0 101\r\n" +
+	"a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n"
+
+// description returns the offer or answer of the phone; tag is that of the suite.
+func (p *Phone) description(port, tag int, key string) []byte {
+	port += 2 * (p.n % 10000)
+	if p.t.Plain {
+		return fmt.Appendf(nil, plainText, port)
+	}
+	return fmt.Appendf(nil, sdpText, port, tag, key)
+}
+
+// patience is how long a datagram is waited for until the request is sent again: T1 of RFC 3261.
+const patience = 500 * time.Millisecond
+
 // caller runs one call at a time on one connection.
 type caller struct {
 	*Phone
@@ -23,6 +39,7 @@ type caller struct {
 	n      int
 	callID string
 	branch int
+	cseq   uint32
 }
 
 // PlaceCalls calls from each phone of a to the phone of b with the same index: rate calls a second, or each phone one after the other.
@@ -68,15 +85,27 @@ func PlaceCalls(a, b []*Phone, rate int) *Job {
 func (c *caller) call() error {
 	c.n++
 	c.callID = c.id + "c" + strconv.Itoa(c.n)
-	_ = c.tc.SetReadDeadline(time.Now().Add(5 * time.Second))
 	defer func() { _ = c.tc.SetReadDeadline(time.Time{}) }()
 	to := "sip:" + c.to + "@" + c.t.Domain
-	body := fmt.Appendf(nil, sdpText, 20000+2*(c.Phone.n%10000), 1, callerKey)
-	if err := c.request(sip.INVITE, to, "<"+to+">", nil, 1, body); err != nil {
-		return err
-	}
-	if err := c.final(sip.INVITE); err != nil {
-		return err
+	body := c.description(20000, 1, callerKey)
+	seq := 1
+	for ; ; seq++ {
+		if err := c.request(sip.INVITE, to, "<"+to+">", nil, seq, body); err != nil {
+			return err
+		}
+		status, err := c.final(sip.INVITE)
+		if err != nil {
+			return err
+		}
+		if status == 200 {
+			break
+		}
+		if err := c.challenged(); err != nil || seq > 2 {
+			return fmt.Errorf("INVITE: %d %s %s", status, c.msg.Reason(), c.msg.Get(sip.HeaderWarning))
+		}
+		if err := c.write(sip.ACK, to, string(c.msg.Get(sip.HeaderTo)), nil, seq, nil); err != nil { // of the refusal: in its transaction
+			return err
+		}
 	}
 	remote, err := c.msg.Contact()
 	if err != nil {
@@ -89,13 +118,14 @@ func (c *caller) call() error {
 			route = append([]string{string(v)}, route...)
 		}
 	}
-	if err := c.request(sip.ACK, target, toField, route, 1, nil); err != nil {
+	if err := c.request(sip.ACK, target, toField, route, seq, nil); err != nil {
 		return err
 	}
-	if err := c.request(sip.BYE, target, toField, route, 2, nil); err != nil {
+	if err := c.request(sip.BYE, target, toField, route, seq+1, nil); err != nil {
 		return err
 	}
-	return c.final(sip.BYE)
+	_, err = c.final(sip.BYE)
+	return err
 }
 
 // callerKey and calleeKey are SDES keys (RFC 4568) of no secret worth: the media of these calls never flows.
@@ -104,12 +134,17 @@ const (
 	calleeKey = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"
 )
 
+// request begins a transaction; write sends one more request of it.
 func (c *caller) request(m sip.Method, uri, to string, route []string, seq int, body []byte) error {
 	c.branch++
+	return c.write(m, uri, to, route, seq, body)
+}
+
+func (c *caller) write(m sip.Method, uri, to string, route []string, seq int, body []byte) error {
 	var w sip.Writer
 	w.Reset(c.out)
 	w.RequestLine(m, uri)
-	w.Header(sip.HeaderVia, "SIP/2.0/TLS "+c.self+";branch=z9hG4bK"+c.id+"b"+strconv.Itoa(c.branch)+";rport")
+	w.Header(sip.HeaderVia, c.t.via()+c.self+";branch=z9hG4bK"+c.id+"b"+strconv.Itoa(c.branch)+";rport")
 	for _, r := range route {
 		w.Header(sip.HeaderRoute, r)
 	}
@@ -117,9 +152,13 @@ func (c *caller) request(m sip.Method, uri, to string, route []string, seq int, 
 	w.Header(sip.HeaderFrom, "<sip:"+c.user+"@"+c.t.Domain+">;tag=c"+strconv.Itoa(c.n))
 	w.Header(sip.HeaderTo, to)
 	w.Header(sip.HeaderCallID, c.callID)
-	w.CSeq(uint32(seq), m)
+	c.cseq = uint32(seq)
+	w.CSeq(c.cseq, m)
 	if m == sip.INVITE {
 		w.Header(sip.HeaderContact, c.contact())
+		if c.t.Plain && c.nonce != "" { // a datagram belongs to no connection that is known
+			w.Header(sip.HeaderAuthorization, c.credentials("INVITE", uri))
+		}
 		w.Body("application/sdp", body)
 	} else {
 		w.Body("", nil)
@@ -129,23 +168,39 @@ func (c *caller) request(m sip.Method, uri, to string, route []string, seq int, 
 	return err
 }
 
-// final waits for the final response of this call's request.
-func (c *caller) final(m sip.Method) error {
+// final waits for the final response of this call's request, which is the last thing that was sent.
+func (c *caller) final(m sip.Method) (int, error) {
+	wait, tries := 5*time.Second, 1
+	if c.t.Plain {
+		wait, tries = patience, 10
+	}
+	_ = c.tc.SetReadDeadline(time.Now().Add(wait))
 	for {
-		if err := c.next(); err != nil {
-			return fmt.Errorf("waiting for %s: %w", m, err)
-		}
-		if c.msg.IsRequest() {
-			return fmt.Errorf("a caller got a %s", c.msg.Method())
-		}
-		_, method, _ := c.msg.CSeq()
-		if method != m || !bytes.Equal(c.msg.CallID(), []byte(c.callID)) || c.msg.Status() < 200 {
+		err := c.next()
+		if ne, ok := err.(interface{ Timeout() bool }); ok && ne.Timeout() && tries > 1 {
+			tries--
+			c.w.again.Add(1)
+			_ = c.tc.SetReadDeadline(time.Now().Add(wait))
+			if _, err := c.tc.Write(c.out); err != nil {
+				return 0, err
+			}
 			continue
 		}
-		if s := c.msg.Status(); s != 200 {
-			return fmt.Errorf("%s: %d %s %s", m, s, c.msg.Reason(), c.msg.Get(sip.HeaderWarning))
+		if err != nil {
+			return 0, fmt.Errorf("waiting for %s: %w", m, err)
 		}
-		return nil
+		if c.msg.IsRequest() {
+			return 0, fmt.Errorf("a caller got a %s", c.msg.Method())
+		}
+		seq, method, _ := c.msg.CSeq()
+		if seq != c.cseq || method != m || !bytes.Equal(c.msg.CallID(), []byte(c.callID)) || c.msg.Status() < 200 {
+			continue
+		}
+		s := c.msg.Status()
+		if s != 200 && (s != 401 || m != sip.INVITE) {
+			return s, fmt.Errorf("%s: %d %s %s", m, s, c.msg.Reason(), c.msg.Get(sip.HeaderWarning))
+		}
+		return s, nil
 	}
 }
 
@@ -165,7 +220,7 @@ func (p *Phone) answerCalls() error {
 		switch p.msg.Method() {
 		case sip.INVITE:
 			if err = p.reply(180, nil); err == nil {
-				err = p.reply(200, fmt.Appendf(nil, sdpText, 20001+2*(p.n%10000), cryptoTag(p.msg.Body()), calleeKey))
+				err = p.reply(200, p.description(20001, cryptoTag(p.msg.Body()), calleeKey))
 			}
 		case sip.ACK:
 		default:

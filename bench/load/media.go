@@ -120,7 +120,8 @@ func Connect(a, b *Phone, la, lb *Leg) (end func() error, err error) {
 		if err := c.request(sip.BYE, remote, to, nil, 2, nil); err != nil {
 			return err
 		}
-		return c.final(sip.BYE)
+		_, err := c.final(sip.BYE)
+		return err
 	}, nil
 }
 
@@ -139,8 +140,8 @@ func (c *caller) connect(b *Phone, la, lb *Leg) (target, toField string, err err
 	if err := b.reply(200, lb.SDP(tag)); err != nil {
 		return "", "", err
 	}
-	if err := c.final(sip.INVITE); err != nil {
-		return "", "", err
+	if status, err := c.final(sip.INVITE); err != nil || status != 200 {
+		return "", "", fmt.Errorf("INVITE: %d %w", status, err)
 	}
 	remote, err := c.msg.Contact()
 	if err != nil {

@@ -28,16 +28,32 @@ type Target struct {
 	Group    tls.CurveID
 	Sessions tls.ClientSessionCache // nil: every handshake is a full one
 	DeviceID bool                   // the digest username is d<n>, not u<n>
+	Plain    bool                   // SIP over UDP and RTP in the clear, instead of TLS and SRTP
 }
 
-// Phone is one TLS connection of one registered user.
+// via is the start of a Via field, and param what a URI says of its transport.
+func (t *Target) via() string {
+	if t.Plain {
+		return "SIP/2.0/UDP "
+	}
+	return "SIP/2.0/TLS "
+}
+
+func (t *Target) param() string {
+	if t.Plain {
+		return ""
+	}
+	return ";transport=tls"
+}
+
+// Phone is one TLS connection, or one UDP socket, of one registered user.
 type Phone struct {
 	t           *Target
 	n           int
 	user        string
 	name        string // digest username
 	ha1         string
-	tc          *tls.Conn
+	tc          net.Conn
 	self        string // host:port of our end
 	seq         uint32
 	id          string // Call-ID of its registrations
@@ -47,6 +63,9 @@ type Phone struct {
 	msg         sip.Message
 	roams       bool
 	expires     int // seconds
+	nonce       string
+	qop         bool
+	count       uint32 // uses of nonce
 	// Resumed tells that the last handshake was a resumption.
 	Resumed bool
 }
@@ -79,8 +98,17 @@ func join(parts []string) string {
 	return string(b)
 }
 
-// Connect opens the TLS 1.3 connection.
+// Connect opens the TLS 1.3 connection, or the socket.
 func (p *Phone) Connect() error {
+	p.first, p.used, p.nonce = 0, 0, ""
+	if p.t.Plain {
+		c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(p.t.Addr))
+		if err != nil {
+			return err
+		}
+		p.tc, p.self = c, c.LocalAddr().String()
+		return c.SetReadBuffer(1 << 20)
+	}
 	nc, err := net.DialTimeout("tcp", p.t.Addr.String(), 5*time.Second)
 	if err != nil {
 		return err
@@ -96,16 +124,14 @@ func (p *Phone) Connect() error {
 	if p.t.Group != 0 {
 		conf.CurvePreferences = []tls.CurveID{p.t.Group}
 	}
-	p.tc = tls.Client(nc, conf)
-	_ = p.tc.SetDeadline(time.Now().Add(10 * time.Second))
-	if err := p.tc.Handshake(); err != nil {
+	tc := tls.Client(nc, conf)
+	_ = tc.SetDeadline(time.Now().Add(10 * time.Second))
+	if err := tc.Handshake(); err != nil {
 		_ = nc.Close()
 		return err
 	}
-	_ = p.tc.SetDeadline(time.Time{})
-	p.Resumed = p.tc.ConnectionState().DidResume
-	p.self = nc.LocalAddr().String()
-	p.first, p.used = 0, 0
+	_ = tc.SetDeadline(time.Time{})
+	p.tc, p.Resumed, p.self = tc, tc.ConnectionState().DidResume, nc.LocalAddr().String()
 	return nil
 }
 
@@ -118,6 +144,10 @@ func (p *Phone) Close() {
 
 // Register registers once: REGISTER, 401, REGISTER with credentials, 200.
 func (p *Phone) Register() error {
+	if p.t.Plain { // what is lost is not sent again here
+		_ = p.tc.SetReadDeadline(time.Now().Add(5 * time.Second))
+		defer func() { _ = p.tc.SetReadDeadline(time.Time{}) }()
+	}
 	if err := p.send(""); err != nil {
 		return err
 	}
@@ -131,11 +161,10 @@ func (p *Phone) Register() error {
 	if status != 401 {
 		return fmt.Errorf("REGISTER: %d", status)
 	}
-	auth, err := p.credentials()
-	if err != nil {
+	if err := p.challenged(); err != nil {
 		return err
 	}
-	if err := p.send(auth); err != nil {
+	if err := p.send(p.credentials("REGISTER", "sip:"+p.t.Domain)); err != nil {
 		return err
 	}
 	if status, err = p.answer(); err != nil {
@@ -170,7 +199,8 @@ func (p *Phone) send(auth string) error {
 	b := p.out[:0]
 	b = append(b, "REGISTER sip:"...)
 	b = append(b, p.t.Domain...)
-	b = append(b, " SIP/2.0\r\nVia: SIP/2.0/TLS "...)
+	b = append(b, " SIP/2.0\r\nVia: "...)
+	b = append(b, p.t.via()...)
 	b = append(b, p.self...)
 	b = append(b, ";branch=z9hG4bK"...)
 	b = append(b, p.id...)
@@ -208,9 +238,9 @@ func (p *Phone) send(auth string) error {
 // contact is the same after a reconnection if the phone roams: then its binding is replaced, by every server's rules.
 func (p *Phone) contact() string {
 	if p.roams {
-		return "<sip:" + p.user + "@" + p.user + ".phone.invalid;transport=tls>"
+		return "<sip:" + p.user + "@" + p.user + ".phone.invalid" + p.t.param() + ">"
 	}
-	return "<sip:" + p.user + "@" + p.self + ";transport=tls>"
+	return "<sip:" + p.user + "@" + p.self + p.t.param() + ">"
 }
 
 // answer reads one response; it stays in p.msg until the next one is read.
@@ -252,23 +282,31 @@ func (p *Phone) next() error {
 	}
 }
 
-// credentials answers the MD5 challenge in p.msg, with qop=auth if it is offered (RFC 3261 section 22.4).
-func (p *Phone) credentials() (string, error) {
+// challenged takes the MD5 challenge from p.msg (RFC 3261 section 22.4).
+func (p *Phone) challenged() error {
 	for line := range p.msg.All(sip.HeaderWWWAuthenticate) {
 		nonce, ok := field(line, "nonce")
 		if alg, has := field(line, "algorithm"); !ok || has && string(alg) != "MD5" {
 			continue
 		}
-		uri := "sip:" + p.t.Domain
-		ha2 := hash("REGISTER", uri)
-		head := `Digest username="` + p.name + `", realm="` + p.t.Domain + `", nonce="` + string(nonce) + `", uri="` + uri + `", algorithm=MD5`
-		if _, qop := field(line, "qop"); !qop {
-			return head + `, response="` + hash(p.ha1, string(nonce), ha2) + `"`, nil
-		}
-		const nc, cnonce = "00000001", "0a4f113b"
-		return head + `, qop=auth, nc=` + nc + `, cnonce="` + cnonce + `", response="` + hash(p.ha1, string(nonce), nc, cnonce, "auth", ha2) + `"`, nil
+		_, p.qop = field(line, "qop")
+		p.nonce, p.count = string(nonce), 0
+		return nil
 	}
-	return "", errors.New("no MD5 challenge")
+	return errors.New("no MD5 challenge")
+}
+
+// credentials answers the last challenge for a request, with qop=auth if that was offered.
+func (p *Phone) credentials(method, uri string) string {
+	ha2 := hash(method, uri)
+	head := `Digest username="` + p.name + `", realm="` + p.t.Domain + `", nonce="` + p.nonce + `", uri="` + uri + `", algorithm=MD5`
+	if !p.qop {
+		return head + `, response="` + hash(p.ha1, p.nonce, ha2) + `"`
+	}
+	p.count++
+	const cnonce = "0a4f113b"
+	nc := fmt.Sprintf("%08x", p.count)
+	return head + `, qop=auth, nc=` + nc + `, cnonce="` + cnonce + `", response="` + hash(p.ha1, p.nonce, nc, cnonce, "auth", ha2) + `"`
 }
 
 // field finds name=value or name="value" in a challenge.

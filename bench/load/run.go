@@ -13,6 +13,7 @@ import (
 type Work struct {
 	ops    atomic.Int64
 	errs   atomic.Int64
+	again  atomic.Int64
 	mu     sync.Mutex
 	first  error
 	stop   atomic.Bool
@@ -33,6 +34,9 @@ func (w *Work) fail(err error) {
 
 // Ops returns what was done so far.
 func (w *Work) Ops() int64 { return w.ops.Load() }
+
+// Resent returns how many requests were sent again, because a datagram or its answer was lost.
+func (w *Work) Resent() int64 { return w.again.Load() }
 
 // Err returns the first failure, with how many there were.
 func (w *Work) Err() error {

@@ -37,6 +37,8 @@ type Setup struct {
 	Password string
 	Users    int
 	Node     string // path of the benchnode binary
+	Proxy    string // path of the benchproxy binary
+	Plain    bool   // UDP and RTP in the clear
 	Each     bool   // Ringfence: challenge every REGISTER
 }
 
@@ -45,6 +47,9 @@ func Ringfence(s Setup) (*Server, error) {
 	args := []string{"-data", filepath.Join(s.Dir, "data"), "-users", strconv.Itoa(s.Users), "-password", s.Password}
 	if s.Each {
 		args = append(args, "-challenge-each")
+	}
+	if s.Plain {
+		args = append(args, "-plain")
 	}
 	p, err := proc.Start(s.Core, s.Node, args...)
 	if err != nil {
@@ -55,7 +60,7 @@ func Ringfence(s Setup) (*Server, error) {
 		p.Stop()
 		return nil, fmt.Errorf("the node did not start: %s", p.Tail())
 	}
-	var ready struct{ SIP, Domain, Leaf string }
+	var ready struct{ SIP, Plain, Domain, Leaf string }
 	if err := json.Unmarshal(line, &ready); err != nil {
 		p.Stop()
 		return nil, err
@@ -65,12 +70,15 @@ func Ringfence(s Setup) (*Server, error) {
 		p.Stop()
 		return nil, err
 	}
+	if s.Plain {
+		ready.SIP = ready.Plain
+	}
 	addr, err := netip.ParseAddrPort(ready.SIP)
 	if err != nil {
 		p.Stop()
 		return nil, err
 	}
-	return &Server{Proc: p, Name: "ringfence", Target: load.Target{Addr: addr, Domain: ready.Domain, Password: s.Password, Leaf: leaf, DeviceID: true}}, nil
+	return &Server{Proc: p, Name: "ringfence", Target: load.Target{Addr: addr, Domain: ready.Domain, Password: s.Password, Leaf: leaf, DeviceID: true, Plain: s.Plain}}, nil
 }
 
 // Tell gives a command to a Ringfence node and waits for its answer.

@@ -190,8 +190,8 @@ func printProof(w io.Writer, p ringfence.Proof) {
 		pairs = append(pairs, "  signalling", t.Version+", "+t.Suite+", "+t.Group, "  peer", t.PeerSubject, "  anchor", t.Anchor)
 	}
 	if m := p.Media; m != nil {
-		pairs = append(pairs, "  media", fmt.Sprintf("SRTP %s, DSCP %d, %d packets in, %d out, %d lost, %d rejected, jitter %.1f ms, MOS %.1f",
-			m.Suite, m.DSCP, m.PacketsIn, m.PacketsOut, m.Lost, m.Rejected, m.JitterMS, m.MOS))
+		pairs = append(pairs, "  media", fmt.Sprintf("SRTP %s, DSCP %d, %d packets in, %d out, %d lost, %d rejected, %d overrun, jitter %.1f ms, MOS %.1f",
+			m.Suite, m.DSCP, m.PacketsIn, m.PacketsOut, m.Lost, m.Rejected, m.Overrun, m.JitterMS, m.MOS))
 	}
 	facts(w, pairs...)
 }

@@ -149,15 +149,25 @@ func newDeviceListCommand(a *app) *cobra.Command {
 	return jsonFlag(cmd, &asJSON)
 }
 
+// deviceVerb is a command about one phone: do gets its id, and its path in the API.
+func (a *app) deviceVerb(verb, short, long, example string, do func(cmd *cobra.Command, id, path string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " ID", Short: short, Long: long, Example: example,
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeDevices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return do(cmd, args[0], "/devices/"+url.PathEscape(args[0]))
+		},
+	}
+}
+
 func newDeviceShowCommand(a *app) *cobra.Command {
 	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "show ID", Short: "Show a phone with its certificates", Long: "show prints a device and every certificate that was issued to it.",
-		Example: "  ringfence device show alice-desk",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeDevices,
-		RunE: func(cmd *cobra.Command, args []string) error {
+	cmd := a.deviceVerb("show", "Show a phone with its certificates",
+		"show prints a device and every certificate that was issued to it.",
+		"  ringfence device show alice-desk",
+		func(cmd *cobra.Command, _, path string) error {
 			var d api.Device
-			if err := a.ask(cmd.Context(), http.MethodGet, "/devices/"+url.PathEscape(args[0]), nil, nil, &d); err != nil {
+			if err := a.ask(cmd.Context(), http.MethodGet, path, nil, nil, &d); err != nil {
 				return err
 			}
 			return show(cmd, asJSON, d, func(w io.Writer) {
@@ -176,98 +186,83 @@ func newDeviceShowCommand(a *app) *cobra.Command {
 				}
 				table(w, []string{"CERTIFICATE", "FROM", "UNTIL", "REVOKED", "REASON"}, rows)
 			})
-		},
-	}
+		})
 	return jsonFlag(cmd, &asJSON)
 }
 
 func newDeviceCodeCommand(a *app) *cobra.Command {
 	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "code ID", Short: "Make a new activation code or password",
-		Long:    "code makes a new one-time activation code (or password) for a device and prints it once. The old one stops working; a certificate that the\ndevice has stays good.",
-		Example: "  ringfence device code alice-desk",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeDevices,
-		RunE: func(cmd *cobra.Command, args []string) error {
+	cmd := a.deviceVerb("code", "Make a new activation code or password",
+		"code makes a new one-time activation code (or password) for a device and prints it once. The old one stops working; a certificate that the\ndevice has stays good.",
+		"  ringfence device code alice-desk",
+		func(cmd *cobra.Command, _, path string) error {
 			var d api.DeviceAdded
-			if err := a.ask(cmd.Context(), http.MethodPost, "/devices/"+url.PathEscape(args[0])+"/code", nil, nil, &d); err != nil {
+			if err := a.ask(cmd.Context(), http.MethodPost, path+"/code", nil, nil, &d); err != nil {
 				return err
 			}
 			return show(cmd, asJSON, d, func(w io.Writer) { printAdded(w, d) })
-		},
-	}
+		})
 	return jsonFlag(cmd, &asJSON)
 }
 
 func newDeviceRevokeCommand(a *app) *cobra.Command {
 	var reason string
-	cmd := &cobra.Command{
-		Use: "revoke ID", Short: "Revoke a phone: everything of it ends at once",
-		Long:    "revoke withdraws the certificates of a device, drops its registrations, closes its connections and ends its calls. It can be activated\nagain, and then needs a new code.",
-		Example: "  ringfence device revoke alice-desk --reason \"phone was lost\"",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeDevices,
-		RunE: func(cmd *cobra.Command, args []string) error {
+	cmd := a.deviceVerb("revoke", "Revoke a phone: everything of it ends at once",
+		"revoke withdraws the certificates of a device, drops its registrations, closes its connections and ends its calls. It can be activated\nagain, and then needs a new code.",
+		"  ringfence device revoke alice-desk --reason \"phone was lost\"",
+		func(cmd *cobra.Command, id, path string) error {
 			var e api.Ended
-			if err := a.ask(cmd.Context(), http.MethodPost, "/devices/"+url.PathEscape(args[0])+"/revoke", nil, api.Why{Reason: reason}, &e); err != nil {
+			if err := a.ask(cmd.Context(), http.MethodPost, path+"/revoke", nil, api.Why{Reason: reason}, &e); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "device %s is revoked: %s\n", args[0], ended(e))
+			fmt.Fprintf(cmd.OutOrStdout(), "device %s is revoked: %s\n", id, ended(e))
 			return nil
-		},
-	}
+		})
 	cmd.Flags().StringVar(&reason, "reason", "", "kept with the certificates")
 	return cmd
 }
 
 func newDeviceActivateCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "activate ID", Short: "Let a revoked phone be enrolled again",
-		Long:    "activate takes the revocation of a device back. Its old certificates stay revoked: make a new code with `ringfence device code`.",
-		Example: "  ringfence device activate alice-desk\n  ringfence device code alice-desk",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeDevices,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.ask(cmd.Context(), http.MethodPost, "/devices/"+url.PathEscape(args[0])+"/activate", nil, nil, nil); err != nil {
+	return a.deviceVerb("activate", "Let a revoked phone be enrolled again",
+		"activate takes the revocation of a device back. Its old certificates stay revoked: make a new code with `ringfence device code`.",
+		"  ringfence device activate alice-desk\n  ringfence device code alice-desk",
+		func(cmd *cobra.Command, id, path string) error {
+			if err := a.ask(cmd.Context(), http.MethodPost, path+"/activate", nil, nil, nil); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "device %s is active\n", args[0])
+			fmt.Fprintf(cmd.OutOrStdout(), "device %s is active\n", id)
 			return nil
-		},
-	}
+		})
 }
 
 func newDeviceRemoveCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "remove ID", Short: "Remove a phone",
-		Long:    "remove deletes a device. Its certificates are revoked and stay on record; its connections and calls end at once.",
-		Example: "  ringfence device remove alice-desk",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeDevices,
-		RunE: func(cmd *cobra.Command, args []string) error {
+	return a.deviceVerb("remove", "Remove a phone",
+		"remove deletes a device. Its certificates are revoked and stay on record; its connections and calls end at once.",
+		"  ringfence device remove alice-desk",
+		func(cmd *cobra.Command, id, path string) error {
 			var e api.Ended
-			if err := a.ask(cmd.Context(), http.MethodDelete, "/devices/"+url.PathEscape(args[0]), nil, nil, &e); err != nil {
+			if err := a.ask(cmd.Context(), http.MethodDelete, path, nil, nil, &e); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "device %s is removed: %s\n", args[0], ended(e))
+			fmt.Fprintf(cmd.OutOrStdout(), "device %s is removed: %s\n", id, ended(e))
 			return nil
-		},
-	}
+		})
 }
 
 func newDeviceExceptionCommand(a *app) *cobra.Command {
 	var until, reason string
 	var end bool
-	cmd := &cobra.Command{
-		Use: "exception ID", Short: "Let a phone speak in the clear for a while",
-		Long: "exception names a device that may use plain SIP and RTP until a time, for a stated reason. It is logged, listed by `ringfence status`,\n" +
+	cmd := a.deviceVerb("exception", "Let a phone speak in the clear for a while",
+		"exception names a device that may use plain SIP and RTP until a time, for a stated reason. It is logged, listed by `ringfence status`,\n"+
 			"shown in the proof of every call, and ends by itself, after 30 days at most.",
-		Example: "  ringfence device exception door-1 --until 48h --reason \"the old door phone is replaced on Friday\"\n  ringfence device exception door-1 --end",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeDevices,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			path := "/devices/" + url.PathEscape(args[0]) + "/exception"
+		"  ringfence device exception door-1 --until 48h --reason \"the old door phone is replaced on Friday\"\n  ringfence device exception door-1 --end",
+		func(cmd *cobra.Command, id, path string) error {
+			path += "/exception"
 			if end {
 				if err := a.ask(cmd.Context(), http.MethodDelete, path, nil, nil, nil); err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "the exception of device %s has ended\n", args[0])
+				fmt.Fprintf(cmd.OutOrStdout(), "the exception of device %s has ended\n", id)
 				return nil
 			}
 			if until == "" || reason == "" {
@@ -283,8 +278,7 @@ func newDeviceExceptionCommand(a *app) *cobra.Command {
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s may speak in the clear until %s\n", e.Subject, stamp(e.Until))
 			return nil
-		},
-	}
+		})
 	cmd.Flags().StringVar(&until, "until", "", "its end: a duration (48h) or a time (2030-01-31T12:00:00Z)")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for everybody to see")
 	cmd.Flags().BoolVar(&end, "end", false, "end it now")

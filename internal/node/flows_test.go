@@ -17,7 +17,7 @@ import (
 // flows registers a phone over several connections (RFC 5626), the latest last.
 func (s *site) flows(id enroll.Identity, n int) (out []*rawPeer) {
 	s.Helper()
-	domain := s.node.Config.Domain
+	domain := s.Node.Config.Domain
 	for i := range n {
 		p := s.raw(id)
 		p.params = `;+sip.instance="<urn:uuid:00000000-0000-1000-8000-000000000001>";reg-id=` + string(rune('1'+i))
@@ -33,20 +33,20 @@ func (s *site) flows(id enroll.Identity, n int) (out []*rawPeer) {
 func (s *site) offer() []byte {
 	s.Helper()
 	crypto, err := sdp.NewCryptos(rand.Reader)
-	s.ok(err)
+	s.OK(err)
 	offer, err := sdp.BuildOffer(sdp.RewriteOptions{Addr: netip.MustParseAddrPort("127.0.0.1:40000"), Crypto: crypto, Origin: sdp.Origin{ID: 1, Version: 1}}, sdp.PCMU())
-	s.ok(err)
+	s.OK(err)
 	return offer.Bytes()
 }
 
 // A phone's newest flow takes the INVITE and says nothing, as one does whose other end vanished. The call goes on over the flow before.
 func TestSilentFlow(t *testing.T) {
 	s := newSite(t, nil)
-	s.user("alice", "101", nil)
-	s.user("bob", "102", nil)
-	flows := s.flows(s.identity("alice", "alice-desk"), 2)
-	bob := s.raw(s.identity("bob", "bob-desk"))
-	uri := "sip:101@" + s.node.Config.Domain
+	s.User("alice", "101")
+	s.User("bob", "102")
+	flows := s.flows(s.Identity("alice", "alice-desk"), 2)
+	bob := s.raw(s.Identity("bob", "bob-desk"))
+	uri := "sip:101@" + s.Node.Config.Domain
 	began := time.Now()
 	bob.send("INVITE", uri, "<"+uri+">", s.offer())
 	if m := flows[1].recv(); m.Method() != sip.INVITE {
@@ -63,8 +63,8 @@ func TestSilentFlow(t *testing.T) {
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("the caller heard of it after %s", took)
 	}
-	s.until("the record names both flows", func() bool {
-		cdrs, err := s.node.Store.CDRs(s.ctx, time.Time{}, time.Time{}, 10)
+	s.Until("the record names both flows", func() bool {
+		cdrs, err := s.Node.Store.CDRs(s.Ctx, time.Time{}, time.Time{}, 10)
 		return err == nil && len(cdrs) == 1 && len(cdrs[0].Legs) == 3
 	})
 }
@@ -72,19 +72,19 @@ func TestSilentFlow(t *testing.T) {
 // A flow that ends while it rings is no answer either.
 func TestBrokenFlow(t *testing.T) {
 	s := newSite(t, nil)
-	s.user("alice", "101", func(u *store.User) { u.Forward.Unreachable = "102" })
-	s.user("bob", "102", nil)
-	flows := s.flows(s.identity("alice", "alice-desk"), 2)
-	bob := s.raw(s.identity("bob", "bob-desk"))
-	uri := "sip:101@" + s.node.Config.Domain
+	s.User("alice", "101", func(u *store.User) { u.Forward.Unreachable = "102" })
+	s.User("bob", "102")
+	flows := s.flows(s.Identity("alice", "alice-desk"), 2)
+	bob := s.raw(s.Identity("bob", "bob-desk"))
+	uri := "sip:101@" + s.Node.Config.Domain
 	bob.send("INVITE", uri, "<"+uri+">", s.offer())
 	flows[1].recv()
-	s.ok(flows[1].conn.Close())
+	s.OK(flows[1].conn.Close())
 	invite := flows[0].recv()
 	if invite.Method() != sip.INVITE {
 		t.Fatalf("the older flow got %s", invite.Bytes())
 	}
-	if v := s.node.Calls.List(); len(v) != 1 || !slices.ContainsFunc(v[0].Reasons, func(r string) bool { return strings.Contains(r, "flow") }) {
+	if v := s.Node.Calls.List(); len(v) != 1 || !slices.ContainsFunc(v[0].Reasons, func(r string) bool { return strings.Contains(r, "flow") }) {
 		t.Errorf("calls: %+v", v)
 	}
 	flows[0].reply(invite, 486, nil)
@@ -95,11 +95,11 @@ func TestBrokenFlow(t *testing.T) {
 // answer is the phone's own, and holds for all its flows.
 func TestFlowFailedAtAProxy(t *testing.T) {
 	s := newSite(t, nil)
-	s.user("alice", "101", nil)
-	s.user("bob", "102", nil)
-	flows := s.flows(s.identity("alice", "alice-desk"), 3)
-	bob := s.raw(s.identity("bob", "bob-desk"))
-	uri := "sip:101@" + s.node.Config.Domain
+	s.User("alice", "101")
+	s.User("bob", "102")
+	flows := s.flows(s.Identity("alice", "alice-desk"), 3)
+	bob := s.raw(s.Identity("bob", "bob-desk"))
+	uri := "sip:101@" + s.Node.Config.Domain
 	bob.send("INVITE", uri, "<"+uri+">", s.offer())
 	for i, status := range []int{430, 408, 600} {
 		invite := flows[2-i].recv()

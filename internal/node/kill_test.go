@@ -3,7 +3,6 @@ package node_test
 import (
 	"bufio"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,18 +10,12 @@ import (
 	"time"
 
 	"ringfence"
-	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
+	"ringfence/internal/testkit/onehost"
 )
 
 // killDir tells the process that is to be killed where its data is.
 const killDir = "RINGFENCE_TEST_KILL_DIR"
-
-func killConfig() config.Config {
-	c := config.Default()
-	c.SIP.TLS, c.API.HTTPS, c.Media.Addr = anyPort(), anyPort(), netip.MustParseAddr("127.0.0.1")
-	return c
-}
 
 // A node that is killed with calls up comes back without ghosts: each call has one record with its parties and proof, those that
 // ended before keep theirs, and the registrations are there.
@@ -56,18 +49,18 @@ func TestKilledWithCallsUp(t *testing.T) {
 		t.Fatalf("the calls never were up:\n%s", strings.Join(said, "\n"))
 	}
 
-	s := openSite(t, killConfig(), dir)
-	if n := s.node.Calls.Count(); n != 0 {
+	s := onehost.Open(t, onehost.Options{Data: dir})
+	if n := s.Node.Calls.Count(); n != 0 {
 		t.Errorf("%d ghost calls", n)
 	}
-	if n := len(s.node.Registrar.All()); n != 2 {
+	if n := len(s.Node.Registrar.All()); n != 2 {
 		t.Errorf("%d registrations are back, want 2", n)
 	}
-	if n := s.node.Records.Open(); n != 0 {
+	if n := s.Node.Records.Open(); n != 0 {
 		t.Errorf("%d calls are left in the journal", n)
 	}
-	cdrs, err := s.node.Store.CDRs(s.ctx, time.Time{}, time.Time{}, 100)
-	s.ok(err)
+	cdrs, err := s.Node.Store.CDRs(s.Ctx, time.Time{}, time.Time{}, 100)
+	s.OK(err)
 	count := map[string]int{}
 	for _, c := range cdrs {
 		count[c.Cause]++
@@ -80,28 +73,28 @@ func TestKilledWithCallsUp(t *testing.T) {
 	}
 
 	// A second start finds nothing more to do.
-	s.node.Close()
-	again := openSite(t, killConfig(), dir)
-	if cdrs, err = again.node.Store.CDRs(again.ctx, time.Time{}, time.Time{}, 100); err != nil || len(cdrs) != up+1 {
+	s.Node.Close()
+	again := onehost.Open(t, onehost.Options{Data: dir})
+	if cdrs, err = again.Node.Store.CDRs(again.Ctx, time.Time{}, time.Time{}, 100); err != nil || len(cdrs) != up+1 {
 		t.Errorf("after the next start: %d records, %v", len(cdrs), err)
 	}
 }
 
 // liveUntilKilled is the other process: it has one call that ended and five that are up, and says so.
 func liveUntilKilled(t *testing.T, dir string) {
-	s := openSite(t, killConfig(), dir)
-	s.user("alice", "101", nil)
-	s.user("bob", "102", nil)
-	alice, bob := s.phone("alice", nil), s.phone("bob", nil)
-	out, in := s.talk(alice, bob, "102")
+	s := onehost.Open(t, onehost.Options{Data: dir})
+	s.User("alice", "101")
+	s.User("bob", "102")
+	alice, bob := s.Phone("alice"), s.Phone("bob")
+	out, in := s.Talk(alice, bob, "102")
 	out.Hangup()
-	s.ok(in.WaitEnded(s.ctx))
-	s.talk(alice, bob, "102")
+	s.OK(in.WaitEnded(s.Ctx))
+	s.Talk(alice, bob, "102")
 	for range 4 {
-		c, err := alice.Call(s.ctx, "*43", phone.CallOptions{Audio: phone.Tone(440)})
-		s.ok(err)
-		s.ok(c.WaitAnswered(s.ctx))
+		c, err := alice.Call(s.Ctx, "*43", phone.CallOptions{Audio: phone.Tone(440)})
+		s.OK(err)
+		s.OK(c.WaitAnswered(s.Ctx))
 	}
 	fmt.Println("the calls are up") // nobody waits for anything more: what was answered is on disk
-	<-s.ctx.Done()
+	<-s.Ctx.Done()
 }

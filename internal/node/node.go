@@ -29,6 +29,7 @@ import (
 	"ringfence/internal/node/admin"
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
+	"ringfence/internal/node/exceptions"
 	"ringfence/internal/node/observe/ladder"
 	"ringfence/internal/node/records"
 	"ringfence/internal/sip/dialog"
@@ -55,21 +56,22 @@ type Options struct {
 
 // Node is one running node.
 type Node struct {
-	Config    config.Config // what it was started with; Current is what is in force
-	Store     *store.Store
-	Authority *ca.Authority
-	Enroll    *enroll.Service
-	Records   *records.Keeper
-	Roster    *roster.Roster
-	Registrar *registrar.Registrar
-	Calls     *control.Control
-	Transport *transport.Layer
-	Settings  *config.Keeper
-	Bus       *bus.Bus
-	Ladder    *ladder.Recorder // nil: calls are not remembered
-	Admin     *admin.Server
-	AdminCode api.AdminCode // the one-time administrator code, if it was made at this start
-	FirstRun  bool          // the data directory is new
+	Config     config.Config // what it was started with; Current is what is in force
+	Store      *store.Store
+	Authority  *ca.Authority
+	Enroll     *enroll.Service
+	Records    *records.Keeper
+	Roster     *roster.Roster
+	Registrar  *registrar.Registrar
+	Calls      *control.Control
+	Transport  *transport.Layer
+	Exceptions *exceptions.Warden
+	Settings   *config.Keeper
+	Bus        *bus.Bus
+	Ladder     *ladder.Recorder // nil: calls are not remembered
+	Admin      *admin.Server
+	AdminCode  api.AdminCode // the one-time administrator code, if it was made at this start
+	FirstRun   bool          // the data directory is new
 
 	opts     Options
 	log      *slog.Logger
@@ -87,7 +89,6 @@ type Node struct {
 	closers  []func()
 	chain    chain
 	current  atomic.Pointer[config.Config]
-	ended    atomic.Uint64 // what endExceptions ended
 	watchers watchers
 }
 
@@ -117,6 +118,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 		}
 	}
 	n.wg.Go(func() { n.Records.Run(run) })
+	n.wg.Go(func() { n.Exceptions.Run(run) })
 	n.hearOthers(run)
 	n.chain.proxies.reach()
 	n.wg.Go(func() { n.maintain(run) })
@@ -282,6 +284,7 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, Watched: func(u ringfence.UserID) bool { return n.chain.watch.Watches(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
 		Port:      func() uint16 { return n.sipAddr.Port() },
 		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
+	n.Exceptions = exceptions.New(exceptions.Config{Roster: n.Roster, Registrar: n.Registrar, Calls: n.Calls, Connections: n.Transport, Log: n.log})
 	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
 	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps}
 	return nil
@@ -370,16 +373,12 @@ func (n *Node) Flows() []ringfence.Flow {
 
 // maintain does what is due now and then: expiries, and the node's own certificate at two thirds of its life.
 func (n *Node) maintain(ctx context.Context) {
-	tick, often := time.NewTicker(time.Minute), time.NewTicker(exceptionsEvery)
+	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
-	defer often.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-often.C:
-			n.endExceptions(ctx)
-			continue
 		case <-tick.C:
 		}
 		n.catchUp(ctx)

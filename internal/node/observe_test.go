@@ -31,6 +31,7 @@ import (
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
 	"ringfence/internal/testkit"
+	"ringfence/internal/testkit/onehost"
 )
 
 // heap gathers what collectors got.
@@ -123,28 +124,28 @@ func TestWatchers(t *testing.T) {
 	})
 	var events heap
 	for _, k := range []bus.Kind{bus.CallStarted, bus.CallAnswered, bus.CallEnded, bus.RegistrationChanged, bus.CertificateIssued} {
-		s.node.Bus.Subscribe(k, func(e bus.Event) {
+		s.Node.Bus.Subscribe(k, func(e bus.Event) {
 			fmt.Fprintf(&events, "%s %s.%s.%s.%s;", e.Kind, e.User, e.Number, e.State, e.Device)
 		})
 	}
-	s.user("alice", "101", nil)
-	s.user("bob", "102", nil)
-	alice, bob := s.phone("alice", nil), s.phone("bob", nil)
-	out, in := s.talk(alice, bob, "102")
-	id := s.node.Calls.List()[0].ID
+	s.User("alice", "101")
+	s.User("bob", "102")
+	alice, bob := s.Phone("alice"), s.Phone("bob")
+	out, in := s.Talk(alice, bob, "102")
+	id := s.Node.Calls.List()[0].ID
 	out.Hangup()
-	s.ok(in.WaitEnded(s.ctx))
+	s.OK(in.WaitEnded(s.Ctx))
 
 	for _, want := range []string{"certificate.issued ...alice-desk;", "registration.changed bob..bound.bob-desk;", "call.started alice.102..;", "call.answered ...;", "call.ended ..sealed.;"} {
-		s.until("the bus told "+want, func() bool { return events.has(want) })
+		s.Until("the bus told "+want, func() bool { return events.has(want) })
 	}
 	s.checkLadder(id)
 	s.checkCapture(&hep, string(id))
-	s.node.Close() // what waits is sent
-	s.until("the call is a trace", func() bool {
+	s.Node.Close() // what waits is sent
+	s.Until("the call is a trace", func() bool {
 		return traces.has(string(id)) && traces.has("AEAD_AES_256_GCM") && traces.has("ringfence.leg.id") && traces.has("TLS 1.3")
 	})
-	s.until("syslog has the warning about the capture server", func() bool { return logs.has("copies of signalling leave this node unsealed") })
+	s.Until("syslog has the warning about the capture server", func() bool { return logs.has("copies of signalling leave this node unsealed") })
 	if !logs.has("<28>1 ") {
 		t.Errorf("no RFC 5424 message: %s", logs.all())
 	}
@@ -153,13 +154,13 @@ func TestWatchers(t *testing.T) {
 func (s *site) checkLadder(id ringfence.CallID) {
 	s.Helper()
 	var text bytes.Buffer
-	s.until("the ladder has the goodbye of both legs", func() bool {
-		messages, _, ok := s.node.Ladder.Messages(id)
+	s.Until("the ladder has the goodbye of both legs", func() bool {
+		messages, _, ok := s.Node.Ladder.Messages(id)
 		if !ok {
 			s.Fatal("the call is not remembered")
 		}
 		text.Reset()
-		s.ok(ladder.Render(&text, messages, 100))
+		s.OK(ladder.Render(&text, messages, 100))
 		return strings.Count(text.String(), "200 OK (BYE)") == 2
 	})
 	for _, want := range []string{"alice-desk", "bob-desk", "node-1", "TLS 1.3", "INVITE", "180 Ringing", "SRTP AEAD_AES_256_GCM", "ACK"} {
@@ -172,7 +173,7 @@ func (s *site) checkLadder(id ringfence.CallID) {
 // checkCapture reads HEP records by their published layout.
 func (s *site) checkCapture(h *heap, call string) {
 	s.Helper()
-	s.until("the capture server got both legs", func() bool {
+	s.Until("the capture server got both legs", func() bool {
 		legs := map[string]bool{}
 		for _, b := range h.all() {
 			payload, correlation := "", ""
@@ -220,8 +221,7 @@ func TestRevokedElsewhere(t *testing.T) {
 		_ = cmd.Wait()
 	})
 	url := ""
-	wait := &site{T: t, ctx: t.Context()}
-	wait.until("the server listens", func() bool {
+	onehost.New(t, time.Minute).Until("the server listens", func() bool {
 		var ports struct{ Nats []string }
 		b, _ := os.ReadFile(filepath.Join(dir, fmt.Sprintf("nats-server_%d.ports", cmd.Process.Pid)))
 		if json.Unmarshal(b, &ports) != nil || len(ports.Nats) == 0 {
@@ -231,40 +231,40 @@ func TestRevokedElsewhere(t *testing.T) {
 		return true
 	})
 	s := newSite(t, func(c *config.Config) { c.Bus.URL, c.Observe.Authorities = url, roots })
-	if !s.node.Bus.Stats().Connected {
+	if !s.Node.Bus.Stats().Connected {
 		t.Fatal("the node is not on the bus")
 	}
-	s.user("alice", "101", nil)
-	s.user("bob", "102", nil)
-	alice, bob := s.phone("alice", nil), s.phone("bob", nil)
-	_, in := s.talk(alice, bob, "102")
+	s.User("alice", "101")
+	s.User("bob", "102")
+	alice, bob := s.Phone("alice"), s.Phone("bob")
+	_, in := s.Talk(alice, bob, "102")
 
 	at, err := netip.ParseAddrPort(strings.TrimPrefix(url, "tls://"))
-	s.ok(err)
+	s.OK(err)
 	sockets, err := node.NewSockets([]ringfence.Flow{{Name: "bus", Purpose: "test", Room: "test", Direction: ringfence.Dials, Transport: "tcp", Ports: ringfence.PortRange{First: at.Port(), Last: at.Port()}}})
-	s.ok(err)
-	other, err := bus.Open(s.ctx, bus.Config{Node: "node-2", URL: url, Opener: sockets, TLS: &tls.Config{RootCAs: authority.Pool, MinVersion: tls.VersionTLS13}, Log: slog.New(slog.DiscardHandler)})
-	s.ok(err)
+	s.OK(err)
+	other, err := bus.Open(s.Ctx, bus.Config{Node: "node-2", URL: url, Opener: sockets, TLS: &tls.Config{RootCAs: authority.Pool, MinVersion: tls.VersionTLS13}, Log: slog.New(slog.DiscardHandler)})
+	s.OK(err)
 	defer other.Close()
 
 	// A word alone does nothing: the store says that bob's phone is fine.
-	s.ok(other.Publish(s.ctx, bus.Event{Kind: bus.DeviceRevoked, Device: "bob-desk"}))
-	s.until("the word was heard", func() bool { return s.node.Bus.Stats().Received > 0 })
+	s.OK(other.Publish(s.Ctx, bus.Event{Kind: bus.DeviceRevoked, Device: "bob-desk"}))
+	s.Until("the word was heard", func() bool { return s.Node.Bus.Stats().Received > 0 })
 
-	d, err := s.node.Store.Device(s.ctx, "alice-desk")
-	s.ok(err)
+	d, err := s.Node.Store.Device(s.Ctx, "alice-desk")
+	s.OK(err)
 	d.State = store.DeviceRevoked
-	s.ok(s.node.Store.UpdateDevice(s.ctx, d))
-	certs, err := s.node.Store.CertificatesOf(s.ctx, "alice-desk")
-	s.ok(err)
+	s.OK(s.Node.Store.UpdateDevice(s.Ctx, d))
+	certs, err := s.Node.Store.CertificatesOf(s.Ctx, "alice-desk")
+	s.OK(err)
 	for _, c := range certs {
-		s.ok(s.node.Store.RevokeCertificate(s.ctx, c.Serial, time.Now(), "lost", store.AuditEntry{At: time.Now(), Who: "node-2", What: "certificate.revoke", Target: c.Serial}))
+		s.OK(s.Node.Store.RevokeCertificate(s.Ctx, c.Serial, time.Now(), "lost", store.AuditEntry{At: time.Now(), Who: "node-2", What: "certificate.revoke", Target: c.Serial}))
 	}
-	s.ok(other.Publish(s.ctx, bus.Event{Kind: bus.DeviceRevoked, Device: "alice-desk", Cause: "lost"}))
-	s.until("the registration is gone", func() bool { return len(s.node.Registrar.Locate("alice")) == 0 })
-	_ = in.WaitEnded(s.ctx)
-	s.until("the certificate is refused", func() bool { return s.node.Authority.IsRevoked(certs[0].Serial) })
-	if len(s.node.Registrar.Locate("bob")) != 1 {
+	s.OK(other.Publish(s.Ctx, bus.Event{Kind: bus.DeviceRevoked, Device: "alice-desk", Cause: "lost"}))
+	s.Until("the registration is gone", func() bool { return len(s.Node.Registrar.Locate("alice")) == 0 })
+	_ = in.WaitEnded(s.Ctx)
+	s.Until("the certificate is refused", func() bool { return s.Node.Authority.IsRevoked(certs[0].Serial) })
+	if len(s.Node.Registrar.Locate("bob")) != 1 {
 		t.Error("bob lost his registration too")
 	}
 }

@@ -23,24 +23,21 @@ const plainPassword = "an old phone's password"
 // plainDevice adds a device that knows digest only, with an exception until a time if that is not zero.
 func (s *site) plainDevice(user ringfence.UserID, id ringfence.DeviceID, until time.Time) {
 	s.Helper()
-	d := store.Device{ID: id, User: user, Kind: "door", Created: time.Now(), Profile: store.DeviceProfile{Auth: []ringfence.Auth{ringfence.AuthDigestSHA256}}}
-	s.ok(s.node.Store.CreateDevice(s.ctx, d))
-	s.ok(s.node.Store.PutDigestSecret(s.ctx, store.DigestSecret{Device: id, Username: string(id), Realm: s.node.Config.Domain, Algorithm: ringfence.AuthDigestSHA256,
-		HA1: sip.HA1(sip.DigestSHA256, string(id), s.node.Config.Domain, plainPassword)}))
+	s.Password(user, id, plainPassword, ringfence.AuthDigestSHA256)
 	s.except(id, until)
 }
 
 // except gives a device an exception until a time, or takes it away.
 func (s *site) except(id ringfence.DeviceID, until time.Time) {
 	s.Helper()
-	d, err := s.node.Store.Device(s.ctx, id)
-	s.ok(err)
+	d, err := s.Node.Store.Device(s.Ctx, id)
+	s.OK(err)
 	d.Profile.Plain = nil
 	if !until.IsZero() {
 		d.Profile.Plain = &store.PlainException{Until: until, Reason: "replaced next week"}
 	}
-	s.ok(s.node.Store.UpdateDevice(s.ctx, d))
-	s.ok(s.node.Roster.Reload(s.ctx))
+	s.OK(s.Node.Store.UpdateDevice(s.Ctx, d))
+	s.OK(s.Node.Roster.Reload(s.Ctx))
 }
 
 // plainPeer is an old phone: SIP over UDP and plain RTP, written by hand.
@@ -64,7 +61,7 @@ func (s *site) plain(user, device string) *plainPeer {
 	s.Helper()
 	listen := func() net.PacketConn {
 		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		s.ok(err)
+		s.OK(err)
 		s.Cleanup(func() { _ = c.Close() })
 		return c
 	}
@@ -123,7 +120,7 @@ func (p *plainPeer) talk() {
 	for seq := uint16(1); ; seq++ {
 		select {
 		case <-tick.C:
-		case <-p.ctx.Done():
+		case <-p.Ctx.Done():
 			return
 		}
 		tone.Read(frame)
@@ -159,7 +156,7 @@ func (p *plainPeer) hz() float64 {
 
 func (p *plainPeer) hears(hz float64) {
 	p.Helper()
-	p.until(fmt.Sprintf("%.0f Hz is heard in the clear", hz), func() bool { h := p.hz(); return h > hz*0.98 && h < hz*1.02 })
+	p.Until(fmt.Sprintf("%.0f Hz is heard in the clear", hz), func() bool { h := p.hz(); return h > hz*0.98 && h < hz*1.02 })
 }
 
 // sdp is a description of plain RTP; it also says which address the peer's media has.
@@ -172,7 +169,7 @@ func (p *plainPeer) sdp() []byte {
 func (p *plainPeer) agree(body []byte) {
 	p.Helper()
 	d, err := sdp.Parse(body)
-	p.ok(err)
+	p.OK(err)
 	m := d.Media[d.Audio()]
 	if m.Proto != "RTP/AVP" || len(m.Crypto) > 0 {
 		p.Fatalf("the node describes %s with %d keys to an old phone", m.Proto, len(m.Crypto))
@@ -187,7 +184,7 @@ func (p *plainPeer) agree(body []byte) {
 }
 
 func (p *plainPeer) node5060() net.Addr {
-	return net.UDPAddrFromAddrPort(p.node.Bound("sip-plain-udp"))
+	return net.UDPAddrFromAddrPort(p.Node.Bound("sip-plain-udp"))
 }
 
 // write sends one request; method "ACK" repeats the number of the request before.
@@ -196,7 +193,7 @@ func (p *plainPeer) write(method, uri, to string, body []byte, fields ...string)
 	if method != "ACK" {
 		p.seq++
 	}
-	domain := p.node.Config.Domain
+	domain := p.Node.Config.Domain
 	msg := fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s%d%s;rport\r\nMax-Forwards: 70\r\nFrom: <sip:%s@%s>;tag=f%s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
 		"Contact: <sip:%s@%s>\r\n", method, uri, p.conn.LocalAddr(), p.id, p.seq, method, p.user, domain, p.id, to, p.id, p.seq, method, p.user, p.conn.LocalAddr())
 	for _, f := range fields {
@@ -207,7 +204,7 @@ func (p *plainPeer) write(method, uri, to string, body []byte, fields ...string)
 	}
 	msg += "Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
 	_, err := p.conn.WriteTo(append([]byte(msg), body...), p.node5060())
-	p.ok(err)
+	p.OK(err)
 }
 
 func (p *plainPeer) recv() *sip.Message {
@@ -215,7 +212,7 @@ func (p *plainPeer) recv() *sip.Message {
 	select {
 	case m := <-p.in:
 		return m
-	case <-p.ctx.Done():
+	case <-p.Ctx.Done():
 		p.Fatal("no message came")
 		return nil
 	}
@@ -260,7 +257,7 @@ func (p *plainPeer) ask(method sip.Method, uri, to string, body []byte, fields .
 }
 
 func (p *plainPeer) aor(user string) (uri, to string) {
-	uri = "sip:" + user + "@" + p.node.Config.Domain
+	uri = "sip:" + user + "@" + p.Node.Config.Domain
 	return uri, "<" + uri + ">"
 }
 
@@ -268,7 +265,7 @@ func (p *plainPeer) aor(user string) (uri, to string) {
 func (p *plainPeer) register(user string) (*sip.Message, int) {
 	p.Helper()
 	_, to := p.aor(user)
-	return p.ask(sip.REGISTER, "sip:"+p.node.Config.Domain, to, nil, "Expires: 3600")
+	return p.ask(sip.REGISTER, "sip:"+p.Node.Config.Domain, to, nil, "Expires: 3600")
 }
 
 // reply answers a request of the node.
@@ -279,7 +276,7 @@ func (p *plainPeer) reply(m *sip.Message, status int, body []byte) {
 	w.Header(sip.HeaderContact, "<sip:"+p.user+"@"+p.conn.LocalAddr().String()+">")
 	w.Body("application/sdp", body)
 	_, err := p.conn.WriteTo(w.Bytes(), p.node5060())
-	p.ok(err)
+	p.OK(err)
 }
 
 func refusedPlain(m *sip.Message) bool {

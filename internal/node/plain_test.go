@@ -16,16 +16,16 @@ import (
 func plainSite(t *testing.T) *site {
 	t.Helper()
 	s := newSite(t, func(c *config.Config) { c.SIP.Plain = anyPort() })
-	s.user("alice", "101", nil)
-	s.user("bob", "102", nil)
-	s.user("mallory", "103", nil)
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.User("mallory", "103")
 	return s
 }
 
 // An old phone with an exception calls and is called in the clear, while the other side of each call stays sealed, and both say so.
 func TestPlainException(t *testing.T) {
 	s := plainSite(t)
-	bob := s.phone("bob", nil)
+	bob := s.Phone("bob")
 	until := time.Now().Add(time.Hour)
 	s.plainDevice("alice", "door-1", until)
 	p := s.plain("alice", "door-1")
@@ -46,7 +46,7 @@ func TestPlainException(t *testing.T) {
 	go func() {
 		c := <-bob.Incoming()
 		if c != nil {
-			_ = c.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(700)})
+			_ = c.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(700)})
 		}
 		done <- c
 	}()
@@ -56,14 +56,14 @@ func TestPlainException(t *testing.T) {
 	}
 	p.agree(m.Body())
 	contact, err := m.Contact()
-	s.ok(err)
+	s.OK(err)
 	remote := string(m.Get(sip.HeaderTo))
 	p.write("ACK", contact.URI.String(), remote, nil)
 	in := <-done
-	s.hears(in, 500)
+	s.Hears(in, 500)
 	p.hears(700)
 	s.verdicts("door-1", "bob-desk")
-	if x := s.node.Exceptions(); len(x) != 1 || x[0].Device != "door-1" || x[0].Calls != 1 || x[0].Bindings != 1 {
+	if x := s.Node.Exceptions.List(); len(x) != 1 || x[0].Device != "door-1" || x[0].Calls != 1 || x[0].Bindings != 1 {
 		t.Errorf("exceptions: %+v", x)
 	}
 
@@ -74,28 +74,28 @@ func TestPlainException(t *testing.T) {
 	if m := thief.wait(sip.BYE, false); m.Status() != 481 {
 		t.Errorf("BYE from another address: %d", m.Status())
 	}
-	s.hears(in, 500)
+	s.Hears(in, 500)
 	p.write("BYE", contact.URI.String(), remote, nil)
 	if m := p.wait(sip.BYE, false); m.Status() != 200 {
 		t.Errorf("BYE: %d", m.Status())
 	}
-	s.ok(in.WaitEnded(s.ctx))
+	s.OK(in.WaitEnded(s.Ctx))
 
 	// It is called.
-	out, err := bob.Call(s.ctx, "101", phone.CallOptions{Audio: phone.Tone(900)})
-	s.ok(err)
+	out, err := bob.Call(s.Ctx, "101", phone.CallOptions{Audio: phone.Tone(900)})
+	s.OK(err)
 	invite := p.wait(sip.INVITE, true)
 	p.agree(invite.Body())
 	p.reply(invite, 200, p.sdp())
-	s.ok(out.WaitAnswered(s.ctx))
+	s.OK(out.WaitAnswered(s.Ctx))
 	p.wait(sip.ACK, true)
-	s.hears(out, 500)
+	s.Hears(out, 500)
 	p.hears(900)
 	s.verdicts("bob-desk", "door-1")
 	out.Hangup()
 	p.reply(p.wait(sip.BYE, true), 200, nil)
-	s.until("both records say it", func() bool {
-		cdrs, err := s.node.Store.CDRs(s.ctx, time.Time{}, time.Time{}, 10)
+	s.Until("both records say it", func() bool {
+		cdrs, err := s.Node.Store.CDRs(s.Ctx, time.Time{}, time.Time{}, 10)
 		return err == nil && len(cdrs) == 2 && cdrs[0].Verdict == ringfence.Exception && cdrs[1].Verdict == ringfence.Exception
 	})
 }
@@ -103,7 +103,7 @@ func TestPlainException(t *testing.T) {
 // verdicts checks that the one call is plain on the first leg and sealed on the other; names come in the order of the legs.
 func (s *site) verdicts(devices ...string) {
 	s.Helper()
-	calls := s.node.Calls.List()
+	calls := s.Node.Calls.List()
 	if len(calls) != 1 || len(calls[0].Legs) != 2 || calls[0].Verdict != ringfence.Exception {
 		s.Fatalf("calls: %+v", calls)
 	}
@@ -125,7 +125,7 @@ func (s *site) verdicts(devices ...string) {
 }
 
 func (s *site) flow(name string) ringfence.Flow {
-	for _, f := range s.node.Flows() {
+	for _, f := range s.Node.Flows() {
 		if f.Name == name {
 			return f
 		}
@@ -148,7 +148,7 @@ func TestPlainExceptionEnds(t *testing.T) {
 	}
 	p.agree(m.Body())
 	contact, err := m.Contact()
-	s.ok(err)
+	s.OK(err)
 	p.write("ACK", contact.URI.String(), string(m.Get(sip.HeaderTo)), nil)
 	p.hears(500)
 	s.except("door-1", time.Now().Add(-time.Second))
@@ -157,8 +157,8 @@ func TestPlainExceptionEnds(t *testing.T) {
 		t.Errorf("Reason %q", bye.Get(sip.HeaderReason))
 	}
 	p.reply(bye, 200, nil)
-	s.until("no registration is left", func() bool { return len(s.node.Registrar.All()) == 0 && s.node.Calls.Count() == 0 })
-	s.until("it is counted", func() bool { return s.node.EndedByException() >= 3 })
+	s.Until("no registration is left", func() bool { return len(s.Node.Registrar.All()) == 0 && s.Node.Calls.Count() == 0 })
+	s.Until("it is counted", func() bool { return s.Node.Exceptions.Ended() >= 3 })
 	if m, _ := p.register("alice"); !refusedPlain(m) {
 		t.Errorf("REGISTER afterwards: %d %s", m.Status(), m.Reason())
 	}
@@ -166,8 +166,8 @@ func TestPlainExceptionEnds(t *testing.T) {
 	if m, _ := p.ask(sip.INVITE, uri, to, p.sdp()); !refusedPlain(m) {
 		t.Errorf("INVITE afterwards: %d %s", m.Status(), m.Reason())
 	}
-	if len(s.node.Exceptions()) != 0 || s.flow("sip-plain-udp").Until != "" {
-		t.Errorf("still listed: %+v", s.node.Exceptions())
+	if len(s.Node.Exceptions.List()) != 0 || s.flow("sip-plain-udp").Until != "" {
+		t.Errorf("still listed: %+v", s.Node.Exceptions.List())
 	}
 }
 
@@ -176,11 +176,11 @@ func TestPlainIsRefused(t *testing.T) {
 	s := plainSite(t)
 	s.plainDevice("alice", "door-1", time.Now().Add(time.Hour))
 	s.plainDevice("mallory", "soft-1", time.Time{})
-	before := s.node.Registrar.Stats().PlainRefused
+	before := s.Node.Registrar.Stats().PlainRefused
 	lengths := map[int]bool{}
 	for _, c := range []struct{ user, device string }{{"mallory", "soft-1"}, {"mallory", "none-1"}, {"carol", "noth-1"}} {
 		p := s.plain(c.user, c.device)
-		p.write("REGISTER", "sip:"+s.node.Config.Domain, "<sip:someone@x>", nil)
+		p.write("REGISTER", "sip:"+s.Node.Config.Domain, "<sip:someone@x>", nil)
 		first := p.wait(sip.REGISTER, false)
 		m, challenges := p.register(c.user)
 		if first.Status() != 401 || challenges != 1 || !refusedPlain(m) {
@@ -192,7 +192,7 @@ func TestPlainIsRefused(t *testing.T) {
 			t.Errorf("%s: INVITE got %d", c.device, m.Status())
 		}
 	}
-	if n := s.node.Registrar.Stats().PlainRefused - before; n != 6 || len(lengths) != 1 {
+	if n := s.Node.Registrar.Stats().PlainRefused - before; n != 6 || len(lengths) != 1 {
 		t.Errorf("%d refusals were counted, answers %v", n, lengths)
 	}
 
@@ -214,12 +214,12 @@ func TestPlainIsRefused(t *testing.T) {
 	if m, _ := p.ask(sip.INVITE, uri, to, p.sdp()); !refusedPlain(m) {
 		t.Errorf("INVITE of another device: %d", m.Status())
 	}
-	if n := s.node.Calls.Count(); n != 0 {
+	if n := s.Node.Calls.Count(); n != 0 {
 		t.Errorf("%d calls", n)
 	}
 
 	// Plain RTP over TLS is refused without an exception, whoever else has one.
-	raw := s.raw(s.identity("bob", "bob-desk"))
+	raw := s.raw(s.Identity("bob", "bob-desk"))
 	raw.send("INVITE", uri, to, p.sdp())
 	if m := raw.final(); m.Status() != 488 {
 		t.Errorf("plain RTP over TLS: %d", m.Status())
@@ -230,18 +230,18 @@ func TestPlainIsRefused(t *testing.T) {
 func TestPlainOverTCP(t *testing.T) {
 	s := plainSite(t)
 	s.plainDevice("alice", "door-1", time.Now().Add(time.Hour))
-	c, err := net.Dial("tcp", s.node.Bound("sip-plain-tcp").String())
-	s.ok(err)
+	c, err := net.Dial("tcp", s.Node.Bound("sip-plain-tcp").String())
+	s.OK(err)
 	defer func() { _ = c.Close() }()
 	p := &rawPeer{site: s, conn: c, r: bufio.NewReader(c), user: "alice", id: "tcp"}
-	domain := "sip:" + s.node.Config.Domain
-	p.send("REGISTER", domain, "<sip:alice@"+s.node.Config.Domain+">", nil)
+	domain := "sip:" + s.Node.Config.Domain
+	p.send("REGISTER", domain, "<sip:alice@"+s.Node.Config.Domain+">", nil)
 	m := p.final()
 	ch, ok := m.StrongestChallenge(sip.HeaderWWWAuthenticate, sip.DigestSHA256)
 	if m.Status() != 401 || !ok {
 		t.Fatalf("%d", m.Status())
 	}
-	p.send("REGISTER", domain, "<sip:alice@"+s.node.Config.Domain+">", nil, "Authorization: "+ch.Authorize(sip.Answer{Username: "door-1", Password: plainPassword, Method: "REGISTER", URI: domain, CNonce: "abcdefgh12345678", NC: 1}))
+	p.send("REGISTER", domain, "<sip:alice@"+s.Node.Config.Domain+">", nil, "Authorization: "+ch.Authorize(sip.Answer{Username: "door-1", Password: plainPassword, Method: "REGISTER", URI: domain, CNonce: "abcdefgh12345678", NC: 1}))
 	if m := p.final(); m.Status() != 200 {
 		t.Fatalf("REGISTER: %d", m.Status())
 	}
@@ -253,7 +253,7 @@ func TestPlainOverTCP(t *testing.T) {
 	}
 	media.agree(m.Body())
 	contact, err := m.Contact()
-	s.ok(err)
+	s.OK(err)
 	p.send("ACK", contact.URI.String(), string(m.Get(sip.HeaderTo)), nil)
 	media.hears(500)
 	s.except("door-1", time.Time{})
@@ -264,7 +264,7 @@ func TestPlainOverTCP(t *testing.T) {
 		t.Error("the connection outlives the exception")
 	}
 
-	bob := s.identity("bob", "bob-desk")
+	bob := s.Identity("bob", "bob-desk")
 	s.except("bob-desk", time.Now().Add(time.Hour))
 	raw := s.raw(bob)
 	raw.send("INVITE", uri, to, media.sdp())
@@ -274,9 +274,9 @@ func TestPlainOverTCP(t *testing.T) {
 	}
 	media.agree(m.Body())
 	contact, err = m.Contact()
-	s.ok(err)
+	s.OK(err)
 	raw.send("ACK", contact.URI.String(), string(m.Get(sip.HeaderTo)), nil)
-	calls := s.node.Calls.List()
+	calls := s.Node.Calls.List()
 	if len(calls) != 1 || calls[0].Legs[0].TLS == nil || !strings.HasPrefix(calls[0].Legs[0].Reason, "plain RTP by the exception of device bob-desk") {
 		t.Errorf("calls: %+v", calls)
 	}
@@ -285,11 +285,11 @@ func TestPlainOverTCP(t *testing.T) {
 // A phone with TLS but without SRTP is offered sealed media first, and plain RTP only because it has an exception.
 func TestPlainOfferComesSecond(t *testing.T) {
 	s := plainSite(t)
-	bob := s.phone("bob", nil)
-	id := s.identity("alice", "alice-old")
+	bob := s.Phone("bob")
+	id := s.Identity("alice", "alice-old")
 	media := s.plain("alice", "alice-old") // only its media is used
 	p := s.raw(id)
-	p.send("REGISTER", "sip:"+s.node.Config.Domain, "<sip:alice@"+s.node.Config.Domain+">", nil)
+	p.send("REGISTER", "sip:"+s.Node.Config.Domain, "<sip:alice@"+s.Node.Config.Domain+">", nil)
 	if m := p.final(); m.Status() != 200 {
 		t.Fatalf("REGISTER: %d", m.Status())
 	}
@@ -305,15 +305,15 @@ func TestPlainOfferComesSecond(t *testing.T) {
 		if excepted {
 			s.except("alice-old", time.Now().Add(time.Hour))
 		}
-		out, err := bob.Call(s.ctx, "101", phone.CallOptions{Audio: phone.Tone(900)})
-		s.ok(err)
+		out, err := bob.Call(s.Ctx, "101", phone.CallOptions{Audio: phone.Tone(900)})
+		s.OK(err)
 		first := invited()
 		if !strings.Contains(string(first.Body()), "RTP/SAVP ") {
 			t.Errorf("the first offer is not sealed:\n%s", first.Body())
 		}
 		p.reply(first, 488, nil)
 		if !excepted {
-			if err := out.WaitAnswered(s.ctx); err == nil {
+			if err := out.WaitAnswered(s.Ctx); err == nil {
 				t.Error("a call without a common seal was answered")
 			}
 			continue
@@ -321,8 +321,8 @@ func TestPlainOfferComesSecond(t *testing.T) {
 		second := invited()
 		media.agree(second.Body())
 		p.reply(second, 200, media.sdp())
-		s.ok(out.WaitAnswered(s.ctx))
-		s.hears(out, 500)
+		s.OK(out.WaitAnswered(s.Ctx))
+		s.Hears(out, 500)
 		media.hears(900)
 		out.Hangup()
 	}
@@ -336,5 +336,5 @@ func (p *rawPeer) reply(m *sip.Message, status int, body []byte) {
 	w.Header(sip.HeaderContact, "<sip:"+p.user+"@"+p.conn.LocalAddr().String()+";transport=tls>")
 	w.Body("application/sdp", body)
 	_, err := p.conn.Write(w.Bytes())
-	p.ok(err)
+	p.OK(err)
 }

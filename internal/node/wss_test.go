@@ -35,7 +35,7 @@ func (s *site) browse(id enroll.Identity, origin string) (*browser, error) {
 	s.Helper()
 	conf := &tls.Config{RootCAs: id.Pool(), Certificates: []tls.Certificate{id.Certificate()}, ServerName: id.Bootstrap.Domain}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf}}
-	ws, _, err := websocket.Dial(s.ctx, "wss://"+s.node.Bound("sip-wss").String()+"/", &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{"sip"},
+	ws, _, err := websocket.Dial(s.Ctx, "wss://"+s.Node.Bound("sip-wss").String()+"/", &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{"sip"},
 		HTTPHeader: http.Header{"Origin": {origin}}})
 	if err != nil {
 		return nil, err
@@ -50,23 +50,23 @@ func (b *browser) send(method, uri, to string, body []byte, fields ...string) {
 		b.seq++
 	}
 	msg := fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/WSS df7jal23ls0d.invalid;branch=z9hG4bK%s%d%s\r\nMax-Forwards: 70\r\nFrom: <sip:%s@%s>;tag=b\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
-		"Contact: <sip:%s@df7jal23ls0d.invalid;transport=ws>\r\n", method, uri, b.id, b.seq, method, b.user, b.node.Config.Domain, to, b.id, b.seq, method, b.user)
+		"Contact: <sip:%s@df7jal23ls0d.invalid;transport=ws>\r\n", method, uri, b.id, b.seq, method, b.user, b.Node.Config.Domain, to, b.id, b.seq, method, b.user)
 	if len(body) > 0 {
 		fields = append(fields, "Content-Type: application/sdp")
 	}
 	for _, f := range append(fields, fmt.Sprintf("Content-Length: %d", len(body))) {
 		msg += f + "\r\n"
 	}
-	b.ok(b.ws.Write(b.ctx, websocket.MessageText, append([]byte(msg+"\r\n"), body...)))
+	b.OK(b.ws.Write(b.Ctx, websocket.MessageText, append([]byte(msg+"\r\n"), body...)))
 }
 
 func (b *browser) recv() *sip.Message {
 	b.Helper()
 	for {
-		_, raw, err := b.ws.Read(b.ctx)
-		b.ok(err)
+		_, raw, err := b.ws.Read(b.Ctx)
+		b.OK(err)
 		m := &sip.Message{}
-		b.ok(m.Parse(raw, sip.Limits{}))
+		b.OK(m.Parse(raw, sip.Limits{}))
 		if m.IsRequest() || m.Status() >= 200 {
 			return m
 		}
@@ -78,33 +78,33 @@ func TestSecureWebSocket(t *testing.T) {
 	s := newSite(t, func(c *config.Config) {
 		c.SIP.WSS, c.SIP.Origins = anyPort(), []string{"phone.example"}
 	})
-	s.user("alice", "101", nil)
-	s.user("bob", "102", nil)
-	bob := s.phone("bob", nil)
-	id := s.identity("alice", "alice-web")
+	s.User("alice", "101")
+	s.User("bob", "102")
+	bob := s.Phone("bob")
+	id := s.Identity("alice", "alice-web")
 	if _, err := s.browse(id, "https://evil.example"); err == nil {
 		t.Fatal("a page of a stranger was served")
 	}
 	b, err := s.browse(id, "https://phone.example")
-	s.ok(err)
-	domain := s.node.Config.Domain
+	s.OK(err)
+	domain := s.Node.Config.Domain
 	b.send("REGISTER", "sip:"+domain, "<sip:alice@"+domain+">", nil, "Expires: 600")
 	if m := b.recv(); m.Status() != 200 {
 		t.Fatalf("REGISTER: %d %s", m.Status(), m.Reason())
 	}
-	if f := s.flow("sip-wss"); f.TLS != ringfence.TLSServer || f.Ports.First != s.node.Bound("sip-wss").Port() {
+	if f := s.flow("sip-wss"); f.TLS != ringfence.TLSServer || f.Ports.First != s.Node.Bound("sip-wss").Port() {
 		t.Errorf("flow: %+v", f)
 	}
 
 	// It calls the echo service.
 	media, err := net.ListenPacket("udp", "127.0.0.1:0")
-	s.ok(err)
+	s.OK(err)
 	defer func() { _ = media.Close() }()
 	crypto, err := sdp.NewCryptos(rand.Reader)
-	s.ok(err)
+	s.OK(err)
 	ours := sdp.RewriteOptions{Addr: netip.MustParseAddrPort(media.LocalAddr().String()), Crypto: crypto, Mux: true, Origin: sdp.Origin{ID: 1, Version: 1}}
 	offer, err := sdp.BuildOffer(ours, sdp.PCMU())
-	s.ok(err)
+	s.OK(err)
 	uri := "sip:*43@" + domain
 	b.send("INVITE", uri, "<"+uri+">", offer.Bytes())
 	ok := b.recv()
@@ -112,14 +112,14 @@ func TestSecureWebSocket(t *testing.T) {
 		t.Fatalf("INVITE: %d %s", ok.Status(), ok.Reason())
 	}
 	contact, err := ok.Contact()
-	s.ok(err)
+	s.OK(err)
 	if c := contact.URI.String(); !strings.HasSuffix(c, ";transport=ws") {
 		t.Errorf("our Contact is %s", c)
 	}
 	answer, err := sdp.Parse(ok.Body())
-	s.ok(err)
+	s.OK(err)
 	choice, err := sdp.Accept(offer, answer)
-	s.ok(err)
+	s.OK(err)
 	b.send("ACK", contact.URI.String(), string(ok.Get(sip.HeaderTo)), nil)
 	b.echoes(media, choice)
 	b.send("BYE", contact.URI.String(), string(ok.Get(sip.HeaderTo)), nil)
@@ -128,34 +128,34 @@ func TestSecureWebSocket(t *testing.T) {
 	}
 
 	// It is called, and answers.
-	out, err := bob.Call(s.ctx, "101", phone.CallOptions{Audio: phone.Tone(440)})
-	s.ok(err)
+	out, err := bob.Call(s.Ctx, "101", phone.CallOptions{Audio: phone.Tone(440)})
+	s.OK(err)
 	invite := b.recv()
 	if via, err := invite.TopVia(); err != nil || invite.Method() != sip.INVITE || !strings.Contains(string(invite.Get(sip.HeaderVia)), "SIP/2.0/WSS ") {
 		t.Fatalf("%v %v:\n%s", via, err, invite.Bytes())
 	}
 	theirs, err := sdp.Parse(invite.Body())
-	s.ok(err)
+	s.OK(err)
 	reply, choice, err := sdp.Answer(theirs, ours, sdp.PCMU())
-	s.ok(err)
+	s.OK(err)
 	var w sip.Writer
 	w.Response(invite, 200, "", "web")
 	w.Header(sip.HeaderContact, "<sip:alice@df7jal23ls0d.invalid;transport=ws>")
 	w.Body("application/sdp", reply.Bytes())
-	s.ok(b.ws.Write(s.ctx, websocket.MessageText, w.Bytes()))
-	s.ok(out.WaitAnswered(s.ctx))
+	s.OK(b.ws.Write(s.Ctx, websocket.MessageText, w.Bytes()))
+	s.OK(out.WaitAnswered(s.Ctx))
 	heard := must(rtp.NewOpener(must(rtp.ParseInline(rtp.Suite(choice.Remote.Suite), "inline:"+choice.Remote.Inline))))
 	buf := make([]byte, 2048)
 	n, _, err := media.ReadFrom(buf)
-	s.ok(err)
+	s.OK(err)
 	for { // what is left of the first call does not open with the new key
 		if _, err = heard.RTP(nil, buf[:n]); err == nil {
 			break
 		}
 		n, _, err = media.ReadFrom(buf)
-		s.ok(err)
+		s.OK(err)
 	}
-	if v := s.node.Calls.List(); len(v) != 1 || v[0].Verdict != ringfence.Sealed || v[0].Legs[1].TLS == nil {
+	if v := s.Node.Calls.List(); len(v) != 1 || v[0].Verdict != ringfence.Sealed || v[0].Legs[1].TLS == nil {
 		t.Errorf("calls: %+v", v)
 	}
 	out.Hangup()
@@ -167,7 +167,7 @@ func (b *browser) echoes(media net.PacketConn, choice sdp.Choice) {
 	seal := must(rtp.NewSealer(must(rtp.ParseInline(rtp.Suite(choice.Local.Suite), "inline:"+choice.Local.Inline))))
 	open := must(rtp.NewOpener(must(rtp.ParseInline(rtp.Suite(choice.Remote.Suite), "inline:"+choice.Remote.Inline))))
 	got := make(chan struct{})
-	ctx, stop := context.WithCancel(b.ctx)
+	ctx, stop := context.WithCancel(b.Ctx)
 	defer stop()
 	go func() {
 		buf := make([]byte, 2048)
@@ -183,11 +183,11 @@ func (b *browser) echoes(media net.PacketConn, choice sdp.Choice) {
 		}
 	}()
 	seq := uint16(0)
-	b.until("the echo comes back", func() bool {
+	b.Until("the echo comes back", func() bool {
 		seq++
 		p := rtp.AppendHeader(nil, rtp.Header{Sequence: seq, Timestamp: uint32(seq) * 160, SSRC: 99})
 		_, err := media.WriteTo(must(seal.RTP(nil, append(p, strings.Repeat("hello ", 26)...))), net.UDPAddrFromAddrPort(choice.RTP))
-		b.ok(err)
+		b.OK(err)
 		select {
 		case <-got:
 			return true

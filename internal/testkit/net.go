@@ -134,31 +134,32 @@ type host struct {
 
 var _ ringfence.Opener = (*host)(nil)
 
-// place puts an unspecified address on this host and refuses that of another.
-func (h *host) place(at netip.AddrPort) (netip.AddrPort, error) {
+// claim finds where a socket of a flow listens: it puts an unspecified address on this host and refuses that of another, finds a port if
+// there is none, and refuses one that is taken. It runs with the net's lock held.
+func (h *host) claim(flow string, at netip.AddrPort, taken func(netip.AddrPort) bool) (netip.AddrPort, error) {
 	if !at.Addr().IsValid() || at.Addr().IsUnspecified() {
 		at = netip.AddrPortFrom(h.addr, at.Port())
 	}
 	if at.Addr() != h.addr {
 		return at, &net.OpError{Op: "listen", Net: "virtual", Err: syscall.EADDRNOTAVAIL}
 	}
+	if at.Port() == 0 {
+		at = netip.AddrPortFrom(at.Addr(), h.net.freePort(at.Addr()))
+	}
+	if taken(at) {
+		return at, &net.OpError{Op: "listen", Net: "virtual", Err: fmt.Errorf("flow %s at %s: %w", flow, at, syscall.EADDRINUSE)}
+	}
 	return at, nil
 }
 
 // Listen implements ringfence.Opener.
 func (h *host) Listen(_ context.Context, flow string, at netip.AddrPort) (net.Listener, error) {
-	at, err := h.place(at)
-	if err != nil {
-		return nil, err
-	}
 	n := h.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if at.Port() == 0 {
-		at = netip.AddrPortFrom(at.Addr(), n.freePort(at.Addr()))
-	}
-	if n.listeners[at] != nil {
-		return nil, &net.OpError{Op: "listen", Net: "virtual", Err: fmt.Errorf("flow %s at %s: %w", flow, at, syscall.EADDRINUSE)}
+	at, err := h.claim(flow, at, func(at netip.AddrPort) bool { return n.listeners[at] != nil })
+	if err != nil {
+		return nil, err
 	}
 	l := &listener{net: n, addr: at}
 	l.wake.L = &l.mu

@@ -2,7 +2,6 @@ package testkit
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -22,8 +21,7 @@ type packetConn struct {
 	wake   sync.Cond
 	queue  []datagram
 	closed bool
-	readBy time.Time
-	timer  *time.Timer
+	readBy deadline
 }
 
 type datagram struct {
@@ -33,18 +31,12 @@ type datagram struct {
 
 // ListenUDP implements ringfence.Opener.
 func (h *host) ListenUDP(_ context.Context, flow string, at netip.AddrPort) (net.PacketConn, error) {
-	at, err := h.place(at)
-	if err != nil {
-		return nil, err
-	}
 	n := h.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if at.Port() == 0 {
-		at = netip.AddrPortFrom(at.Addr(), n.freePort(at.Addr()))
-	}
-	if n.packets[at] != nil {
-		return nil, &net.OpError{Op: "listen", Net: "virtual", Err: fmt.Errorf("flow %s at %s: %w", flow, at, syscall.EADDRINUSE)}
+	at, err := h.claim(flow, at, func(at netip.AddrPort) bool { return n.packets[at] != nil })
+	if err != nil {
+		return nil, err
 	}
 	p := &packetConn{net: n, addr: at}
 	p.wake.L = &p.mu
@@ -109,7 +101,7 @@ func (p *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		switch {
 		case p.closed:
 			return 0, nil, net.ErrClosed
-		case !p.readBy.IsZero() && !time.Now().Before(p.readBy):
+		case p.readBy.passed():
 			return 0, nil, os.ErrDeadlineExceeded
 		case len(p.queue) > 0:
 			d := p.queue[0]
@@ -129,9 +121,7 @@ func (p *packetConn) Close() error {
 	}
 	p.closed = true
 	p.queue = nil
-	if p.timer != nil {
-		p.timer.Stop()
-	}
+	p.readBy.stop()
 	p.wake.Broadcast()
 	p.mu.Unlock()
 	p.net.mu.Lock()
@@ -150,19 +140,9 @@ func (p *packetConn) SetDeadline(t time.Time) error { return p.SetReadDeadline(t
 func (p *packetConn) SetReadDeadline(t time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.timer != nil {
-		p.timer.Stop()
-		p.timer = nil
+	if !p.closed {
+		p.readBy.set(&p.wake, t)
 	}
-	p.readBy = t
-	if wait := time.Until(t); !t.IsZero() && wait > 0 && !p.closed {
-		p.timer = time.AfterFunc(wait, func() {
-			p.mu.Lock()
-			p.wake.Broadcast()
-			p.mu.Unlock()
-		})
-	}
-	p.wake.Broadcast()
 	return nil
 }
 

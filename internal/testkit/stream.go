@@ -76,7 +76,7 @@ func (s *stream) SetDeadline(t time.Time) error {
 func (s *stream) SetReadDeadline(t time.Time) error {
 	s.in.mu.Lock()
 	defer s.in.mu.Unlock()
-	s.in.readBy.set(s.in, t)
+	s.in.readBy.set(&s.in.wake, t)
 	return nil
 }
 
@@ -84,7 +84,7 @@ func (s *stream) SetReadDeadline(t time.Time) error {
 func (s *stream) SetWriteDeadline(t time.Time) error {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
-	s.out.writeBy.set(s.out, t)
+	s.out.writeBy.set(&s.out.wake, t)
 	return nil
 }
 
@@ -115,17 +115,20 @@ type deadline struct {
 	timer *time.Timer
 }
 
-// set runs with the half's lock held.
-func (d *deadline) set(h *half, t time.Time) {
-	if d.timer != nil {
-		d.timer.Stop()
-		d.timer = nil
-	}
+// set wakes who waits, now and when t has come. It runs with wake's lock held.
+func (d *deadline) set(wake *sync.Cond, t time.Time) {
+	d.stop()
 	d.at = t
 	if wait := time.Until(t); !t.IsZero() && wait > 0 {
-		d.timer = time.AfterFunc(wait, h.broadcast)
+		d.timer = time.AfterFunc(wait, func() { broadcast(wake) })
 	}
-	h.wake.Broadcast()
+	wake.Broadcast()
+}
+
+func broadcast(wake *sync.Cond) {
+	wake.L.Lock()
+	wake.Broadcast()
+	wake.L.Unlock()
 }
 
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
@@ -144,12 +147,6 @@ func newHalf(shape Shape) *half {
 	}
 	h.wake.L = &h.mu
 	return h
-}
-
-func (h *half) broadcast() {
-	h.mu.Lock()
-	h.wake.Broadcast()
-	h.mu.Unlock()
 }
 
 func (h *half) setHole(on bool) {

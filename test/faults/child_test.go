@@ -20,6 +20,7 @@ import (
 
 	"ringfence/internal/node"
 	"ringfence/internal/state/store"
+	"ringfence/internal/testkit/onehost"
 )
 
 // plan is what the node of a child process is told.
@@ -63,7 +64,7 @@ func beNode(text string) int {
 			return fail(err)
 		}
 	}
-	c := loopback()
+	c := onehost.Config()
 	c.SIP.TLS, c.API.HTTPS = p.SIP, p.HTTPS
 	ctx := context.Background()
 	n, err := node.Open(ctx, node.Options{Config: c, Data: p.Data, Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
@@ -227,14 +228,11 @@ func (c *process) kill() {
 // site makes clients for a process.
 func (c *process) site() *site {
 	c.t.Helper()
-	s := &site{T: c.t, tap: &tap{}}
-	var cancel context.CancelFunc
-	s.ctx, cancel = context.WithTimeout(c.t.Context(), 3*time.Minute)
-	c.t.Cleanup(cancel)
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(c.now.Roots) {
+	s := &site{onehost.New(c.t, within), &tap{}}
+	s.Roots = x509.NewCertPool()
+	if !s.Roots.AppendCertsFromPEM(c.now.Roots) {
 		c.t.Fatal("the node has no trust anchor")
 	}
-	s.target = target{sip: c.now.SIP, https: c.now.HTTPS, roots: roots, domain: c.now.Domain}
+	s.SIP, s.HTTPS, s.Domain = c.now.SIP, c.now.HTTPS, c.now.Domain
 	return s
 }

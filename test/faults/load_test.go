@@ -16,7 +16,7 @@ import (
 // pairs registers n pairs of hand-made peers, a0 and b0 to an and bn; b's numbers start at 5000.
 func (s *site) pairs(n int) (from, to []*peer) {
 	s.Helper()
-	if s.node != nil {
+	if s.Node != nil {
 		s.users("a", 4000, n)
 		s.users("b", 5000, n)
 	}
@@ -26,7 +26,7 @@ func (s *site) pairs(n int) (from, to []*peer) {
 			list *[]*peer
 		}{{"a", &from}, {"b", &to}} {
 			p, err := s.peer(side.name + strconv.Itoa(i))
-			s.ok(err)
+			s.OK(err)
 			*side.list = append(*side.list, p)
 		}
 	}
@@ -46,15 +46,15 @@ func (s *site) each(n int, f func(i int) error) {
 		})
 	}
 	wg.Wait()
-	s.ok(errors.Join(errs...))
+	s.OK(errors.Join(errs...))
 }
 
 // idle waits until the node has no call, and nothing of one but client transactions, which RFC 6026 keeps for 32 s.
 func (s *site) idle() node.Load {
 	s.Helper()
 	var l node.Load
-	s.until("the node is idle", func() bool {
-		l = s.node.Load()
+	s.Until("the node is idle", func() bool {
+		l = s.Node.Load()
 		return l == node.Load{Conns: l.Conns, Asked: l.Asked}
 	})
 	return l
@@ -85,11 +85,11 @@ func TestManyCallsLeaveNothing(t *testing.T) {
 	round(max(calls/workers/8, 8)) // pools, parked sockets and the database find their size
 	before, running := heap(), runtime.NumGoroutine()
 	round(calls / workers)
-	s.until("every transaction is over", func() bool { return s.idle().Asked == 0 })
+	s.Until("every transaction is over", func() bool { return s.idle().Asked == 0 })
 	// What a call may leave for good is far below this bound; parked sockets and caches are in it.
 	s.settled(fmt.Sprintf("%d calls", calls), before, uint64(calls)*8<<10/8)
 	s.goroutines(running)
-	if r := s.node.Calls.Refused(); r != 0 {
+	if r := s.Node.Calls.Refused(); r != 0 {
 		t.Errorf("%d calls were refused", r)
 	}
 }
@@ -122,12 +122,12 @@ func TestOverloadRefusesNewCalls(t *testing.T) {
 	}
 	t.Logf("%d calls were up, %d refused", room+1, refused)
 	call.goesOn()
-	if n := s.node.Calls.Count(); n != room+1 {
+	if n := s.Node.Calls.Count(); n != room+1 {
 		t.Errorf("%d calls are up, want %d", n, room+1)
 	}
 	// Who waited finds room once others have gone.
 	s.each(room, func(i int) error { return up[i].bye() })
-	s.until("there is room", func() bool { return s.node.Calls.Count() == 1 })
+	s.Until("there is room", func() bool { return s.Node.Calls.Count() == 1 })
 	s.each(workers-room, func(i int) error {
 		c, err := from[room+i].call(to[room+i], strconv.Itoa(5000+room+i))
 		if err != nil {

@@ -29,7 +29,7 @@ type peer struct {
 
 // peer connects and registers a user.
 func (s *site) peer(user string) (*peer, error) {
-	conn, err := s.dialTLS("127.0.0.1", s.sip)
+	conn, err := s.dialTLS("127.0.0.1", s.SIP)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (p *peer) request(method, uri, to, callID string, body []byte, fields ...st
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1;branch=z9hG4bK%s%d%s\r\nMax-Forwards: 70\r\nFrom: <sip:%s@%s>;tag=f%s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
-		"Contact: <sip:%s@%s;transport=tls>\r\n", method, uri, p.id, p.seq, method, p.user, p.s.domain, p.id, to, callID, p.seq, method, p.user, p.conn.LocalAddr())
+		"Contact: <sip:%s@%s;transport=tls>\r\n", method, uri, p.id, p.seq, method, p.user, p.s.Domain, p.id, to, callID, p.seq, method, p.user, p.conn.LocalAddr())
 	for _, f := range fields {
 		b.WriteString(f + "\r\n")
 	}
@@ -134,7 +134,7 @@ func (p *peer) register() error { return p.bind(3600) }
 // bind binds the user's contact for so many seconds, or takes it back, and answers the challenge.
 func (p *peer) bind(seconds int) error {
 	expires := "Expires: " + strconv.Itoa(seconds)
-	uri, aor := "sip:"+p.s.domain, "<sip:"+p.user+"@"+p.s.domain+">"
+	uri, aor := "sip:"+p.s.Domain, "<sip:"+p.user+"@"+p.s.Domain+">"
 	if err := p.request("REGISTER", uri, aor, "r"+p.id, nil, expires); err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ type handCall struct {
 // call sets up a call as far as both ends are confirmed. A refusal is a *statusError.
 func (p *peer) call(to *peer, number string) (*handCall, error) {
 	c := &handCall{from: p, to: to, callID: fmt.Sprintf("%s-%d", p.id, p.seq)}
-	uri := "sip:" + number + "@" + p.s.domain
+	uri := "sip:" + number + "@" + p.s.Domain
 	if err := p.request("INVITE", uri, "<"+uri+">", c.callID, offer()); err != nil {
 		return nil, err
 	}
@@ -233,7 +233,7 @@ func (p *peer) call(to *peer, number string) (*handCall, error) {
 
 // refused sends an INVITE that is expected to fail and returns its final response.
 func (p *peer) refused(number string) (*sip.Message, error) {
-	uri := "sip:" + number + "@" + p.s.domain
+	uri := "sip:" + number + "@" + p.s.Domain
 	callID := fmt.Sprintf("%s-%d", p.id, p.seq)
 	if err := p.request("INVITE", uri, "<"+uri+">", callID, offer()); err != nil {
 		return nil, err
@@ -247,7 +247,7 @@ func (p *peer) refused(number string) (*sip.Message, error) {
 	}
 	// The ACK of a refusal belongs to its transaction: it carries the branch of the INVITE.
 	ack := fmt.Sprintf("ACK %s SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1;branch=z9hG4bK%s%dINVITE\r\nMax-Forwards: 70\r\nFrom: <sip:%s@%s>;tag=f%s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d ACK\r\nContent-Length: 0\r\n\r\n",
-		uri, p.id, p.seq, p.user, p.s.domain, p.id, m.Get(sip.HeaderTo), callID, p.seq)
+		uri, p.id, p.seq, p.user, p.s.Domain, p.id, m.Get(sip.HeaderTo), callID, p.seq)
 	_, err = io.WriteString(p.conn, ack)
 	return m, err
 }

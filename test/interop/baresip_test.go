@@ -23,7 +23,7 @@ func (s *site) baresip(device, user, account, tone string) *baresip {
 	s.Helper()
 	path := need(s.T, "baresip", "baresip-core")
 	dir := s.path("baresip-" + device)
-	s.ok(os.MkdirAll(dir, 0o700))
+	s.OK(os.MkdirAll(dir, 0o700))
 	conf := s.guide("baresip.md", "config", "/home/alice/ringfence/anchors.pem", s.path("ca.pem"))
 	lines := []string{"sip_listen 127.0.0.1:0", "ausrc_srate 48000", "ausrc_channels 2", "auplay_srate 8000", "auplay_channels 1",
 		"audio_source ausine," + tone, "audio_player aubridge,ear", "snd_path " + dir, "rtp_ports 40000-49999"}
@@ -63,9 +63,9 @@ func (b *baresip) talk(to *phone.Phone, number string, says, hears float64) *pho
 	s := b.s
 	s.Helper()
 	b.say("/dial " + number + "\n")
-	in := s.incoming(to)
-	s.ok(in.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(hears)}))
-	s.hears(in, says)
+	in := s.Incoming(to)
+	s.OK(in.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(hears)}))
+	s.Hears(in, says)
 	b.hears(hears)
 	return in
 }
@@ -73,7 +73,7 @@ func (b *baresip) talk(to *phone.Phone, number string, says, hears float64) *pho
 // hears waits until the newest recording of baresip ends with a tone.
 func (b *baresip) hears(hz float64) {
 	b.s.Helper()
-	b.s.until(fmt.Sprintf("baresip hears %.0f Hz", hz), func() bool {
+	b.s.Until(fmt.Sprintf("baresip hears %.0f Hz", hz), func() bool {
 		f, err := os.ReadFile(b.heard())
 		return err == nil && len(f) > 44 && near(ending(f), hz)
 	})
@@ -82,11 +82,11 @@ func (b *baresip) hears(hz float64) {
 func TestBaresipWithCertificate(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
+	s.User("alice", "101")
+	s.User("bob", "102")
 	s.certificate("alice", "alice-desk")
 	b := s.baresip("alice-desk", "alice", "account-certificate", "600")
-	bob := s.phone("bob")
+	bob := s.Phone("bob")
 	if reg := s.registered("alice-desk"); reg.Proof.Auth != ringfence.AuthCertificate || reg.Proof.TLS.Version != "TLS 1.3" {
 		t.Errorf("registered with %+v", reg.Proof)
 	}
@@ -100,49 +100,49 @@ func TestBaresipWithCertificate(t *testing.T) {
 	s.digits(in, "4")
 	b.say("#")
 	s.digits(in, "#")
-	s.ok(in.SendDigits("7"))
-	b.wait(s.ctx, `received event: '7'`)
+	s.OK(in.SendDigits("7"))
+	b.wait(s.Ctx, `received event: '7'`)
 
 	// Hold: the far end hears music instead of the tone, and the tone again afterwards.
 	b.say("x")
-	b.wait(s.ctx, `a=sendonly`)
-	s.until("music on hold", func() bool { a := in.Audio(); return a.HeardHz > 0 && !near(a.HeardHz, 600) })
+	b.wait(s.Ctx, `a=sendonly`)
+	s.Until("music on hold", func() bool { a := in.Audio(); return a.HeardHz > 0 && !near(a.HeardHz, 600) })
 	b.say("X")
-	b.wait(s.ctx, `a=sendrecv`)
-	s.hears(in, 600)
+	b.wait(s.Ctx, `a=sendrecv`)
+	s.Hears(in, 600)
 	b.hears(1000)
 	// Hold by the far end.
-	s.ok(in.Hold(s.ctx))
-	s.ok(in.Resume(s.ctx))
-	s.hears(in, 600)
+	s.OK(in.Hold(s.Ctx))
+	s.OK(in.Resume(s.Ctx))
+	s.Hears(in, 600)
 	b.hears(1000)
 
 	b.say("b")
-	s.ok(in.WaitEnded(s.ctx))
+	s.OK(in.WaitEnded(s.Ctx))
 	s.over()
 
 	// It is called, and the far end hangs up.
-	out, err := bob.Call(s.ctx, "101", phone.CallOptions{Audio: phone.Tone(800)})
-	s.ok(err)
-	b.wait(s.ctx, `Incoming call from: Bob`)
+	out, err := bob.Call(s.Ctx, "101", phone.CallOptions{Audio: phone.Tone(800)})
+	s.OK(err)
+	b.wait(s.Ctx, `Incoming call from: Bob`)
 	b.say("a")
-	s.ok(out.WaitAnswered(s.ctx))
-	s.hears(out, 600)
+	s.OK(out.WaitAnswered(s.Ctx))
+	s.Hears(out, 600)
 	b.hears(800)
 	s.sealed("AEAD_AES_256_GCM", "AEAD_AES_256_GCM") // what we offer, it takes; what it offers is weaker
 	out.Hangup()
-	b.wait(s.ctx, `session closed`)
+	b.wait(s.Ctx, `session closed`)
 	s.over()
 }
 
 func TestBaresipWithDigest(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
-	s.password("alice", "alice-desk", "SECRET", ringfence.AuthDigestMD5)
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.Password("alice", "alice-desk", "SECRET", ringfence.AuthDigestMD5)
 	b := s.baresip("alice-desk", "alice", "account-digest", "600")
-	bob := s.phone("bob")
+	bob := s.Phone("bob")
 	if reg := s.registered("alice-desk"); reg.Proof.Auth != ringfence.AuthDigestMD5 {
 		t.Errorf("registered with %+v", reg.Proof)
 	}
@@ -152,7 +152,7 @@ func TestBaresipWithDigest(t *testing.T) {
 		t.Errorf("proof %s and %s", view.Legs[0].Auth, view.Legs[1].Auth)
 	}
 	in.Hangup()
-	b.wait(s.ctx, `session closed`)
+	b.wait(s.Ctx, `session closed`)
 	s.over()
 }
 
@@ -160,12 +160,12 @@ func TestBaresipWithDigest(t *testing.T) {
 func TestBaresipNeedsMD5InItsProfile(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.password("alice", "alice-desk", "SECRET", ringfence.AuthDigestSHA256)
+	s.User("alice", "101")
+	s.Password("alice", "alice-desk", "SECRET", ringfence.AuthDigestSHA256)
 	b := s.baresip("alice-desk", "alice", "account-digest", "600")
-	b.wait(s.ctx, `401 Unauthorized`)
-	s.until("it is counted", func() bool { return s.node.Registrar.Stats().Challenged > 0 })
-	if all := s.node.Registrar.All(); len(all) != 0 {
+	b.wait(s.Ctx, `401 Unauthorized`)
+	s.Until("it is counted", func() bool { return s.Node.Registrar.Stats().Challenged > 0 })
+	if all := s.Node.Registrar.All(); len(all) != 0 {
 		t.Errorf("registered: %+v", all)
 	}
 }
@@ -173,42 +173,42 @@ func TestBaresipNeedsMD5InItsProfile(t *testing.T) {
 func TestBaresipTransfers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
-	s.user("carol", "103")
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.User("carol", "103")
 	s.certificate("alice", "alice-desk")
 	b := s.baresip("alice-desk", "alice", "account-certificate", "600")
-	bob, carol := s.phone("bob"), s.phone("carol")
+	bob, carol := s.Phone("bob"), s.Phone("carol")
 	s.registered("alice-desk")
 
 	// Blind: alice, who called bob, sends him to carol.
 	in := b.talk(bob, "102", 600, 1000)
 	b.say("/transfer 103\n")
-	third := s.incoming(carol)
-	s.ok(third.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1400)}))
-	s.hears(in, 1400)
-	s.hears(third, 1000)
-	b.wait(s.ctx, `(?m)^BYE sip:`)
+	third := s.Incoming(carol)
+	s.OK(third.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(1400)}))
+	s.Hears(in, 1400)
+	s.Hears(third, 1000)
+	b.wait(s.Ctx, `(?m)^BYE sip:`)
 	in.Hangup()
-	s.ok(third.WaitEnded(s.ctx))
+	s.OK(third.WaitEnded(s.Ctx))
 	s.over()
 
 	// Attended: she calls carol while bob is on hold, then connects them. This baresip has no command for it, but sends what it
 	// is told to: the dialog that is to be replaced is read from its own trace.
 	in = b.talk(bob, "102", 600, 1000)
 	b.say("x")
-	b.wait(s.ctx, `a=sendonly`)
+	b.wait(s.Ctx, `a=sendonly`)
 	b.say("/dial 103\n")
-	m := b.wait(s.ctx, `(?s)INVITE sip:103@.*?From: <[^>]*>;tag=(\S+).*?Call-ID: (\S+)`)
-	third = s.incoming(carol)
-	s.ok(third.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1400)}))
-	ours := b.wait(s.ctx, `(?s)SIP/2\.0 200 OK.*?To: <sip:103[^>]*>;tag=(\S+)`)
-	s.hears(third, 600)
+	m := b.wait(s.Ctx, `(?s)INVITE sip:103@.*?From: <[^>]*>;tag=(\S+).*?Call-ID: (\S+)`)
+	third = s.Incoming(carol)
+	s.OK(third.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(1400)}))
+	ours := b.wait(s.Ctx, `(?s)SIP/2\.0 200 OK.*?To: <sip:103[^>]*>;tag=(\S+)`)
+	s.Hears(third, 600)
 	b.say(fmt.Sprintf("/line 1\n/transfer <sip:103@ringfence.internal?Replaces=%s%%3Bto-tag%%3D%s%%3Bfrom-tag%%3D%s>\n", m[2], ours[1], m[1]))
-	s.hears(in, 1400)
-	s.hears(third, 1000)
-	s.until("one call is left", func() bool { return s.node.Calls.Count() == 1 })
+	s.Hears(in, 1400)
+	s.Hears(third, 1000)
+	s.Until("one call is left", func() bool { return s.Node.Calls.Count() == 1 })
 	third.Hangup()
-	s.ok(in.WaitEnded(s.ctx))
+	s.OK(in.WaitEnded(s.Ctx))
 	s.over()
 }

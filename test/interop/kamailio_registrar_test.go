@@ -1,7 +1,6 @@
 package interop_test
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -16,6 +15,7 @@ import (
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/testkit"
+	"ringfence/internal/testkit/onehost"
 )
 
 // registrarConfig makes a registrar and proxy of Kamailio: digest with SHA-256 at REGISTER and INVITE, Record-Route, and calls only to
@@ -109,13 +109,12 @@ func (r *trace) said(start, text string) bool {
 // Another vendor's registrar and proxy accepts our phone's digest, finds it by its contact, and routes what belongs to the call.
 func TestKamailioAsRegistrar(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	s := &site{T: t, ctx: ctx, home: t.TempDir()}
+	s := &site{Site: onehost.New(t, time.Minute), home: t.TempDir()}
+	ctx := s.Ctx
 	at, trust := freePort(t), testkit.NewAuthority("Another Vendor")
 	pair := trust.Issue("calls.example")
 	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	s.ok(err)
+	s.OK(err)
 	s.file("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
 	s.file("chain.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}))
 	s.file("tls.cfg", []byte("[server:default]\nmethod = TLSv1.2+\nverify_certificate = no\nrequire_certificate = no\nprivate_key = "+s.path("key.pem")+"\ncertificate = "+s.path("chain.pem")+"\n"))
@@ -125,7 +124,7 @@ func TestKamailioAsRegistrar(t *testing.T) {
 	open := func(user string, change func(*phone.Config)) (*phone.Phone, *trace, error) {
 		t.Helper()
 		sockets, err := node.NewSockets(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}))
-		s.ok(err)
+		s.OK(err)
 		seen := &trace{}
 		cfg := phone.Config{Opener: sockets, Server: at, ServerName: "calls.example", TLS: &tls.Config{RootCAs: trust.Pool}, User: user, Domain: "calls.example",
 			Password: "secret of " + user, MediaAddr: netip.MustParseAddr("127.0.0.1"), Log: node.Discard(), Trace: seen.hear}
@@ -145,35 +144,35 @@ func TestKamailioAsRegistrar(t *testing.T) {
 		t.Errorf("a wrong name: %v", err)
 	}
 	alice, out, err := open("alice", nil)
-	s.ok(err)
+	s.OK(err)
 	bob, in, err := open("bob", nil)
-	s.ok(err)
+	s.OK(err)
 	if auth := alice.Registration().Auth; auth != ringfence.AuthDigestSHA256 {
 		t.Errorf("registered by %s", auth)
 	}
 	// Twice, so that each hangs up once; with a hold, which is a request inside the dialog, each time.
 	for _, calleeHangsUp := range [...]bool{false, true} {
 		a, err := alice.Call(ctx, "bob", phone.CallOptions{Audio: phone.Tone(600)})
-		s.ok(err)
-		b := s.incoming(bob)
-		s.ok(b.Answer(ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
-		s.ok(a.WaitAnswered(ctx))
-		s.hears(b, 600)
-		s.hears(a, 1000)
+		s.OK(err)
+		b := s.Incoming(bob)
+		s.OK(b.Answer(ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
+		s.OK(a.WaitAnswered(ctx))
+		s.Hears(b, 600)
+		s.Hears(a, 1000)
 		if p := a.Proof(); p.Verdict != ringfence.Sealed || p.Media.Suite != "AEAD_AES_256_GCM" {
 			t.Errorf("proof %+v", p)
 		}
-		s.ok(a.Hold(ctx))
-		s.ok(a.Resume(ctx))
-		s.ok(b.Hold(ctx))
-		s.ok(b.Resume(ctx))
-		s.hears(b, 600)
+		s.OK(a.Hold(ctx))
+		s.OK(a.Resume(ctx))
+		s.OK(b.Hold(ctx))
+		s.OK(b.Resume(ctx))
+		s.Hears(b, 600)
 		if calleeHangsUp {
 			b.Hangup()
-			s.ok(a.WaitEnded(ctx))
+			s.OK(a.WaitEnded(ctx))
 		} else {
 			a.Hangup()
-			s.ok(b.WaitEnded(ctx))
+			s.OK(b.WaitEnded(ctx))
 		}
 	}
 	route := "Route: <sip:" + at.String()
@@ -187,14 +186,14 @@ func TestKamailioAsRegistrar(t *testing.T) {
 	}
 	// Nobody, and a call that is given up.
 	c, err := alice.Call(ctx, "carol", phone.CallOptions{})
-	s.ok(err)
+	s.OK(err)
 	if err := c.WaitAnswered(ctx); ringfence.KindOf(err) != ringfence.KindNotFound {
 		t.Errorf("nobody: %v", err)
 	}
 	c, err = alice.Call(ctx, "bob", phone.CallOptions{})
-	s.ok(err)
-	b := s.incoming(bob)
-	s.ok(c.WaitRinging(ctx))
+	s.OK(err)
+	b := s.Incoming(bob)
+	s.OK(c.WaitRinging(ctx))
 	c.Hangup()
 	if err := b.WaitEnded(ctx); ringfence.KindOf(err) != ringfence.KindCancelled {
 		t.Errorf("given up: %v", err)

@@ -36,11 +36,11 @@ func (s *site) kamailio(dir, addr string) *program {
 	s.Helper()
 	bin := need(s.T, "kamailio", "kamailio")
 	// One whose configuration has an error would listen everywhere, in the clear.
-	if out, err := exec.CommandContext(s.ctx, bin, "-c", "-f", dir+"/kamailio.cfg", "-x", "tlsf", "-X", "tlsf").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(s.Ctx, bin, "-c", "-f", dir+"/kamailio.cfg", "-x", "tlsf", "-X", "tlsf").CombinedOutput(); err != nil {
 		s.Fatalf("kamailio -c: %v\n%s", err, out)
 	}
 	k := start(s.T, dir, bin, "-DD", "-E", "-f", dir+"/kamailio.cfg", "-Y", dir, "-m", "64", "-M", "8", "-x", "tlsf", "-X", "tlsf")
-	s.until("kamailio listens", func() bool {
+	s.Until("kamailio listens", func() bool {
 		select {
 		case <-k.done:
 			s.Fatalf("kamailio ended: %v", k.exit())
@@ -59,10 +59,10 @@ func (s *site) kamailio(dir, addr string) *program {
 func (s *site) certified(dir string, req ca.Request) {
 	s.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	s.ok(err)
+	s.OK(err)
 	req.PublicKey = key.Public()
-	issued, err := s.node.Authority.Issue(s.ctx, req)
-	s.ok(err)
+	issued, err := s.Node.Authority.Issue(s.Ctx, req)
+	s.OK(err)
 	s.keyPair(dir, issued.Chain, key)
 }
 
@@ -90,7 +90,7 @@ func newEdge(t *testing.T) *edge {
 	files := []string{"/etc/kamailio/edge-1.key", s.path("edge/key.pem"), "/etc/kamailio/edge-1.pem", s.path("edge/chain.pem"), "/etc/kamailio/anchor.pem", s.path("ca.pem")}
 	s.file("edge/tls.cfg", []byte(s.guide("../edge-proxy.md", "tls.cfg", files...)))
 	s.file("edge/kamailio.cfg", []byte(s.guide("../edge-proxy.md", "kamailio.cfg", "/etc/kamailio/tls.cfg", s.path("edge/tls.cfg"),
-		"192.0.2.10:5061", e.addr, "edge.example.org:5061", edgeName+":"+port, "192.0.2.20:5061", s.node.SIPAddr().String())))
+		"192.0.2.10:5061", e.addr, "edge.example.org:5061", edgeName+":"+port, "192.0.2.20:5061", s.Node.SIPAddr().String())))
 	e.start()
 	return e
 }
@@ -102,15 +102,15 @@ func (e *edge) behind(user ringfence.UserID, change func(*phone.Config)) (*phone
 	e.Helper()
 	device := ringfence.DeviceID(string(user) + "-home")
 	sockets, err := node.NewSockets(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}))
-	e.ok(err)
+	e.OK(err)
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(e.node.Authority.RootPEM())
+	roots.AppendCertsFromPEM(e.Node.Authority.RootPEM())
 	cfg := phone.Config{Opener: sockets, Server: netip.MustParseAddrPort(e.addr), ServerName: edgeName, TLS: &tls.Config{RootCAs: roots},
-		User: string(user), Domain: e.node.Config.Domain, AuthUser: string(device), Password: "secret of " + string(user), MediaAddr: netip.MustParseAddr("127.0.0.1"), Log: node.Discard()}
+		User: string(user), Domain: e.Node.Config.Domain, AuthUser: string(device), Password: "secret of " + string(user), MediaAddr: netip.MustParseAddr("127.0.0.1"), Log: node.Discard()}
 	if change != nil {
 		change(&cfg)
 	}
-	p, err := phone.Open(e.ctx, cfg)
+	p, err := phone.Open(e.Ctx, cfg)
 	if err == nil {
 		e.Cleanup(func() { _ = p.Close() })
 	}
@@ -119,7 +119,7 @@ func (e *edge) behind(user ringfence.UserID, change func(*phone.Config)) (*phone
 
 // fromProxy returns the connections between the proxy and the node.
 func (e *edge) fromProxy() (out []*transport.Conn) {
-	for _, c := range e.node.Transport.Conns() {
+	for _, c := range e.Node.Transport.Conns() {
 		if c.Peer.Role == "proxy" {
 			out = append(out, c)
 		}
@@ -137,28 +137,28 @@ func (e *edge) cut() {
 // talk has one phone call another, checks what both hear and what the proof says, and hangs up from the side that by names.
 func (e *edge) talk(from, to *phone.Phone, number string, via [2]string, calleeHangsUp bool) {
 	e.Helper()
-	out, err := from.Call(e.ctx, number, phone.CallOptions{Audio: phone.Tone(600)})
-	e.ok(err)
-	in := e.incoming(to)
-	e.ok(in.Answer(e.ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
-	e.ok(out.WaitAnswered(e.ctx))
-	e.hears(in, 600)
-	e.hears(out, 1000)
+	out, err := from.Call(e.Ctx, number, phone.CallOptions{Audio: phone.Tone(600)})
+	e.OK(err)
+	in := e.Incoming(to)
+	e.OK(in.Answer(e.Ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
+	e.OK(out.WaitAnswered(e.Ctx))
+	e.Hears(in, 600)
+	e.Hears(out, 1000)
 	view := e.sealed("AEAD_AES_256_GCM", "AEAD_AES_256_GCM")
 	for i, l := range view.Legs {
 		if l.Via != via[i] || via[i] != "" && l.Auth != ringfence.AuthDigestSHA256 {
 			e.Errorf("leg %s goes via %q and is known by %s", l.ID, l.Via, l.Auth)
 		}
 	}
-	e.ok(out.Hold(e.ctx))
-	e.ok(out.Resume(e.ctx))
-	e.hears(in, 600)
+	e.OK(out.Hold(e.Ctx))
+	e.OK(out.Resume(e.Ctx))
+	e.Hears(in, 600)
 	if calleeHangsUp {
 		in.Hangup()
-		e.ok(out.WaitEnded(e.ctx))
+		e.OK(out.WaitEnded(e.Ctx))
 	} else {
 		out.Hangup()
-		e.ok(in.WaitEnded(e.ctx))
+		e.OK(in.WaitEnded(e.Ctx))
 	}
 	e.over()
 }
@@ -166,17 +166,17 @@ func (e *edge) talk(from, to *phone.Phone, number string, via [2]string, calleeH
 func TestKamailioAsEdgeProxy(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)
-	e.user("alice", "101")
-	e.user("bob", "102")
-	e.user("carol", "103")
+	e.User("alice", "101")
+	e.User("bob", "102")
+	e.User("carol", "103")
 	for _, u := range [...]ringfence.UserID{"bob", "carol"} {
-		e.password(u, ringfence.DeviceID(u+"-home"), "secret of "+string(u), ringfence.AuthDigestSHA256)
+		e.Password(u, ringfence.DeviceID(u+"-home"), "secret of "+string(u), ringfence.AuthDigestSHA256)
 	}
-	alice := e.phone("alice")
+	alice := e.Phone("alice")
 	bob, err := e.behind("bob", nil)
-	e.ok(err)
+	e.OK(err)
 	carol, err := e.behind("carol", nil)
-	e.ok(err)
+	e.OK(err)
 	for _, device := range [...]ringfence.DeviceID{"bob-home", "carol-home"} {
 		b := e.registered(device)
 		if b.Proof.Via != "edge-1" || b.Proof.Auth != ringfence.AuthDigestSHA256 || len(b.Path) != 1 || !strings.Contains(b.Path[0], edgeName) {
@@ -202,7 +202,7 @@ func TestKamailioAsEdgeProxy(t *testing.T) {
 
 	// The connection that the proxy opened is cut: the node opens one to the URI in Path, found by its name.
 	e.cut()
-	e.until("the node has a connection of its own", func() bool {
+	e.Until("the node has a connection of its own", func() bool {
 		return slices.ContainsFunc(e.fromProxy(), func(c *transport.Conn) bool { return c.Dialled })
 	})
 	e.registered("bob-home")
@@ -212,16 +212,16 @@ func TestKamailioAsEdgeProxy(t *testing.T) {
 	e.talk(carol, bob, "102", [2]string{"edge-1", "edge-1"}, true)
 
 	// A call goes on when the connection is cut below it, and its good-bye finds the way.
-	out, err := alice.Call(e.ctx, "102", phone.CallOptions{Audio: phone.Tone(600)})
-	e.ok(err)
-	in := e.incoming(bob)
-	e.ok(in.Answer(e.ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
-	e.ok(out.WaitAnswered(e.ctx))
+	out, err := alice.Call(e.Ctx, "102", phone.CallOptions{Audio: phone.Tone(600)})
+	e.OK(err)
+	in := e.Incoming(bob)
+	e.OK(in.Answer(e.Ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
+	e.OK(out.WaitAnswered(e.Ctx))
 	e.cut()
 	e.registered("bob-home")
-	e.hears(in, 600)
+	e.Hears(in, 600)
 	out.Hangup()
-	e.ok(in.WaitEnded(e.ctx))
+	e.OK(in.WaitEnded(e.Ctx))
 	e.over()
 }
 
@@ -229,17 +229,17 @@ func TestKamailioAsEdgeProxy(t *testing.T) {
 func TestNodeComesBackToItsProxy(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t)
-	e.user("alice", "101")
-	e.user("bob", "102")
-	e.password("bob", "bob-home", "secret of bob", ringfence.AuthDigestSHA256)
+	e.User("alice", "101")
+	e.User("bob", "102")
+	e.Password("bob", "bob-home", "secret of bob", ringfence.AuthDigestSHA256)
 	bob, err := e.behind("bob", nil)
-	e.ok(err)
+	e.OK(err)
 	first := e.registered("bob-home")
-	e.restart()
+	e.Restart()
 	if again := e.registered("bob-home"); !again.Updated.Equal(first.Updated.Truncate(time.Microsecond)) || !bob.Registered() {
 		t.Errorf("the phone registered again, at %s and %s", first.Updated, again.Updated)
 	}
-	alice := e.phone("alice")
+	alice := e.Phone("alice")
 	e.talk(alice, bob, "102", [2]string{"", "edge-1"}, true)
 	e.talk(bob, alice, "101", [2]string{"edge-1", ""}, false)
 }
@@ -250,36 +250,36 @@ func TestProxyCertificateByCommand(t *testing.T) {
 	s := newSite(t, func(c *config.Config) { c.SIP.Proxies = []string{"edge-1"} })
 	ask := client.New(client.Config{Dial: func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, "unix", s.node.SocketPath())
+		return d.DialContext(ctx, "unix", s.Node.SocketPath())
 	}})
 	t.Cleanup(ask.Close)
-	openssl := exec.CommandContext(s.ctx, need(t, "openssl", "openssl"), "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", s.path("edge.key"), "-subj", "/CN=anything", "-out", s.path("edge.csr"))
+	openssl := exec.CommandContext(s.Ctx, need(t, "openssl", "openssl"), "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", s.path("edge.key"), "-subj", "/CN=anything", "-out", s.path("edge.csr"))
 	if out, err := openssl.CombinedOutput(); err != nil {
 		t.Fatalf("openssl: %v\n%s", err, out)
 	}
 	csr, err := os.ReadFile(s.path("edge.csr"))
-	s.ok(err)
+	s.OK(err)
 	var issued api.Issued
-	s.ok(ask.Do(s.ctx, http.MethodPost, "/trust/proxies", nil, api.NewProxy{Name: "edge-1", CSR: string(csr), Hosts: []string{"edge.example.org", "192.0.2.10"}}, &issued))
+	s.OK(ask.Do(s.Ctx, http.MethodPost, "/trust/proxies", nil, api.NewProxy{Name: "edge-1", CSR: string(csr), Hosts: []string{"edge.example.org", "192.0.2.10"}}, &issued))
 	s.file("edge.pem", []byte(issued.PEM))
 	pair, err := tls.LoadX509KeyPair(s.path("edge.pem"), s.path("edge.key"))
-	s.ok(err)
+	s.OK(err)
 	if l := pair.Leaf; l.Subject.CommonName != "edge-1" || ca.RoleOf(l) != ca.RoleProxy || l.VerifyHostname("edge.example.org") != nil || l.VerifyHostname("192.0.2.10") != nil {
 		t.Errorf("issued to %s for %v %v", l.Subject, l.DNSNames, l.URIs)
 	}
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(s.node.Authority.RootPEM())
-	c, err := tls.Dial("tcp", s.node.SIPAddr().String(), &tls.Config{RootCAs: roots, ServerName: s.node.Config.Domain, Certificates: []tls.Certificate{pair}})
-	s.ok(err)
+	roots.AppendCertsFromPEM(s.Node.Authority.RootPEM())
+	c, err := tls.Dial("tcp", s.Node.SIPAddr().String(), &tls.Config{RootCAs: roots, ServerName: s.Node.Config.Domain, Certificates: []tls.Certificate{pair}})
+	s.OK(err)
 	defer func() { _ = c.Close() }()
-	s.ok(c.SetDeadline(time.Now().Add(20 * time.Second)))
+	s.OK(c.SetDeadline(time.Now().Add(20 * time.Second)))
 	answer := func(method, more string) string {
 		t.Helper()
-		_, err := fmt.Fprintf(c, "%s sip:%s SIP/2.0\r\nVia: SIP/2.0/TLS edge.example.org;branch=z9hG4bK%s;alias\r\nMax-Forwards: 70\r\nFrom: <sip:x@%[2]s>;tag=1\r\nTo: <sip:x@%[2]s>\r\nCall-ID: %[3]s\r\nCSeq: 1 %[1]s\r\n%[4]sContent-Length: 0\r\n\r\n", method, s.node.Config.Domain, method, more)
-		s.ok(err)
+		_, err := fmt.Fprintf(c, "%s sip:%s SIP/2.0\r\nVia: SIP/2.0/TLS edge.example.org;branch=z9hG4bK%s;alias\r\nMax-Forwards: 70\r\nFrom: <sip:x@%[2]s>;tag=1\r\nTo: <sip:x@%[2]s>\r\nCall-ID: %[3]s\r\nCSeq: 1 %[1]s\r\n%[4]sContent-Length: 0\r\n\r\n", method, s.Node.Config.Domain, method, more)
+		s.OK(err)
 		b := make([]byte, 4096)
 		n, err := c.Read(b)
-		s.ok(err)
+		s.OK(err)
 		line, _, _ := strings.Cut(string(b[:n]), "\r\n")
 		return line
 	}
@@ -291,7 +291,7 @@ func TestProxyCertificateByCommand(t *testing.T) {
 		t.Errorf("REGISTER: %s", got)
 	}
 	var ended api.Ended
-	s.ok(ask.Do(s.ctx, http.MethodPost, "/trust/revoke", nil, api.RevokeSerial{Serial: issued.Serial, Reason: "replaced"}, &ended))
+	s.OK(ask.Do(s.Ctx, http.MethodPost, "/trust/revoke", nil, api.RevokeSerial{Serial: issued.Serial, Reason: "replaced"}, &ended))
 	if ended.Certificates != 1 || ended.Connections != 1 {
 		t.Errorf("ended %+v", ended)
 	}
@@ -299,7 +299,7 @@ func TestProxyCertificateByCommand(t *testing.T) {
 		t.Errorf("the connection of the revoked proxy: %v", err)
 	}
 	for _, csr := range [...]string{"", "no pem", strings.ReplaceAll(string(csr), "CERTIFICATE REQUEST", "CERTIFICATE")} {
-		if err := ask.Do(s.ctx, http.MethodPost, "/trust/proxies", nil, api.NewProxy{Name: "edge-2", CSR: csr, Hosts: []string{"x"}}, &issued); ringfence.KindOf(err) != ringfence.KindInvalid {
+		if err := ask.Do(s.Ctx, http.MethodPost, "/trust/proxies", nil, api.NewProxy{Name: "edge-2", CSR: csr, Hosts: []string{"x"}}, &issued); ringfence.KindOf(err) != ringfence.KindInvalid {
 			t.Errorf("for %.20q: %v", csr, err)
 		}
 	}

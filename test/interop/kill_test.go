@@ -2,10 +2,8 @@ package interop_test
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,22 +14,17 @@ import (
 	"time"
 
 	"ringfence"
-	"ringfence/internal/node"
 	"ringfence/internal/service/phone"
+	"ringfence/internal/testkit/onehost"
 	"ringfence/internal/trust/enroll"
 )
 
 // program of the product, as it is built, with a data directory.
 type built struct {
-	*testing.T
-	ctx   context.Context
-	bin   string
-	data  string
-	conf  string
-	where struct {
-		SIP   netip.AddrPort `json:"sip"`
-		HTTPS netip.AddrPort `json:"https"`
-	}
+	*onehost.Site
+	bin  string
+	data string
+	conf string
 }
 
 // up starts a node and waits until it says where it listens.
@@ -39,17 +32,17 @@ func (b *built) up(sip, https string) *program {
 	b.Helper()
 	run := filepath.Join(b.data, "run.json")
 	_ = os.Remove(run)
+	b.SIP, b.HTTPS = netip.AddrPort{}, netip.AddrPort{}
 	p := start(b.T, filepath.Dir(b.bin), b.bin, "up", "--data", b.data, "--listen-sip", sip, "--listen-https", https, "--config", b.conf)
-	b.until("the node listens", func() bool {
+	b.Until("the node listens", func() bool {
+		var where struct{ SIP, HTTPS netip.AddrPort }
 		text, err := os.ReadFile(run)
-		return err == nil && json.Unmarshal(text, &b.where) == nil && b.where.SIP.IsValid() && b.where.HTTPS.IsValid()
+		if err == nil && json.Unmarshal(text, &where) == nil {
+			b.SIP, b.HTTPS = where.SIP, where.HTTPS
+		}
+		return b.SIP.IsValid() && b.HTTPS.IsValid()
 	})
 	return p
-}
-
-func (b *built) until(what string, cond func() bool) {
-	b.Helper()
-	(&site{T: b.T, ctx: b.ctx}).until(what, cond)
 }
 
 // run runs a verb of the command line and reads the JSON that it prints into out.
@@ -73,7 +66,7 @@ func (b *built) do(args ...string) []byte {
 // try is do for a verb that may fail; the error holds what it complains about.
 func (b *built) try(args ...string) ([]byte, error) {
 	var complaint strings.Builder
-	cmd := exec.CommandContext(b.ctx, b.bin, append(args, "--data", b.data)...)
+	cmd := exec.CommandContext(b.Ctx, b.bin, append(args, "--data", b.data)...)
 	cmd.Stderr = &complaint
 	text, err := cmd.Output()
 	if err != nil {
@@ -82,38 +75,44 @@ func (b *built) try(args ...string) ([]byte, error) {
 	return text, err
 }
 
-// phone enrols a new device of a new user and opens it.
-func (b *built) phone(user, number string) *phone.Phone {
+// person adds a user with a phone and returns the phone's activation code.
+func (b *built) person(user, number string) string {
 	b.Helper()
-	ok := func(err error) {
-		b.Helper()
-		if err != nil {
-			b.Fatalf("%v (%s)", err, ringfence.HintOf(err))
-		}
-	}
 	var added struct{ Activation struct{ Code string } }
 	b.run(&struct{}{}, "user", "add", user, "--number", number)
 	b.run(&added, "device", "add", user+"-desk", "--user", user)
-	c := enroll.Client{Dial: func(ctx context.Context) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "tcp", b.where.HTTPS.String())
-	}}
-	id, err := c.Enrol(b.ctx, "localhost", added.Activation.Code)
-	ok(err)
-	sockets, err := node.NewSockets(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}))
-	ok(err)
-	p, err := phone.Open(b.ctx, phone.Config{Opener: sockets, Server: b.where.SIP, ServerName: id.Bootstrap.Domain,
-		TLS:  &tls.Config{RootCAs: id.Pool(), Certificates: []tls.Certificate{id.Certificate()}, MinVersion: tls.VersionTLS13},
-		User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, MediaAddr: netip.MustParseAddr("127.0.0.1"), Log: node.Discard(),
-		RetryMin: 100 * time.Millisecond, RetryMax: 500 * time.Millisecond,
-		Auto: func(ctx context.Context, c *phone.Call) {
-			if c.Answer(ctx, phone.CallOptions{Audio: phone.Tone(700)}) == nil {
-				_ = c.WaitEnded(ctx)
-			}
-		}})
-	ok(err)
-	b.Cleanup(func() { _ = p.Close() })
-	return p
+	return added.Activation.Code
+}
+
+// phone enrols a new device of a new user and opens it.
+func (b *built) phone(user, number string) *phone.Phone {
+	b.Helper()
+	return b.Start(b.answering(b.Enrol(b.person(user, number))))
+}
+
+// answering is a phone that answers by itself.
+func (b *built) answering(id enroll.Identity) phone.Config {
+	b.Helper()
+	c := b.Known(id)
+	c.RetryMin, c.RetryMax = 100*time.Millisecond, 500*time.Millisecond
+	c.Auto = func(ctx context.Context, c *phone.Call) {
+		if c.Answer(ctx, phone.CallOptions{Audio: phone.Tone(700)}) == nil {
+			_ = c.WaitEnded(ctx)
+		}
+	}
+	return c
+}
+
+// product builds the program as the Makefile does it, so that what is compiled already is used. Call it before the clock of the test runs.
+func product(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "ringfence")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", bin, "ringfence/cmd/ringfence")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return bin
 }
 
 type record struct {
@@ -128,16 +127,13 @@ type record struct {
 // A node that is killed in the middle of calls forgets no registration, no record and no call that was up, and shows no call that is not there.
 func TestNodeIsKilledDuringCalls(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	b := &built{T: t, ctx: ctx, bin: filepath.Join(t.TempDir(), "ringfence"), data: filepath.Join(t.TempDir(), "data")}
+	bin := product(t)
+	b := &built{Site: onehost.New(t, 2*time.Minute), bin: bin, data: filepath.Join(t.TempDir(), "data")}
+	ctx := b.Ctx
 	from, to := mediaPorts(t)
 	b.conf = filepath.Join(filepath.Dir(b.bin), "ringfence.yaml")
 	if err := os.WriteFile(b.conf, fmt.Appendf(nil, "media:\n  first: %d\n  last: %d\n", from, to), 0o600); err != nil {
 		t.Fatal(err)
-	}
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", b.bin, "ringfence/cmd/ringfence").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
 	}
 	first := b.up("127.0.0.1:0", "127.0.0.1:0")
 	const pairs, each, before = 4, 3, 5 // one person has at most four calls at a time
@@ -166,7 +162,7 @@ func TestNodeIsKilledDuringCalls(t *testing.T) {
 	}
 	// What is known of calls is written in the order in which it happens: the record of this one comes after the others were noted.
 	call(0).Hangup()
-	b.until("the records of the calls that ended are kept", func() bool {
+	b.Until("the records of the calls that ended are kept", func() bool {
 		b.run(&records, "cdr", "list")
 		return len(records) == before
 	})
@@ -184,7 +180,7 @@ func TestNodeIsKilledDuringCalls(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.up(b.where.SIP.String(), b.where.HTTPS.String())
+	b.up(b.SIP.String(), b.HTTPS.String())
 	for _, p := range append(callers[:pairs:pairs], callees...) {
 		if err := p.WaitRegistration(ctx, func(r phone.Registration) bool { return r.State == phone.Registered }); err != nil {
 			t.Fatal(err)
@@ -199,7 +195,7 @@ func TestNodeIsKilledDuringCalls(t *testing.T) {
 	after := call(0)
 	after.Hangup()
 	// The calls that were up when the node was killed have a record, too.
-	b.until("every call has a record", func() bool {
+	b.Until("every call has a record", func() bool {
 		b.run(&records, "cdr", "list")
 		return len(records) >= before+pairs*each+1
 	})

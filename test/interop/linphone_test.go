@@ -24,7 +24,7 @@ func (s *site) linphone(device, user, auth string, hz float64) *linphone {
 	s.Helper()
 	path := need(s.T, "linphonec", "linphone-cli")
 	dir := s.path("linphone-" + device)
-	s.ok(os.MkdirAll(dir+"/.local/share/linphone", 0o700))
+	s.OK(os.MkdirAll(dir+"/.local/share/linphone", 0o700))
 	conf := s.guide("linphone.md", "linphonerc", "/home/bob/ringfence/anchors.pem", s.path("ca.pem"), "ringfence.internal:5061", "localhost:"+s.port(), "bob@", user+"@")
 	extra := s.guide("linphone.md", "linphonerc-"+auth)
 	extra = strings.ReplaceAll(strings.ReplaceAll(extra, "/home/bob/ringfence", s.path(device)), "bob-desk", device)
@@ -37,7 +37,7 @@ func (s *site) linphone(device, user, auth string, hz float64) *linphone {
 	sound := codec.Sound{Rate: 16000, Samples: make([]int16, 16000*2)}
 	codec.NewTone(codec.Signal{Hz: []float64{hz}}, sound.Rate, -10).Read(sound.Samples)
 	wav, err := sound.WAV()
-	s.ok(err)
+	s.OK(err)
 	p := start(s.T, dir, path, "-c", dir+"/linphonerc", "-d", "6", "-l", dir+"/log")
 	l := &linphone{program: p, s: s, dir: dir}
 	s.Cleanup(func() {
@@ -63,20 +63,20 @@ func (l *linphone) record() string {
 func TestLinphoneWithCertificate(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
+	s.User("alice", "101")
+	s.User("bob", "102")
 	s.certificate("bob", "bob-desk")
 	l := s.linphone("bob-desk", "bob", "certificate", 600)
-	alice := s.phone("alice")
+	alice := s.Phone("alice")
 	if reg := s.registered("bob-desk"); reg.Proof.Auth != ringfence.AuthCertificate {
 		t.Errorf("registered with %+v", reg.Proof)
 	}
 	// It calls.
 	file := l.record()
 	l.say("call sip:101@ringfence.internal\n")
-	in := s.incoming(alice)
-	s.ok(in.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
-	s.hears(in, 600)
+	in := s.Incoming(alice)
+	s.OK(in.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
+	s.Hears(in, 600)
 	s.recorded(file, 1000)
 	s.sealed("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM")
 
@@ -85,54 +85,54 @@ func TestLinphoneWithCertificate(t *testing.T) {
 	s.digits(in, "4")
 	l.say("#\n")
 	s.digits(in, "#")
-	s.ok(in.SendDigits("7"))
-	l.wait(s.ctx, `Receiving tone 7 from`)
+	s.OK(in.SendDigits("7"))
+	l.wait(s.Ctx, `Receiving tone 7 from`)
 
 	// Hold from either side.
 	l.say("pause\n")
-	s.until("music on hold", func() bool { a := in.Audio(); return a.HeardHz > 0 && !near(a.HeardHz, 600) })
+	s.Until("music on hold", func() bool { a := in.Audio(); return a.HeardHz > 0 && !near(a.HeardHz, 600) })
 	l.say("resume\n")
-	s.hears(in, 600)
-	s.ok(in.Hold(s.ctx))
-	s.ok(in.Resume(s.ctx))
-	s.hears(in, 600)
+	s.Hears(in, 600)
+	s.OK(in.Hold(s.Ctx))
+	s.OK(in.Resume(s.Ctx))
+	s.Hears(in, 600)
 
 	l.say("terminate\n")
-	s.ok(in.WaitEnded(s.ctx))
+	s.OK(in.WaitEnded(s.Ctx))
 	s.over()
 
 	// It is called, and the far end hangs up.
 	file = l.record()
-	out, err := alice.Call(s.ctx, "102", phone.CallOptions{Audio: phone.Tone(800)})
-	s.ok(err)
-	l.wait(s.ctx, `Receiving new incoming call from .*101@`)
+	out, err := alice.Call(s.Ctx, "102", phone.CallOptions{Audio: phone.Tone(800)})
+	s.OK(err)
+	l.wait(s.Ctx, `Receiving new incoming call from .*101@`)
 	l.say("answer\n")
-	s.ok(out.WaitAnswered(s.ctx))
-	s.hears(out, 600)
+	s.OK(out.WaitAnswered(s.Ctx))
+	s.Hears(out, 600)
 	s.recorded(file, 800)
 	s.sealed("AEAD_AES_256_GCM", "AES_CM_128_HMAC_SHA1_80")
 	out.Hangup()
-	l.wait(s.ctx, `Call \d+ with .* ended`)
+	l.wait(s.Ctx, `Call \d+ with .* ended`)
 	s.over()
 }
 
 func TestLinphoneWithDigest(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
-	s.password("bob", "bob-desk", "SECRET", ringfence.AuthDigestSHA256)
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.Password("bob", "bob-desk", "SECRET", ringfence.AuthDigestSHA256)
 	l := s.linphone("bob-desk", "bob", "digest", 600)
-	l.wait(s.ctx, `Password for \(null\) on \(null\):`) // the node asks for a certificate too; the guide says: type anything
+	l.wait(s.Ctx, `Password for \(null\) on \(null\):`) // the node asks for a certificate too; the guide says: type anything
 	l.say("none\n")
-	alice := s.phone("alice")
+	alice := s.Phone("alice")
 	if reg := s.registered("bob-desk"); reg.Proof.Auth != ringfence.AuthDigestSHA256 {
 		t.Errorf("registered with %+v", reg.Proof)
 	}
 	l.say("call sip:101@ringfence.internal\n")
-	in := s.incoming(alice)
-	s.ok(in.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
-	s.hears(in, 600)
+	in := s.Incoming(alice)
+	s.OK(in.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
+	s.Hears(in, 600)
 	in.Hangup()
 	s.over()
 }
@@ -141,15 +141,15 @@ func TestLinphoneWithDigest(t *testing.T) {
 func TestLinphoneVerifiesTheNode(t *testing.T) {
 	t.Parallel()
 	s, other := newSite(t, nil), newSite(t, nil)
-	s.user("bob", "102")
-	s.password("bob", "bob-desk", "SECRET", ringfence.AuthDigestSHA256)
-	s.file("ca.pem", other.node.Authority.RootPEM())
+	s.User("bob", "102")
+	s.Password("bob", "bob-desk", "SECRET", ringfence.AuthDigestSHA256)
+	s.file("ca.pem", other.Node.Authority.RootPEM())
 	l := s.linphone("bob-desk", "bob", "digest", 600)
-	s.until("linphone refuses the certificate", func() bool {
+	s.Until("linphone refuses the certificate", func() bool {
 		b, err := os.ReadFile(l.dir + "/log")
 		return err == nil && strings.Contains(string(b), "X509 - Certificate verification failed")
 	})
-	if st := s.node.Registrar.Stats(); st.Challenged+st.Registered != 0 {
+	if st := s.Node.Registrar.Stats(); st.Challenged+st.Registered != 0 {
 		t.Errorf("it spoke to a node that it cannot trust: %+v", st)
 	}
 }
@@ -157,44 +157,44 @@ func TestLinphoneVerifiesTheNode(t *testing.T) {
 func TestLinphoneTransfers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
-	s.user("carol", "103")
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.User("carol", "103")
 	s.certificate("bob", "bob-desk")
 	l := s.linphone("bob-desk", "bob", "certificate", 600)
-	alice, carol := s.phone("alice"), s.phone("carol")
+	alice, carol := s.Phone("alice"), s.Phone("carol")
 	s.registered("bob-desk")
 	call := func(number string, p *phone.Phone, hz float64) *phone.Call {
 		t.Helper()
 		l.say("call sip:" + number + "@ringfence.internal\n")
-		in := s.incoming(p)
-		s.ok(in.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(hz)}))
-		s.hears(in, 600)
+		in := s.Incoming(p)
+		s.OK(in.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(hz)}))
+		s.Hears(in, 600)
 		return in
 	}
 
 	// Blind.
 	in := call("101", alice, 1000)
 	l.say("transfer sip:103@ringfence.internal\n")
-	third := s.incoming(carol)
-	s.ok(third.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1400)}))
-	s.hears(in, 1400)
-	s.hears(third, 1000)
-	l.wait(s.ctx, `Call \d+ with .* ended`)
+	third := s.Incoming(carol)
+	s.OK(third.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(1400)}))
+	s.Hears(in, 1400)
+	s.Hears(third, 1000)
+	l.wait(s.Ctx, `Call \d+ with .* ended`)
 	in.Hangup()
-	s.ok(third.WaitEnded(s.ctx))
+	s.OK(third.WaitEnded(s.Ctx))
 	s.over()
 
 	// Attended.
 	in = call("101", alice, 1000)
 	l.say("pause\n")
-	s.until("music on hold", func() bool { a := in.Audio(); return a.HeardHz > 0 && !near(a.HeardHz, 600) })
+	s.Until("music on hold", func() bool { a := in.Audio(); return a.HeardHz > 0 && !near(a.HeardHz, 600) })
 	third = call("103", carol, 1400)
 	l.say("transfer 2 --to-call 3\n")
-	s.hears(in, 1400)
-	s.hears(third, 1000)
-	s.until("one call is left", func() bool { return s.node.Calls.Count() == 1 })
+	s.Hears(in, 1400)
+	s.Hears(third, 1000)
+	s.Until("one call is left", func() bool { return s.Node.Calls.Count() == 1 })
 	third.Hangup()
-	s.ok(in.WaitEnded(s.ctx))
+	s.OK(in.WaitEnded(s.Ctx))
 	s.over()
 }

@@ -18,6 +18,7 @@ import (
 	"ringfence"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/testkit"
+	"ringfence/internal/testkit/onehost"
 )
 
 // freePort returns a port of the loopback address that neither UDP nor TCP uses now.
@@ -45,7 +46,7 @@ func dnsmasq(t *testing.T, ctx context.Context, dir, records string) string {
 	t.Helper()
 	bin := need(t, "dnsmasq", "dnsmasq-base")
 	at := freePort(t)
-	s := &site{T: t, ctx: ctx, home: dir}
+	s := &site{Site: &onehost.Site{T: t}, home: dir}
 	conf := s.file("dnsmasq.conf", fmt.Appendf(nil, "listen-address=127.0.0.1\nport=%d\nbind-interfaces\nno-resolv\nno-hosts\nlocal=/example/\n%s", at.Port(), records))
 	p := start(t, dir, bin, "--keep-in-foreground", "--user=", "--group=", "--pid-file=", "--log-facility=-", "--conf-file="+conf)
 	p.wait(ctx, `started, version`)
@@ -64,21 +65,16 @@ func hosts(n int) (out []string) {
 // A phone knows a domain. DNS leads it to three servers: one is down, one is somebody else, one is the node.
 func TestPhoneFindsItsNodeByName(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	home := t.TempDir()
-	b := &built{T: t, ctx: ctx, bin: filepath.Join(home, "ringfence"), data: filepath.Join(home, "data"), conf: filepath.Join(home, "ringfence.yaml")}
-	s := &site{T: t, ctx: ctx, home: home}
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", b.bin, "ringfence/cmd/ringfence").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	home, bin := t.TempDir(), product(t)
+	b := &built{Site: onehost.New(t, 2*time.Minute), bin: bin, data: filepath.Join(home, "data"), conf: filepath.Join(home, "ringfence.yaml")}
+	s, ctx := &site{Site: b.Site, home: home}, b.Ctx
 	at := hosts(3)
 	first, last := mediaPorts(t)
 	s.file("ringfence.yaml", fmt.Appendf(nil, "domain: calls.example\nmedia:\n  addr: %s\n  first: %d\n  last: %d\n", at[2], first, last))
 	b.up(at[2]+":0", at[2]+":0")
 
 	impostor, err := tls.Listen("tcp", at[1]+":0", testkit.NewAuthority("Evil").Server("calls.example", "impostor.example"))
-	s.ok(err)
+	s.OK(err)
 	t.Cleanup(func() { _ = impostor.Close() })
 	var knocks, fooled atomic.Int32
 	go func() {
@@ -104,7 +100,7 @@ srv-host=_sips._tcp.calls.example,live.calls.example,%d,30,0
 host-record=down.calls.example,%s
 host-record=impostor.example,%s
 host-record=live.calls.example,%s
-`, impostor.Addr().(*net.TCPAddr).Port, b.where.SIP.Port(), at[0], at[1], at[2]))
+`, impostor.Addr().(*net.TCPAddr).Port, b.SIP.Port(), at[0], at[1], at[2]))
 
 	var added struct{ Activation struct{ Code string } }
 	b.run(&struct{}{}, "user", "add", "alice", "--number", "101")
@@ -118,12 +114,12 @@ host-record=live.calls.example,%s
 	}
 	// They enrol at an address, since the port for that is not the usual one here, and find the node by its name from then on.
 	for _, user := range [...]string{"alice", "bob"} {
-		if handset(user, "--enrol", code(user), "--node", b.where.HTTPS.String()).finish(ctx) != 0 {
+		if handset(user, "--enrol", code(user), "--node", b.HTTPS.String()).finish(ctx) != 0 {
 			t.Fatalf("%s does not enrol", user)
 		}
 	}
 	bob := handset("bob", "--node", "calls.example", "answer", "--tone", "700")
-	bob.wait(ctx, `registered as sip:bob@calls\.example at `+b.where.SIP.String())
+	bob.wait(ctx, `registered as sip:bob@calls\.example at `+b.SIP.String())
 	alice := handset("alice", "--node", "calls.example")
 	alice.wait(ctx, `sealed: TLS 1\.3`)
 	if alice.finish(ctx) != 0 {

@@ -3,14 +3,11 @@ package interop_test
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"os/user"
@@ -21,70 +18,63 @@ import (
 	"testing"
 	"time"
 
-	"ringfence"
-	"ringfence/internal/node"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/testkit"
+	"ringfence/internal/testkit/onehost"
 	"ringfence/internal/trust/enroll"
 )
 
 // postgres starts a throw-away PostgreSQL server on a Unix socket and returns the address of its database. It refuses to run as
 // root, so root runs it as the user postgres, which the package makes.
-func postgres(t *testing.T, ctx context.Context) string {
-	t.Helper()
-	ok := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	bin := filepath.Dir(need(t, "/usr/lib/postgresql/15/bin/initdb", "postgresql-15"))
+func postgres(s *onehost.Site) string {
+	s.Helper()
+	bin := filepath.Dir(need(s.T, "/usr/lib/postgresql/15/bin/initdb", "postgresql-15"))
 	dir, err := os.MkdirTemp("", "rfpg") // a socket's path must be short, and t.TempDir is closed to other users
-	ok(err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	s.OK(err)
+	s.Cleanup(func() { _ = os.RemoveAll(dir) })
 	var as *syscall.Credential
 	if os.Getuid() == 0 {
 		u, err := user.Lookup("postgres")
-		ok(err)
+		s.OK(err)
 		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
 		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
 		as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		ok(os.Chown(dir, int(uid), int(gid)))
+		s.OK(os.Chown(dir, int(uid), int(gid)))
 	}
 	data := filepath.Join(dir, "data")
 	command := func(name string, args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(bin, name), args...)
+		cmd := exec.CommandContext(context.WithoutCancel(s.Ctx), filepath.Join(bin, name), args...)
 		cmd.Dir, cmd.Env = dir, []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 		return cmd
 	}
 	if out, err := command("initdb", "-D", data, "-U", "ringfence", "-A", "trust", "-E", "UTF8", "--no-sync").CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, out)
+		s.Fatalf("initdb: %v\n%s", err, out)
 	}
 	server := command("postgres", "-D", data, "-c", "listen_addresses=", "-c", "unix_socket_directories="+dir)
-	ok(server.Start())
-	t.Cleanup(func() {
+	s.OK(server.Start())
+	s.Cleanup(func() {
 		_ = server.Process.Signal(syscall.SIGINT) // fast shutdown
 		_ = server.Wait()
 	})
-	(&site{T: t, ctx: ctx}).until("PostgreSQL takes connections", func() bool { return command("pg_isready", "-q", "-h", dir).Run() == nil })
+	s.Until("PostgreSQL takes connections", func() bool { return command("pg_isready", "-q", "-h", dir).Run() == nil })
 	return "postgres://ringfence@/postgres?host=" + dir
 }
 
 // natsServer starts Debian's NATS server behind TLS and returns its address, and a file with the authority of its certificate.
-func natsServer(t *testing.T, ctx context.Context) (url, roots string) {
-	t.Helper()
-	s := &site{T: t, ctx: ctx, home: t.TempDir()}
+func natsServer(within *onehost.Site) (url, roots string) {
+	within.Helper()
+	s := &site{Site: within, home: within.TempDir()}
 	authority := testkit.NewAuthority("bus")
 	cert := authority.Issue("127.0.0.1")
 	key, err := x509.MarshalECPrivateKey(cert.PrivateKey.(*ecdsa.PrivateKey))
-	s.ok(err)
+	s.OK(err)
 	write := func(name, kind string, der []byte) string {
 		return s.file(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
-	p := start(t, s.home, need(t, "/usr/sbin/nats-server", "nats-server"), "-a", "127.0.0.1", "-p", "-1", "--tls", "--tlscert", write("cert.pem", "CERTIFICATE", cert.Certificate[0]),
+	p := start(s.T, s.home, need(s.T, "/usr/sbin/nats-server", "nats-server"), "-a", "127.0.0.1", "-p", "-1", "--tls", "--tlscert", write("cert.pem", "CERTIFICATE", cert.Certificate[0]),
 		"--tlskey", write("key.pem", "EC PRIVATE KEY", key), "--ports_file_dir", s.home)
-	s.until("the NATS server listens", func() bool {
+	s.Until("the NATS server listens", func() bool {
 		var ports struct{ Nats []string }
 		b, _ := os.ReadFile(s.path(fmt.Sprintf("nats-server_%d.ports", p.cmd.Process.Pid)))
 		if json.Unmarshal(b, &ports) != nil || len(ports.Nats) == 0 {
@@ -96,62 +86,19 @@ func natsServer(t *testing.T, ctx context.Context) (url, roots string) {
 	return url, write("ca.pem", "CERTIFICATE", authority.Root())
 }
 
-// person adds a user with a phone and returns the phone's activation code.
-func (b *built) person(user, number string) string {
-	b.Helper()
-	var added struct{ Activation struct{ Code string } }
-	b.run(&struct{}{}, "user", "add", user, "--number", number)
-	b.run(&added, "device", "add", user+"-desk", "--user", user)
-	return added.Activation.Code
-}
-
-func (b *built) enrol(code string) (enroll.Identity, error) {
-	c := enroll.Client{Dial: func(ctx context.Context) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "tcp", b.where.HTTPS.String())
-	}}
-	return c.Enrol(b.ctx, "localhost", code)
-}
-
-// open opens a phone, which answers by itself, at this node.
-func (b *built) open(ctx context.Context, id enroll.Identity) (*phone.Phone, error) {
-	sockets, err := node.NewSockets(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}))
-	if err != nil {
-		return nil, err
-	}
-	p, err := phone.Open(ctx, phone.Config{Opener: sockets, Server: b.where.SIP, ServerName: id.Bootstrap.Domain,
-		TLS:  &tls.Config{RootCAs: id.Pool(), Certificates: []tls.Certificate{id.Certificate()}, MinVersion: tls.VersionTLS13},
-		User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, MediaAddr: netip.MustParseAddr("127.0.0.1"), Log: node.Discard(),
-		RetryMin: 100 * time.Millisecond, RetryMax: 500 * time.Millisecond,
-		Auto: func(ctx context.Context, c *phone.Call) {
-			if c.Answer(ctx, phone.CallOptions{Audio: phone.Tone(700)}) == nil {
-				_ = c.WaitEnded(ctx)
-			}
-		}})
-	if err == nil {
-		b.Cleanup(func() { _ = p.Close() })
-	}
-	return p, err
-}
-
 // Two nodes on one PostgreSQL and one NATS server: what is done on one holds on the other, and either goes on without the other.
 func TestTwoNodesOnOneDatabase(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	s := &site{T: t, ctx: ctx}
-	dsn := postgres(t, ctx)
-	bus, roots := natsServer(t, ctx)
-	dir := t.TempDir()
-	bin := filepath.Join(dir, "ringfence")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", bin, "ringfence/cmd/ringfence").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bin, dir := product(t), t.TempDir()
+	s := onehost.New(t, 2*time.Minute)
+	ctx := s.Ctx
+	dsn := postgres(s)
+	bus, roots := natsServer(s)
 	config := func(name string) *built {
-		b := &built{T: t, ctx: ctx, bin: bin, data: filepath.Join(dir, name), conf: filepath.Join(dir, name+".yaml")}
+		b := &built{Site: &onehost.Site{T: t, Ctx: ctx}, bin: bin, data: filepath.Join(dir, name), conf: filepath.Join(dir, name+".yaml")}
 		from, to := mediaPorts(t)
-		s.ok(os.MkdirAll(b.data, 0o700))
-		s.ok(os.WriteFile(b.conf, fmt.Appendf(nil, "node: %s\nmedia:\n  first: %d\n  last: %d\nstore:\n  dsn: %s\nbus:\n  url: %s\nobserve:\n  authorities: %s\n", name, from, to, dsn, bus, roots), 0o600))
+		s.OK(os.MkdirAll(b.data, 0o700))
+		s.OK(os.WriteFile(b.conf, fmt.Appendf(nil, "node: %s\nmedia:\n  first: %d\n  last: %d\nstore:\n  dsn: %s\nbus:\n  url: %s\nobserve:\n  authorities: %s\n", name, from, to, dsn, bus, roots), 0o600))
 		return b
 	}
 	one, two := config("node-1"), config("node-2")
@@ -162,8 +109,8 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 		t.Fatalf("a node without the sealing key said %s", early.text())
 	}
 	key, err := os.ReadFile(filepath.Join(one.data, "seal.key"))
-	s.ok(err)
-	s.ok(os.WriteFile(filepath.Join(two.data, "seal.key"), key, 0o600))
+	s.OK(err)
+	s.OK(os.WriteFile(filepath.Join(two.data, "seal.key"), key, 0o600))
 	two.up("127.0.0.1:0", "127.0.0.1:0")
 
 	// People and phones are added at one node, and enrol at either.
@@ -173,20 +120,15 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 		user string
 		at   *built
 	}{{"alice", one}, {"anna", one}, {"bob", two}, {"ben", two}} {
-		code := one.person(p.user, fmt.Sprint(101+i))
-		ids[p.user], err = p.at.enrol(code)
-		s.ok(err)
-		s.until(p.user+"'s phone is taken at its node", func() bool {
-			phones[p.user], err = p.at.open(ctx, ids[p.user])
-			return err == nil
-		})
+		ids[p.user] = p.at.Enrol(one.person(p.user, fmt.Sprint(101+i)))
+		phones[p.user] = p.at.Start(p.at.answering(ids[p.user]))
 	}
 	talk := func(from, number string) *phone.Call {
 		t.Helper()
 		c, err := phones[from].Call(ctx, number, phone.CallOptions{Audio: phone.Tone(440)})
-		s.ok(err)
-		s.ok(c.WaitAnswered(ctx))
-		s.hears(c, 700)
+		s.OK(err)
+		s.OK(c.WaitAnswered(ctx))
+		s.Hears(c, 700)
 		return c
 	}
 	talk("alice", "102")
@@ -194,7 +136,7 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 
 	// A call to a phone at the other node is not possible yet; the caller hears so at once, and nothing is left of it.
 	across, err := phones["alice"].Call(ctx, "103", phone.CallOptions{})
-	s.ok(err)
+	s.OK(err)
 	var refused *phone.RejectedError
 	if err := across.WaitAnswered(ctx); !errors.As(err, &refused) || refused.Status != 480 {
 		t.Errorf("a call to a phone at the other node: %v", err)
@@ -210,7 +152,7 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 
 	// A number that is changed at one is dialled at the other.
 	one.do("user", "set", "ben", "--number", "204")
-	s.until("the new number is known at the other node", func() bool {
+	s.Until("the new number is known at the other node", func() bool {
 		var decision struct{ User string }
 		two.run(&decision, "call", "explain", "--from", "bob", "--to", "204")
 		return decision.User == "ben"
@@ -220,22 +162,22 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 	began := time.Now()
 	one.do("device", "revoke", "ben-desk", "--reason", "lost")
 	_ = mine.WaitEnded(ctx)
-	s.ok(phones["ben"].WaitRegistration(ctx, func(r phone.Registration) bool { return r.State != phone.Registered }))
+	s.OK(phones["ben"].WaitRegistration(ctx, func(r phone.Registration) bool { return r.State != phone.Registered }))
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("revocation took %v to reach the other node", took)
 	}
-	if _, err := two.open(ctx, ids["ben"]); err == nil {
+	if _, err := phone.Open(ctx, two.answering(ids["ben"])); err == nil {
 		t.Error("a revoked phone was let in")
 	}
 
 	// Each has a configuration of its own: a change at one is undone there and not at the other.
 	text, err := os.ReadFile(one.conf)
-	s.ok(err)
+	s.OK(err)
 	changed := filepath.Join(dir, "changed.yaml")
-	s.ok(os.WriteFile(changed, append(text, "calls:\n  max: 77\n"...), 0o600))
+	s.OK(os.WriteFile(changed, append(text, "calls:\n  max: 77\n"...), 0o600))
 	one.do("config", "apply", changed)
 	before, err := os.ReadFile(two.conf)
-	s.ok(err)
+	s.OK(err)
 	if out, err := two.try("config", "undo"); err == nil {
 		t.Errorf("the second node undid a change that was made at the first: %s", out)
 	}
@@ -248,17 +190,16 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 	}
 
 	// One node is killed; the other goes on, and takes its phones.
-	s.ok(syscall.Kill(first.cmd.Process.Pid, syscall.SIGKILL))
+	s.OK(syscall.Kill(first.cmd.Process.Pid, syscall.SIGKILL))
 	first.finish(ctx)
 	for _, user := range []string{"alice", "anna"} {
-		phones[user], err = two.open(ctx, ids[user])
-		s.ok(err)
+		phones[user] = two.Start(two.answering(ids[user]))
 	}
 	talk("alice", "102").Hangup()
 	talk("alice", "103").Hangup()
 	talk("bob", "101").Hangup()
-	one.up(one.where.SIP.String(), one.where.HTTPS.String())
-	s.until("every call that was answered has one record", func() bool {
+	one.up(one.SIP.String(), one.HTTPS.String())
+	s.Until("every call that was answered has one record", func() bool {
 		var records []record
 		one.run(&records, "cdr", "list")
 		answered := 0

@@ -26,10 +26,10 @@ func TestSipsakLearnsNothing(t *testing.T) {
 	t.Parallel()
 	path := need(t, "sipsak", "sipsak")
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
-	s.password("alice", "alice-desk", "SECRET", ringfence.AuthDigestMD5)
-	s.phone("bob")
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.Password("alice", "alice-desk", "SECRET", ringfence.AuthDigestMD5)
+	s.Phone("bob")
 	target := s.tunnel(nil) // its own TLS takes the session tickets of TLS 1.3 for an error
 	for _, c := range []struct {
 		name string
@@ -39,7 +39,7 @@ func TestSipsakLearnsNothing(t *testing.T) {
 			answers := map[string]string{}
 			for _, user := range []string{"alice", "101", "alice-desk", "bob", "102", "nobody", "999"} {
 				p := start(t, s.home, path, append([]string{"--transport=tcp", "-vvv", "-s", "sip:" + user + "@" + target}, c.args...)...)
-				p.finish(s.ctx)
+				p.finish(s.Ctx)
 				got := p.text()
 				if !strings.Contains(got, "SIP/2.0 401 Unauthorized") {
 					t.Fatalf("%s: no 401 in\n%s", user, got)
@@ -59,9 +59,9 @@ func TestSipsakLearnsNothing(t *testing.T) {
 func (s *site) datagrams() string {
 	s.Helper()
 	near, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	s.ok(err)
-	far, err := tls.Dial("tcp", s.node.SIPAddr().String(), s.clientTLS(nil))
-	s.ok(err)
+	s.OK(err)
+	far, err := tls.Dial("tcp", s.Node.SIPAddr().String(), s.clientTLS(nil))
+	s.OK(err)
 	done := make(chan struct{})
 	peer := make(chan net.Addr, 1)
 	go func() {
@@ -115,13 +115,13 @@ func TestSipviciousFindsNothing(t *testing.T) {
 	svwar := need(t, "svwar", "sipvicious")
 	svmap := need(t, "svmap", "sipvicious")
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
-	s.password("alice", "105", "SECRET", ringfence.AuthDigestMD5) // the id of a device may look like a number
-	s.phone("bob")
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.Password("alice", "105", "SECRET", ringfence.AuthDigestMD5) // the id of a device may look like a number
+	s.Phone("bob")
 
 	p := start(t, s.home, svmap, "-p", s.port(), "127.0.0.1")
-	p.finish(s.ctx)
+	p.finish(s.Ctx)
 	if !strings.Contains(p.text(), "found nothing") {
 		t.Errorf("svmap found something:\n%s", p.text())
 	}
@@ -129,7 +129,7 @@ func TestSipviciousFindsNothing(t *testing.T) {
 		t.Run(method, func(t *testing.T) {
 			host, port, _ := strings.Cut(s.datagrams(), ":")
 			p := start(t, s.home, svwar, "-v", "-e", "100-120", "-m", method, "--force", "--maximumtime=3", "-p", port, host)
-			p.finish(s.ctx)
+			p.finish(s.Ctx)
 			got := p.text()
 			// It says of an extension that exists "reqauth" or "noauth" where others are answered differently; here all are alike.
 			rows := regexp.MustCompile(`(?m)^\| *(\d+) *\| *(\w+) *\|`).FindAllStringSubmatch(got, -1)

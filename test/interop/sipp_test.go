@@ -27,7 +27,7 @@ import (
 func (s *site) tunnel(id *enroll.Identity) string {
 	s.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	s.ok(err)
+	s.OK(err)
 	var wg sync.WaitGroup
 	conf := s.clientTLS(id)
 	wg.Go(func() {
@@ -38,7 +38,7 @@ func (s *site) tunnel(id *enroll.Identity) string {
 			}
 			wg.Go(func() {
 				defer near.Close()
-				far, err := tls.Dial("tcp", s.node.SIPAddr().String(), conf)
+				far, err := tls.Dial("tcp", s.Node.SIPAddr().String(), conf)
 				if err != nil {
 					return
 				}
@@ -53,7 +53,7 @@ func (s *site) tunnel(id *enroll.Identity) string {
 }
 
 func (s *site) clientTLS(id *enroll.Identity) *tls.Config {
-	conf := &tls.Config{RootCAs: s.node.Authority.Roots(), ServerName: s.node.Config.Domain, MinVersion: tls.VersionTLS12}
+	conf := &tls.Config{RootCAs: s.Node.Authority.Roots(), ServerName: s.Node.Config.Domain, MinVersion: tls.VersionTLS12}
 	if id != nil {
 		conf.Certificates = []tls.Certificate{id.Certificate()}
 	}
@@ -69,7 +69,7 @@ func (s *site) sipp(to, scenario string, keys map[string]string, args ...string)
 // sippDone waits until sipp has ended, and shows what it did not expect if it is not content.
 func (s *site) sippDone(p *program, scenario string) {
 	s.Helper()
-	if code := p.finish(s.ctx); code != 0 {
+	if code := p.finish(s.Ctx); code != 0 {
 		b, _ := os.ReadFile(s.path(scenario + ".err"))
 		s.Fatalf("sipp %s: exit status %d\n%s", scenario, code, clip(string(b), 6000))
 	}
@@ -79,7 +79,7 @@ func (s *site) sippStart(to, scenario string, keys map[string]string, args ...st
 	s.Helper()
 	path := need(s.T, "sipp", "sip-tester")
 	file, err := filepath.Abs(filepath.Join("testdata", "sipp", scenario+".xml"))
-	s.ok(err)
+	s.OK(err)
 	all := []string{"-sf", file, "-t", "t1", "-i", "127.0.0.1", "-nostdin", "-timeout", "60", "-timeout_error", "-recv_timeout", "20000", "-trace_err", "-error_file", s.path(scenario + ".err")}
 	for k, v := range keys {
 		all = append(all, "-key", k, v)
@@ -90,16 +90,16 @@ func (s *site) sippStart(to, scenario string, keys map[string]string, args ...st
 func TestSippRegistersAndCalls(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	id := s.identity("alice", "alice-sipp")
+	s.User("alice", "101")
+	id := s.Identity("alice", "alice-sipp")
 	var phones []*phone.Phone
 	callees := "SEQUENTIAL\n"
 	for i := range 10 { // one person has at most four calls at a time, and sipp at most eight
 		user := ringfence.UserID(fmt.Sprintf("agent%d", i))
 		number := fmt.Sprint(200 + i)
-		s.user(user, ringfence.Number(number))
+		s.User(user, ringfence.Number(number))
 		callees += number + ";\n"
-		phones = append(phones, s.phoneWith(user, func(c *phone.Config) {
+		phones = append(phones, s.Phone(user, func(c *phone.Config) {
 			c.Auto = func(ctx context.Context, call *phone.Call) {
 				if call.Answer(ctx, phone.CallOptions{}) == nil {
 					_ = call.WaitEnded(ctx)
@@ -109,13 +109,13 @@ func TestSippRegistersAndCalls(t *testing.T) {
 	}
 	to := s.tunnel(&id)
 	s.sipp(to, "register", map[string]string{"user": "alice"}, "-m", "200", "-r", "200")
-	if all := s.node.Registrar.All(); len(all) != 11 {
+	if all := s.Node.Registrar.All(); len(all) != 11 {
 		t.Errorf("%d bindings, want the last one of sipp and those of the phones", len(all))
 	}
 	s.sipp(to, "call", map[string]string{"user": "alice"}, "-m", "60", "-r", "20", "-l", "8", "-inf", s.file("callees.csv", []byte(callees)))
 	s.over()
-	s.until("60 records are kept", func() bool {
-		cdrs, err := s.node.Store.CDRs(s.ctx, time.Time{}, time.Time{}, 100)
+	s.Until("60 records are kept", func() bool {
+		cdrs, err := s.Node.Store.CDRs(s.Ctx, time.Time{}, time.Time{}, 100)
 		if err != nil || len(cdrs) != 60 {
 			return false
 		}
@@ -127,19 +127,19 @@ func TestSippRegistersAndCalls(t *testing.T) {
 		return true
 	})
 	for _, p := range phones {
-		s.until("the phone is idle", func() bool { return len(p.Calls()) == 0 })
+		s.Until("the phone is idle", func() bool { return len(p.Calls()) == 0 })
 	}
 }
 
 func TestSippIsRefusedPlainRTP(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
-	id := s.identity("alice", "alice-sipp")
-	s.phone("bob")
+	s.User("alice", "101")
+	s.User("bob", "102")
+	id := s.Identity("alice", "alice-sipp")
+	s.Phone("bob")
 	s.sipp(s.tunnel(&id), "plain", map[string]string{"user": "alice", "called": "102"}, "-m", "5")
-	if n := s.node.Calls.Refused(); n != 5 {
+	if n := s.Node.Calls.Refused(); n != 5 {
 		t.Errorf("%d refusals are counted, want 5", n)
 	}
 	s.over()
@@ -149,12 +149,12 @@ func TestSippIsRefusedPlainRTP(t *testing.T) {
 func TestSippCannotEndACallOfOthers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
-	s.user("mallory", "103")
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.User("mallory", "103")
 	var mu sync.Mutex
 	var invite, ok []byte
-	alice := s.phoneWith("alice", func(c *phone.Config) {
+	alice := s.Phone("alice", func(c *phone.Config) {
 		c.Trace = func(_ *transport.Conn, msg []byte, sent bool) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -166,13 +166,13 @@ func TestSippCannotEndACallOfOthers(t *testing.T) {
 			}
 		}
 	})
-	bob := s.phone("bob")
-	out, err := alice.Call(s.ctx, "102", phone.CallOptions{Audio: phone.Tone(600)})
-	s.ok(err)
-	in := s.incoming(bob)
-	s.ok(in.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
-	s.ok(out.WaitAnswered(s.ctx))
-	s.hears(out, 1000)
+	bob := s.Phone("bob")
+	out, err := alice.Call(s.Ctx, "102", phone.CallOptions{Audio: phone.Tone(600)})
+	s.OK(err)
+	in := s.Incoming(bob)
+	s.OK(in.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
+	s.OK(out.WaitAnswered(s.Ctx))
+	s.Hears(out, 1000)
 
 	mu.Lock()
 	tag := func(msg []byte, field string) string {
@@ -185,37 +185,37 @@ func TestSippCannotEndACallOfOthers(t *testing.T) {
 	keys := map[string]string{"user": "alice", "called": "102", "theirs": tag(invite, "From"), "ours": tag(ok, "To")}
 	victim := out.ID()
 	mu.Unlock()
-	id := s.identity("mallory", "mallory-sipp")
+	id := s.Identity("mallory", "mallory-sipp")
 	s.sipp(s.tunnel(&id), "foreign-bye", keys, "-m", "1", "-cid_str", victim) // another device
 	s.sipp(s.tunnel(nil), "foreign-bye", keys, "-m", "1", "-cid_str", victim) // nobody at all
-	s.hears(in, 600)
+	s.Hears(in, 600)
 	s.sealed("AEAD_AES_256_GCM", "AEAD_AES_256_GCM")
 	out.Hangup()
-	s.ok(in.WaitEnded(s.ctx))
+	s.OK(in.WaitEnded(s.Ctx))
 }
 
 // A flood of unknown users must neither use up memory nor keep others from calling.
 func TestSippFloodOfStrangers(t *testing.T) {
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
-	alice, bob := s.phone("alice"), s.phone("bob")
+	s.User("alice", "101")
+	s.User("bob", "102")
+	alice, bob := s.Phone("alice"), s.Phone("bob")
 	to := s.tunnel(nil)
 	s.sipp(to, "stranger", nil, "-m", "500", "-r", "1000") // whatever is made once, is made now
 	before := heap()
 	flood := s.sippStart(to, "stranger", nil, "-m", "4000", "-r", "1000")
 	for range 20 {
-		out, err := alice.Call(s.ctx, "102", phone.CallOptions{})
-		s.ok(err)
-		in := s.incoming(bob)
-		s.ok(in.Answer(s.ctx, phone.CallOptions{}))
-		s.ok(out.WaitAnswered(s.ctx))
+		out, err := alice.Call(s.Ctx, "102", phone.CallOptions{})
+		s.OK(err)
+		in := s.Incoming(bob)
+		s.OK(in.Answer(s.Ctx, phone.CallOptions{}))
+		s.OK(out.WaitAnswered(s.Ctx))
 		out.Hangup()
-		s.ok(in.WaitEnded(s.ctx))
+		s.OK(in.WaitEnded(s.Ctx))
 	}
 	s.sippDone(flood, "stranger")
-	s.until("the memory is given back", func() bool { return heap() < before+4<<20 })
-	if all := s.node.Registrar.All(); len(all) != 2 {
+	s.Until("the memory is given back", func() bool { return heap() < before+4<<20 })
+	if all := s.Node.Registrar.All(); len(all) != 2 {
 		t.Errorf("%d bindings", len(all))
 	}
 }
@@ -231,10 +231,10 @@ func heap() uint64 {
 func TestGarbage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	s.user("alice", "101")
-	s.user("bob", "102")
-	id := s.identity("alice", "alice-raw")
-	alice, bob := s.phone("alice"), s.phone("bob")
+	s.User("alice", "101")
+	s.User("bob", "102")
+	id := s.Identity("alice", "alice-raw")
+	alice, bob := s.Phone("alice"), s.Phone("bob")
 	field := "Via: SIP/2.0/TLS 127.0.0.1:9;branch=z9hG4bK-garbage\r\nFrom: <sip:alice@ringfence.internal>;tag=1\r\nTo: <sip:alice@ringfence.internal>\r\nCall-ID: garbage\r\nMax-Forwards: 70\r\n"
 	// What cannot be answered is passed over; then the next request on the connection is answered.
 	probe := "OPTIONS sip:ringfence.internal SIP/2.0\r\n" + strings.Replace(field, "garbage\r\n", "probe\r\n", 1) + "CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
@@ -256,18 +256,18 @@ func TestGarbage(t *testing.T) {
 			}
 		})
 	}
-	out, err := alice.Call(s.ctx, "102", phone.CallOptions{Audio: phone.Tone(600)})
-	s.ok(err)
-	in := s.incoming(bob)
-	s.ok(in.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
-	s.hears(in, 600)
-	s.hears(out, 1000)
+	out, err := alice.Call(s.Ctx, "102", phone.CallOptions{Audio: phone.Tone(600)})
+	s.OK(err)
+	in := s.Incoming(bob)
+	s.OK(in.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
+	s.Hears(in, 600)
+	s.Hears(out, 1000)
 }
 
 // answerTo sends bytes over a connection of a device and returns the status of the first answer, or "closed".
 func (s *site) answerTo(t *testing.T, id *enroll.Identity, b []byte, half bool) string {
 	t.Helper()
-	conn, err := tls.Dial("tcp", s.node.SIPAddr().String(), s.clientTLS(id))
+	conn, err := tls.Dial("tcp", s.Node.SIPAddr().String(), s.clientTLS(id))
 	if err != nil {
 		t.Fatal(err)
 	}

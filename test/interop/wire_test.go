@@ -18,7 +18,7 @@ import (
 // tshark runs tshark over a capture and returns what it prints.
 func (s *site) tshark(file string, args ...string) string {
 	s.Helper()
-	ctx, cancel := context.WithCancel(s.ctx)
+	ctx, cancel := context.WithCancel(s.Ctx)
 	defer cancel()
 	var errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, need(s.T, "tshark", "tshark"), append([]string{"-n", "-r", file}, args...)...)
@@ -36,36 +36,36 @@ func (s *site) tshark(file string, args ...string) string {
 func TestNothingPlainOnTheWire(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
-	first, last := s.node.Config.Media.First, s.node.Config.Media.Last
-	s.user("alice", "101")
-	s.user("bob", "102")
+	first, last := s.Node.Config.Media.First, s.Node.Config.Media.Last
+	s.User("alice", "101")
+	s.User("bob", "102")
 	file := s.path("wire.pcap")
 	tap := start(t, s.home, need(t, "dumpcap", "wireshark-common"), "-q", "-i", "lo", "-P", "-w", file, "-f",
 		fmt.Sprintf("tcp port %s or udp portrange %d-%d", s.port(), first, last))
-	tap.wait(s.ctx, `Capturing on`)
-	tap.wait(s.ctx, `File: `)
+	tap.wait(s.Ctx, `Capturing on`)
+	tap.wait(s.Ctx, `File: `)
 
 	only := func(c *phone.Config) { c.Codecs = []codec.Name{codec.PCMU} }
-	alice, bob := s.phoneWith("alice", only), s.phoneWith("bob", only)
-	out, err := alice.Call(s.ctx, "102", phone.CallOptions{Audio: phone.Tone(1000)})
-	s.ok(err)
-	in := s.incoming(bob)
-	s.ok(in.Answer(s.ctx, phone.CallOptions{Audio: phone.Tone(2000)}))
-	s.hears(in, 1000)
-	s.hears(out, 2000)
+	alice, bob := s.Phone("alice", only), s.Phone("bob", only)
+	out, err := alice.Call(s.Ctx, "102", phone.CallOptions{Audio: phone.Tone(1000)})
+	s.OK(err)
+	in := s.Incoming(bob)
+	s.OK(in.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(2000)}))
+	s.Hears(in, 1000)
+	s.Hears(out, 2000)
 	s.sealed("AEAD_AES_256_GCM", "AEAD_AES_256_GCM")
-	s.until("each side has heard 150 packets", func() bool {
+	s.Until("each side has heard 150 packets", func() bool {
 		return out.Proof().Media.PacketsIn > 150 && in.Proof().Media.PacketsIn > 150
 	})
 	out.Hangup()
-	s.ok(in.WaitEnded(s.ctx))
+	s.OK(in.WaitEnded(s.Ctx))
 	s.over()
 	_ = tap.cmd.Process.Signal(os.Interrupt)
-	tap.finish(s.ctx)
+	tap.finish(s.Ctx)
 
 	// No SIP.
 	raw, err := os.ReadFile(file)
-	s.ok(err)
+	s.OK(err)
 	for _, plain := range []string{"SIP/2.0", "INVITE ", "a=crypto", "inline:", "alice", "m=audio"} {
 		if bytes.Contains(raw, []byte(plain)) {
 			t.Errorf("%q is on the wire", plain)
@@ -87,11 +87,11 @@ func TestNothingPlainOnTheWire(t *testing.T) {
 	}
 	hears := func(payload []byte) codec.Heard {
 		dec, err := codec.New(codec.PCMU)
-		s.ok(err)
+		s.OK(err)
 		return codec.Hear(dec.Decode(nil, payload[:min(len(payload), 160)]), 8000)
 	}
 	enc, err := codec.New(codec.PCMU)
-	s.ok(err)
+	s.OK(err)
 	frame := make([]int16, 160)
 	codec.NewTone(codec.Signal{Hz: []float64{1000}}, 8000, -10).Read(frame)
 	if h := hears(enc.Encode(nil, frame)); !near(h.Hz, 1000) || h.Confidence < 0.9 {

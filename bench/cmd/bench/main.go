@@ -19,6 +19,7 @@ type options struct {
 	seconds float64
 	json    bool
 	node    string
+	proxy   string
 	profile string
 	core    int
 	phones  int
@@ -31,6 +32,7 @@ func main() {
 	flag.Float64Var(&o.seconds, "seconds", 4, "how long each run is measured, after a warm-up")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
 	flag.StringVar(&o.node, "node", "", "the benchnode binary")
+	flag.StringVar(&o.proxy, "proxy", "", "the benchproxy binary")
 	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of Ringfence into this directory")
 	flag.IntVar(&o.core, "core", 0, "the core of the servers")
 	flag.IntVar(&o.phones, "phones", 10000, "how many phones the memory rows use")
@@ -49,6 +51,9 @@ func run(o options) error {
 	defer os.RemoveAll(dir)
 	if o.node == "" {
 		o.node = filepath.Join(filepath.Dir(os.Args[0]), "benchnode")
+	}
+	if o.proxy == "" {
+		o.proxy = filepath.Join(filepath.Dir(os.Args[0]), "benchproxy")
 	}
 	if runtime.NumCPU() > 2 {
 		fmt.Fprintln(os.Stderr, "bench: the generator should have one core, like the servers; see bench/run")

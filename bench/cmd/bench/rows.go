@@ -76,6 +76,19 @@ func rows() []row {
 		add(row{name: "call-" + l.name, what: "INVITE-180-200-ACK-BYE-200, TLS on both legs, " + l.name, toLand: 1.3, goal: 0.9,
 			setup: peer.Setup{Users: 200, Each: true}, measure: calls(l.rate)})
 	}
+	for _, l := range []struct {
+		name string
+		rate int
+	}{{"saturation", 0}, {"1000/s", 1000}} {
+		udp := row{name: "udp-" + l.name, what: "the same call over UDP with RTP in the clear, by an exception for each device, " + l.name, unit: "us",
+			rivals: []string{"ringfence", "sipgo"}, toLand: 0.5, goal: 0.3, setup: peer.Setup{Users: 100, Plain: true}, measure: calls(l.rate)}
+		out = append(out, udp)
+		if l.rate == 0 {
+			udp.name, udp.what, udp.rivals = "udp-b2bua", "the same beside a back-to-back user agent", []string{"ringfence", "asterisk"}
+			udp.toLand, udp.goal = 0.1, 0.06
+			out = append(out, udp)
+		}
+	}
 	out = append(out,
 		row{name: "memory-idle", what: "memory of an idle registered TLS phone", unit: "KiB", rivals: both, toLand: 24, goal: 14, absolute: true, measure: idle},
 		row{name: "memory-call", what: "memory kept of a finished call, right after 10,000 of them", unit: "KiB", rivals: both, toLand: 8, goal: 4, absolute: true,
@@ -123,12 +136,12 @@ func (b *bench) server(name string, r row) (*peer.Server, error) {
 	if s.Users == 0 {
 		s.Users = b.phones
 	}
-	s.Core, s.Node, s.Password = b.core, b.node, fmt.Sprintf("p%d", time.Now().UnixNano())
+	s.Core, s.Node, s.Proxy, s.Password = b.core, b.node, b.proxy, fmt.Sprintf("p%d", time.Now().UnixNano())
 	var err error
 	if s.Dir, err = b.directory(); err != nil {
 		return nil, err
 	}
-	start := map[string]func(peer.Setup) (*peer.Server, error){"ringfence": peer.Ringfence, "kamailio": peer.Kamailio, "rtpengine": b.startRtpengine}[name]
+	start := map[string]func(peer.Setup) (*peer.Server, error){"ringfence": peer.Ringfence, "kamailio": peer.Kamailio, "sipgo": peer.Sipgo, "asterisk": peer.Asterisk, "rtpengine": b.startRtpengine}[name]
 	srv, err := start(s)
 	if err != nil {
 		return nil, err
@@ -221,6 +234,9 @@ func (b *bench) cost(s *peer.Server, r row, j *load.Job) (Sample, error) {
 	if done == 0 {
 		return Sample{}, errors.New("nothing was done")
 	}
+	if again := j.Resent(); again > done/100 {
+		return Sample{}, fmt.Errorf("%d requests had to be sent again during %d calls", again, done)
+	}
 	return Sample{Cost: float64(used.Nanoseconds()) / 1e3 / float64(done), Rate: float64(done) / wall.Seconds(), Busy: used.Seconds() / wall.Seconds()}, nil
 }
 
@@ -255,11 +271,12 @@ func handshakes(resumed bool) func(*bench, *peer.Server, row) (Sample, error) {
 
 func calls(rate int) func(*bench, *peer.Server, row) (Sample, error) {
 	return func(b *bench, s *peer.Server, r row) (Sample, error) {
-		phones, err := load.Fleet(&s.Target, 0, 200)
+		phones, err := load.Fleet(&s.Target, 0, r.setup.Users)
 		if err != nil {
 			return Sample{}, err
 		}
 		defer load.Hangup(phones)
-		return b.cost(s, r, load.PlaceCalls(phones[:100], phones[100:], rate))
+		half := len(phones) / 2
+		return b.cost(s, r, load.PlaceCalls(phones[:half], phones[half:], rate))
 	}
 }

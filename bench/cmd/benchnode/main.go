@@ -35,23 +35,28 @@ func main() {
 	users := flag.Int("users", 200, "users u0, u1, … with devices d0, d1, …")
 	password := flag.String("password", "", "password of every device, made up for this run")
 	each := flag.Bool("challenge-each", false, "challenge every REGISTER")
+	plain := flag.Bool("plain", false, "SIP over UDP and RTP in the clear, by an exception for every device")
 	verbose := flag.Bool("v", false, "log to standard error")
 	flag.Parse()
-	if err := run(*data, *users, *password, *each, *verbose); err != nil {
+	if err := run(*data, *users, *password, *each, *plain, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "benchnode:", err, ringfence.HintOf(err))
 		os.Exit(1)
 	}
 }
 
-func run(data string, users int, password string, each, verbose bool) error {
+func run(data string, users int, password string, each, plain, verbose bool) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	defer node.TuneGarbage()() // as the product does
 	c := config.Default()
 	c.SIP.TLS = netip.MustParseAddrPort("127.0.0.1:0")
 	c.SIP.ChallengeEach = each
+	if plain {
+		c.SIP.Plain = netip.MustParseAddrPort("127.0.0.1:0")
+	}
 	c.API.HTTPS = netip.MustParseAddrPort("127.0.0.1:0")
 	c.Media.Addr = netip.MustParseAddr("127.0.0.1")
+	c.Media.First = 10000 // a port rests for a second after each call, which is longer than these calls
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	if verbose {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -61,14 +66,14 @@ func run(data string, users int, password string, each, verbose bool) error {
 		return err
 	}
 	defer n.Close()
-	if err := populate(ctx, n, users, password); err != nil {
+	if err := populate(ctx, n, users, password, plain); err != nil {
 		return err
 	}
 	leaf, err := leafOf(n.SIPAddr())
 	if err != nil {
 		return err
 	}
-	ready := map[string]any{"sip": n.SIPAddr().String(), "domain": c.Domain, "leaf": hex.EncodeToString(leaf)}
+	ready := map[string]any{"sip": n.SIPAddr().String(), "domain": c.Domain, "leaf": hex.EncodeToString(leaf), "plain": n.Bound("sip-plain-udp").String()}
 	if err := json.NewEncoder(os.Stdout).Encode(ready); err != nil {
 		return err
 	}
@@ -78,7 +83,7 @@ func run(data string, users int, password string, each, verbose bool) error {
 }
 
 // populate adds the users in one transaction.
-func populate(ctx context.Context, n *node.Node, users int, password string) error {
+func populate(ctx context.Context, n *node.Node, users int, password string, plain bool) error {
 	both := []ringfence.Auth{ringfence.AuthDigestSHA256, ringfence.AuthDigestMD5}
 	algs := map[ringfence.Auth]sip.DigestAlgorithm{ringfence.AuthDigestSHA256: sip.DigestSHA256, ringfence.AuthDigestMD5: sip.DigestMD5}
 	err := n.Store.Tx(ctx, func(tx *store.Tx) error {
@@ -89,6 +94,9 @@ func populate(ctx context.Context, n *node.Node, users int, password string) err
 				return err
 			}
 			d := store.Device{ID: ringfence.DeviceID(device), User: u.ID, Kind: "bench", Profile: store.DeviceProfile{Auth: both}, Created: time.Now()}
+			if plain {
+				d.Profile.Plain = &store.PlainException{Until: time.Now().Add(24 * time.Hour), Reason: "to be measured beside a peer that has no TLS"}
+			}
 			if err := tx.CreateDevice(ctx, d); err != nil {
 				return err
 			}

@@ -19,6 +19,7 @@ type nowhere struct{ sent int }
 
 func (n *nowhere) send([]byte, netip.AddrPort) error { n.sent++; return nil }
 func (n *nowhere) dscp() uint8                       { return 0 }
+func (n *nowhere) overrun() uint64                   { return 0 }
 func (n *nowhere) close()                            {}
 
 // benchSuites runs f once for each suite on both legs.

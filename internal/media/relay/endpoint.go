@@ -344,6 +344,9 @@ func (p *Endpoint) Stats() ringfence.MediaProof {
 	}
 	if s := p.out.socks[0]; s != nil {
 		m.DSCP = s.dscp()
+		if !p.out.closed {
+			m.Overrun = s.overrun()
+		}
 	}
 	p.out.mu.Unlock()
 	return m

@@ -53,3 +53,44 @@ func TestParkedSockets(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+// What finds the queue full is not lost silently: every datagram is either seen by the leg or counted as overrun, and the next leg on
+// the same socket begins at zero.
+func TestOverrunIsCounted(t *testing.T) {
+	e := newHostEngine(t, 24000, func(c *Config) { c.Rest = time.Nanosecond })
+	leg, err := e.Open("slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender, err := net.Dial("udp", leg.Local().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	const sent = 5000
+	junk := make([]byte, 1400)
+	leg.in.mu.Lock() // the loop stands still
+	for range sent {
+		if _, err := sender.Write(junk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leg.in.mu.Unlock()
+	for leg.Early()+leg.Stats().Overrun < sent {
+		runtime.Gosched()
+	}
+	if m := leg.Stats(); m.Overrun == 0 || leg.Early()+m.Overrun != sent {
+		t.Errorf("%d were seen and %d counted as overrun, of %d", leg.Early(), m.Overrun, sent)
+	}
+	port := leg.Local()
+	if m := leg.Close(); m.Overrun == 0 {
+		t.Error("the last numbers do not say it")
+	}
+	next, err := e.Open("next")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := next.Stats(); next.Local() != port || m.Overrun != 0 {
+		t.Errorf("the next leg begins at %s with %+v", next.Local(), m)
+	}
+}

@@ -11,6 +11,8 @@ type socket interface {
 	send(b []byte, to netip.AddrPort) error
 	// dscp returns the mark on what is sent.
 	dscp() uint8
+	// overrun returns how many datagrams the kernel threw away unread since the leg has the socket, because the queue was full.
+	overrun() uint64
 	close()
 }
 
@@ -32,8 +34,9 @@ func (s *goSocket) send(b []byte, to netip.AddrPort) error {
 	return err
 }
 
-func (s *goSocket) dscp() uint8 { return s.mark }
-func (s *goSocket) close()      { _ = s.conn.Close() }
+func (s *goSocket) dscp() uint8     { return s.mark }
+func (s *goSocket) overrun() uint64 { return 0 } // nobody can be asked
+func (s *goSocket) close()          { _ = s.conn.Close() }
 
 // run receives until the socket is closed.
 func (s *goSocket) run(p *Endpoint, control bool) {

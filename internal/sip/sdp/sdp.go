@@ -142,13 +142,13 @@ func (c Codec) Same(o Codec) bool {
 func (c Codec) IsEvent() bool { return strings.EqualFold(c.Name, "telephone-event") }
 
 // PCMU returns G.711 mu-law with its static payload type 0 (RFC 3551).
-func PCMU() Codec { return Codec{PayloadType: 0, Name: "PCMU", Clock: 8000} }
+func PCMU() Codec { return staticCodec(0) }
 
 // PCMA returns G.711 A-law with its static payload type 8 (RFC 3551).
-func PCMA() Codec { return Codec{PayloadType: 8, Name: "PCMA", Clock: 8000} }
+func PCMA() Codec { return staticCodec(8) }
 
 // G722 returns G.722 with its static payload type 9; its RTP clock is 8000 by history (RFC 3551 section 4.5.2).
-func G722() Codec { return Codec{PayloadType: 9, Name: "G722", Clock: 8000} }
+func G722() Codec { return staticCodec(9) }
 
 // Opus returns Opus with a dynamic payload type (RFC 7587: always 48000 Hz and 2 channels on the line).
 func Opus(payloadType uint8) Codec {
@@ -160,38 +160,21 @@ func Events(payloadType uint8, clock uint32) Codec {
 	return Codec{PayloadType: payloadType, Name: "telephone-event", Clock: clock, FMTP: "0-15"}
 }
 
-// staticCodec returns the format that RFC 3551 section 6 assigns to a payload type.
-func staticCodec(pt uint8) Codec {
-	row := func(name string, clock uint32) Codec { return Codec{PayloadType: pt, Name: name, Clock: clock} }
-	switch pt {
-	case 0:
-		return PCMU()
-	case 3:
-		return row("GSM", 8000)
-	case 4:
-		return row("G723", 8000)
-	case 7:
-		return row("LPC", 8000)
-	case 8:
-		return PCMA()
-	case 9:
-		return G722()
-	case 13:
-		return row("CN", 8000)
-	case 15:
-		return row("G728", 8000)
-	case 18:
-		return row("G729", 8000)
-	case 26:
-		return row("JPEG", 90000)
-	case 31:
-		return row("H261", 90000)
-	case 32:
-		return row("MPV", 90000)
-	case 34:
-		return row("H263", 90000)
+// statics are the formats that RFC 3551 section 6 assigns to payload types.
+var statics = [35]Codec{
+	0: {Name: "PCMU", Clock: 8000}, 3: {Name: "GSM", Clock: 8000}, 4: {Name: "G723", Clock: 8000}, 7: {Name: "LPC", Clock: 8000},
+	8: {Name: "PCMA", Clock: 8000}, 9: {Name: "G722", Clock: 8000}, 13: {Name: "CN", Clock: 8000}, 15: {Name: "G728", Clock: 8000},
+	18: {Name: "G729", Clock: 8000}, 26: {Name: "JPEG", Clock: 90000}, 31: {Name: "H261", Clock: 90000}, 32: {Name: "MPV", Clock: 90000},
+	34: {Name: "H263", Clock: 90000},
+}
+
+// staticCodec returns the format of a payload type; it has no name if RFC 3551 assigns none.
+func staticCodec(pt uint8) (c Codec) {
+	if int(pt) < len(statics) {
+		c = statics[pt]
 	}
-	return Codec{PayloadType: pt}
+	c.PayloadType = pt
+	return c
 }
 
 // IsRTP reports whether the section's protocol is a profile of RTP.

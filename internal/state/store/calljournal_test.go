@@ -29,7 +29,7 @@ func journalCall(id ringfence.CallID) CDR {
 	return CDR{Call: id, Start: at(1), Answer: at(2), From: "100", To: "200", Direction: "internal", Verdict: ringfence.Sealed, Legs: []ringfence.Proof{
 		{ID: string(id) + "-a", Peer: "device d", Verdict: ringfence.Sealed, Auth: ringfence.AuthCertificate, At: at(2),
 			TLS: &ringfence.TLSProof{Version: "TLS 1.3", Suite: "s", Group: "g", PeerSubject: "CN=d", PeerNames: []string{"d"}}, Via: "edge-1",
-			Media: &ringfence.MediaProof{Suite: "AEAD_AES_256_GCM", DSCP: 46, PacketsIn: 1, PacketsOut: 2, Lost: 3, Rejected: 4, JitterMS: 0.25, MOS: 4.4}},
+			Media: &ringfence.MediaProof{Suite: "AEAD_AES_256_GCM", DSCP: 46, PacketsIn: 1, PacketsOut: 2, Lost: 3, Rejected: 4, Overrun: 5, JitterMS: 0.25, MOS: 4.4}},
 		{ID: string(id) + "-b", Verdict: ringfence.Refused, Reason: "why", At: at(2)}}}
 }
 

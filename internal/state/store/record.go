@@ -107,7 +107,7 @@ func (w *recordWriter) proof(p *ringfence.Proof) {
 	w.bool(p.Media != nil)
 	if m := p.Media; m != nil {
 		w.text(m.Suite)
-		for _, n := range [...]uint64{uint64(m.DSCP), m.PacketsIn, m.PacketsOut, m.Lost, m.Rejected, math.Float64bits(m.JitterMS), math.Float64bits(m.MOS)} {
+		for _, n := range [...]uint64{uint64(m.DSCP), m.PacketsIn, m.PacketsOut, m.Lost, m.Rejected, m.Overrun, math.Float64bits(m.JitterMS), math.Float64bits(m.MOS)} {
 			w.uint(n)
 		}
 	}
@@ -220,7 +220,7 @@ func (r *recordReader) proof() (p ringfence.Proof) {
 	}
 	if r.bool() {
 		m := &ringfence.MediaProof{Suite: r.text(), DSCP: uint8(r.upTo(math.MaxUint8))}
-		for _, n := range [...]*uint64{&m.PacketsIn, &m.PacketsOut, &m.Lost, &m.Rejected} {
+		for _, n := range [...]*uint64{&m.PacketsIn, &m.PacketsOut, &m.Lost, &m.Rejected, &m.Overrun} {
 			*n = r.uint()
 		}
 		m.JitterMS, m.MOS = math.Float64frombits(r.uint()), math.Float64frombits(r.uint())
