@@ -1,7 +1,6 @@
 package interop_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/json"
@@ -9,10 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,43 +19,6 @@ import (
 	"ringfence/internal/testkit/onehost"
 	"ringfence/internal/trust/enroll"
 )
-
-// postgres starts a throw-away PostgreSQL server on a Unix socket and returns the address of its database. It refuses to run as
-// root, so root runs it as the user postgres, which the package makes.
-func postgres(s *onehost.Site) string {
-	s.Helper()
-	bin := filepath.Dir(need(s.T, "/usr/lib/postgresql/15/bin/initdb", "postgresql-15"))
-	dir, err := os.MkdirTemp("", "rfpg") // a socket's path must be short, and t.TempDir is closed to other users
-	s.OK(err)
-	s.Cleanup(func() { _ = os.RemoveAll(dir) })
-	var as *syscall.Credential
-	if os.Getuid() == 0 {
-		u, err := user.Lookup("postgres")
-		s.OK(err)
-		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
-		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-		as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		s.OK(os.Chown(dir, int(uid), int(gid)))
-	}
-	data := filepath.Join(dir, "data")
-	command := func(name string, args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(context.WithoutCancel(s.Ctx), filepath.Join(bin, name), args...)
-		cmd.Dir, cmd.Env = dir, []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-		return cmd
-	}
-	if out, err := command("initdb", "-D", data, "-U", "ringfence", "-A", "trust", "-E", "UTF8", "--no-sync").CombinedOutput(); err != nil {
-		s.Fatalf("initdb: %v\n%s", err, out)
-	}
-	server := command("postgres", "-D", data, "-c", "listen_addresses=", "-c", "unix_socket_directories="+dir)
-	s.OK(server.Start())
-	s.Cleanup(func() {
-		_ = server.Process.Signal(syscall.SIGINT) // fast shutdown
-		_ = server.Wait()
-	})
-	s.Until("PostgreSQL takes connections", func() bool { return command("pg_isready", "-q", "-h", dir).Run() == nil })
-	return "postgres://ringfence@/postgres?host=" + dir
-}
 
 // natsServer starts Debian's NATS server behind TLS and returns its address, and a file with the authority of its certificate.
 func natsServer(within *onehost.Site) (url, roots string) {
@@ -92,7 +51,7 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 	bin, dir := product(t), t.TempDir()
 	s := onehost.New(t, 2*time.Minute)
 	ctx := s.Ctx
-	dsn := postgres(s)
+	dsn := testkit.NewPostgres(t, "fsync=off").DSN(t)
 	bus, roots := natsServer(s)
 	config := func(name string) *built {
 		b := &built{Site: &onehost.Site{T: t, Ctx: ctx}, bin: bin, data: filepath.Join(dir, name), conf: filepath.Join(dir, name+".yaml")}

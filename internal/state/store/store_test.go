@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/testkit"
 )
 
 // place is where a test's database lives; the same suite runs on every place.
@@ -21,10 +22,10 @@ type testPlace struct {
 }
 
 func places(t testing.TB, pgArgs ...string) []testPlace {
-	c := startCluster(t, pgArgs...)
+	pg := testkit.NewPostgres(t, pgArgs...)
 	return []testPlace{
 		{"sqlite", func(t testing.TB) string { return "sqlite:" + filepath.Join(t.TempDir(), "a b%20?#.db") }},
-		{"postgres", c.dsn},
+		{"postgres", pg.DSN},
 	}
 }
 

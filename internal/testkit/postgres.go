@@ -1,8 +1,6 @@
-package store
+package testkit
 
 import (
-	"context"
-	"database/sql"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,15 +14,16 @@ import (
 
 const pgBin = "/usr/lib/postgresql/15/bin"
 
-// cluster is a throw-away PostgreSQL server on a Unix socket.
-type cluster struct {
-	dir string
+// Postgres is a throw-away PostgreSQL server on a Unix socket.
+type Postgres struct {
 	n   atomic.Int64
+	dir string
+	run func(name string, args ...string)
 }
 
-// startCluster makes and starts a server, and stops and removes it when the test ends. PostgreSQL refuses to run as root, so
-// root runs it as the user postgres, which the Debian package makes.
-func startCluster(t testing.TB, args ...string) *cluster {
+// NewPostgres makes and starts a server, and stops and removes it when the test ends. PostgreSQL refuses to run as root, so root runs it
+// as the user postgres, which the Debian package makes. args are settings, "name=value".
+func NewPostgres(t testing.TB, args ...string) *Postgres {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(pgBin, "initdb")); err != nil {
 		t.Fatalf("the PostgreSQL server is not installed: apt-get install postgresql-15 (%v)", err)
@@ -72,21 +71,12 @@ func startCluster(t testing.TB, args ...string) *cluster {
 	}
 	run("pg_ctl", "-D", data, "-w", "-t", "60", "-l", filepath.Join(dir, "log"), "-o", opts, "start")
 	t.Cleanup(func() { run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop") })
-	return &cluster{dir: dir}
+	return &Postgres{dir: dir, run: run}
 }
 
-// dsn returns the address of a new, empty database.
-func (c *cluster) dsn(t testing.TB) string {
-	t.Helper()
-	at := func(db string) string { return fmt.Sprintf("postgres://ringfence@/%s?host=%s", db, c.dir) }
-	admin, err := sql.Open("pgx", at("postgres"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
-	name := fmt.Sprintf("t%d", c.n.Add(1))
-	if _, err := admin.ExecContext(context.Background(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	return at(name)
+// DSN returns the address of a new, empty database.
+func (p *Postgres) DSN(testing.TB) string {
+	name := fmt.Sprintf("t%d", p.n.Add(1))
+	p.run("createdb", "-h", p.dir, "-U", "ringfence", name)
+	return fmt.Sprintf("postgres://ringfence@/%s?host=%s", name, p.dir)
 }
