@@ -289,7 +289,9 @@ func (s *kernelSocket) park() {
 
 func (s *kernelSocket) unpark(p *Endpoint) {
 	s.loop.mu.Lock()
-	s.leg, s.drops = p, s.dropped()
+	if s.leg = p; !s.control { // the count of the control port is nobody's evidence
+		s.drops = s.dropped()
+	}
 	s.loop.mu.Unlock()
 }
 
