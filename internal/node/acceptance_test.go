@@ -21,6 +21,20 @@ func newSite(t *testing.T, change func(*config.Config)) *site {
 	return &site{onehost.Open(t, onehost.Options{Change: change})}
 }
 
+// transfer asks for a blind transfer, and returns the call that comes of it at a phone, and where the outcome will be told.
+func (s *site) transfer(c *phone.Call, number string, to *phone.Phone) (*phone.Call, <-chan error) {
+	s.Helper()
+	done := make(chan error, 1)
+	go func() { done <- c.BlindTransfer(s.Ctx, number) }()
+	select {
+	case third := <-to.Incoming():
+		return third, done
+	case err := <-done:
+		s.Fatalf("no call came of the transfer to %s: %v", number, err)
+		return nil, nil
+	}
+}
+
 func TestSealedCall(t *testing.T) {
 	s := newSite(t, nil)
 	s.User("alice", "101")
@@ -89,9 +103,7 @@ func TestTransfers(t *testing.T) {
 	blind := func(transferor func(out, in *phone.Call) *phone.Call, left func(out, in *phone.Call) *phone.Call, tone float64) {
 		t.Helper()
 		out, in := s.Talk(alice, bob, "102")
-		done := make(chan error, 1)
-		go func() { done <- transferor(out, in).BlindTransfer(s.Ctx, "103") }()
-		third := s.Incoming(carol)
+		third, done := s.transfer(transferor(out, in), "103", carol)
 		s.OK(third.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(900)}))
 		s.OK(<-done)
 		s.OK(transferor(out, in).WaitEnded(s.Ctx))

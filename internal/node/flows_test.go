@@ -90,3 +90,42 @@ func TestBrokenFlow(t *testing.T) {
 	flows[0].reply(invite, 486, nil)
 	bob.final()
 }
+
+// A proxy between node and phone says that the flow behind it failed, or that nobody answered there (RFC 5626 section 5.3). Any other
+// answer is the phone's own, and holds for all its flows.
+func TestFlowFailedAtAProxy(t *testing.T) {
+	s := newSite(t, nil)
+	s.User("alice", "101")
+	s.User("bob", "102")
+	flows := s.flows(s.Identity("alice", "alice-desk"), 3)
+	bob := s.raw(s.Identity("bob", "bob-desk"))
+	uri := "sip:101@" + s.Node.Config.Domain
+	bob.send("INVITE", uri, "<"+uri+">", s.offer())
+	for i, status := range []int{430, 408, 600} {
+		invite := flows[2-i].recv()
+		if invite.Method() != sip.INVITE {
+			t.Fatalf("flow %d got %s", 3-i, invite.Bytes())
+		}
+		flows[2-i].reply(invite, status, nil)
+	}
+	if m := bob.final(); m.Status() != 600 {
+		t.Errorf("the phone refused with 600, the caller heard %d", m.Status())
+	}
+	again := func(heard int, answers ...int) {
+		t.Helper()
+		bob.id += "x"
+		bob.send("INVITE", uri, "<"+uri+">", s.offer())
+		for i, status := range answers {
+			invite := flows[2-i].recv()
+			for invite.Method() == sip.ACK { // of the call before
+				invite = flows[2-i].recv()
+			}
+			flows[2-i].reply(invite, status, nil)
+		}
+		if m := bob.final(); m.Status() != heard {
+			t.Errorf("the phone's flows said %d, the caller heard %d", answers, m.Status())
+		}
+	}
+	again(486, 486)
+	again(480, 430, 430, 430)
+}

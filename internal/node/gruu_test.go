@@ -79,10 +79,8 @@ func TestTransferToGRUU(t *testing.T) {
 	soft := open("carol-soft", second)
 	desk := open("carol-desk", first) // registered last, so that it would ring first
 	out, in := s.Talk(alice, bob, "102")
-	done := make(chan error, 1)
 	gruu := "sip:carol@" + s.Node.Config.Domain + ";gr="
-	go func() { done <- in.BlindTransfer(s.Ctx, gruu+second) }()
-	at := s.Incoming(soft)
+	at, done := s.transfer(in, gruu+second, soft)
 	s.OK(at.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(1209)}))
 	s.OK(<-done)
 	s.Hears(out, 1209)
@@ -93,10 +91,29 @@ func TestTransferToGRUU(t *testing.T) {
 	default:
 	}
 	// A phone that is not there: the call goes on as it was.
-	back := make(chan error, 1)
-	go func() { back <- at.BlindTransfer(s.Ctx, gruu+strings.Replace(first, "11", "99", 1)) }()
-	if err := <-back; err == nil {
+	if err := at.BlindTransfer(s.Ctx, gruu+strings.Replace(first, "11", "99", 1)); err == nil {
 		t.Error("a transfer to a phone that is not there succeeded")
 	}
 	s.Hears(out, 1209)
+	out.Hangup()
+	s.OK(at.WaitEnded(s.Ctx))
+
+	// Attended: the Refer-To holds the GRUU that was called, and Replaces.
+	out, in = s.Talk(alice, bob, "102")
+	consult, err := bob.Call(s.Ctx, gruu+second, phone.CallOptions{Audio: phone.Tone(500)})
+	s.OK(err)
+	third := s.Incoming(soft)
+	s.OK(third.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(1209)}))
+	s.OK(consult.WaitAnswered(s.Ctx))
+	if a := consult.Peer().Address; a != gruu+second {
+		t.Errorf("the transfer names %s", a)
+	}
+	s.OK(in.AttendedTransfer(s.Ctx, consult))
+	s.Hears(out, 1209)
+	s.Hears(third, 440)
+	select {
+	case c := <-desk.Incoming():
+		t.Errorf("the other phone rang too: %+v", c)
+	default:
+	}
 }

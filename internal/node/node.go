@@ -190,6 +190,13 @@ func (p patient) ApplyBindings(ctx context.Context, put []store.Binding, remove 
 	return p.Store.ApplyBindings(ctx, put, remove)
 }
 
+// ExpireBindings implements registrar.Ledger.
+func (p patient) ExpireBindings(ctx context.Context, keys []store.BindingKey, now time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return p.Store.ExpireBindings(ctx, keys, now)
+}
+
 func (n *Node) openTrust(ctx context.Context) (err error) {
 	if n.Authority, err = ca.Open(ctx, ca.Config{Name: n.Config.Name, Vault: n.Store, Ledger: n.Store}); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"ringfence"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/testkit/onehost"
+	"ringfence/internal/trust/enroll"
 )
 
 // program of the product, as it is built, with a data directory.
@@ -47,30 +48,59 @@ func (b *built) up(sip, https string) *program {
 // run runs a verb of the command line and reads the JSON that it prints into out.
 func (b *built) run(out any, args ...string) {
 	b.Helper()
-	cmd := exec.CommandContext(b.Ctx, b.bin, append(args, "--data", b.data, "--json")...)
+	if text := b.do(append(args, "--json")...); json.Unmarshal(text, out) != nil {
+		b.Fatalf("ringfence %s: no JSON: %s", strings.Join(args, " "), text)
+	}
+}
+
+// do runs a verb of the command line and returns what it prints.
+func (b *built) do(args ...string) []byte {
+	b.Helper()
+	text, err := b.try(args...)
+	if err != nil {
+		b.Fatalf("ringfence %s: %v", strings.Join(args, " "), err)
+	}
+	return text
+}
+
+// try is do for a verb that may fail; the error holds what it complains about.
+func (b *built) try(args ...string) ([]byte, error) {
+	var complaint strings.Builder
+	cmd := exec.CommandContext(b.Ctx, b.bin, append(args, "--data", b.data)...)
+	cmd.Stderr = &complaint
 	text, err := cmd.Output()
 	if err != nil {
-		b.Fatalf("ringfence %s: %v\n%s", strings.Join(args, " "), err, text)
+		err = fmt.Errorf("%w: %s", err, complaint.String())
 	}
-	if err := json.Unmarshal(text, out); err != nil {
-		b.Fatalf("ringfence %s: %v in %s", strings.Join(args, " "), err, text)
-	}
+	return text, err
+}
+
+// person adds a user with a phone and returns the phone's activation code.
+func (b *built) person(user, number string) string {
+	b.Helper()
+	var added struct{ Activation struct{ Code string } }
+	b.run(&struct{}{}, "user", "add", user, "--number", number)
+	b.run(&added, "device", "add", user+"-desk", "--user", user)
+	return added.Activation.Code
 }
 
 // phone enrols a new device of a new user and opens it.
 func (b *built) phone(user, number string) *phone.Phone {
 	b.Helper()
-	var added struct{ Activation struct{ Code string } }
-	b.run(&struct{}{}, "user", "add", user, "--number", number)
-	b.run(&added, "device", "add", user+"-desk", "--user", user)
-	c := b.Known(b.Enrol(added.Activation.Code))
+	return b.Start(b.answering(b.Enrol(b.person(user, number))))
+}
+
+// answering is a phone that answers by itself.
+func (b *built) answering(id enroll.Identity) phone.Config {
+	b.Helper()
+	c := b.Known(id)
 	c.RetryMin, c.RetryMax = 100*time.Millisecond, 500*time.Millisecond
 	c.Auto = func(ctx context.Context, c *phone.Call) {
 		if c.Answer(ctx, phone.CallOptions{Audio: phone.Tone(700)}) == nil {
 			_ = c.WaitEnded(ctx)
 		}
 	}
-	return b.Start(c)
+	return c
 }
 
 // product builds the program as the Makefile does it, so that what is compiled already is used. Call it before the clock of the test runs.

@@ -1,143 +1,172 @@
 package interop_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
-	"ringfence"
-	"ringfence/internal/node/admin/api"
-	"ringfence/internal/node/admin/client"
-	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
-	"ringfence/internal/state/store"
 	"ringfence/internal/testkit"
 	"ringfence/internal/testkit/onehost"
+	"ringfence/internal/trust/enroll"
 )
 
-// natsServer starts Debian's nats-server behind TLS, and returns its URL and the file with the authority of its certificate.
-func natsServer(t *testing.T) (url, authority string) {
-	t.Helper()
-	dir := t.TempDir()
-	ca := testkit.NewAuthority("bus")
-	cert := ca.Issue("127.0.0.1")
+// natsServer starts Debian's NATS server behind TLS and returns its address, and a file with the authority of its certificate.
+func natsServer(within *onehost.Site) (url, roots string) {
+	within.Helper()
+	s := &site{Site: within, home: within.TempDir()}
+	authority := testkit.NewAuthority("bus")
+	cert := authority.Issue("127.0.0.1")
 	key, err := x509.MarshalECPrivateKey(cert.PrivateKey.(*ecdsa.PrivateKey))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.OK(err)
 	write := func(name, kind string, der []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
+		return s.file(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	p := start(s.T, s.home, need(s.T, "/usr/sbin/nats-server", "nats-server"), "-a", "127.0.0.1", "-p", "-1", "--tls", "--tlscert", write("cert.pem", "CERTIFICATE", cert.Certificate[0]),
+		"--tlskey", write("key.pem", "EC PRIVATE KEY", key), "--ports_file_dir", s.home)
+	s.Until("the NATS server listens", func() bool {
+		var ports struct{ Nats []string }
+		b, _ := os.ReadFile(s.path(fmt.Sprintf("nats-server_%d.ports", p.cmd.Process.Pid)))
+		if json.Unmarshal(b, &ports) != nil || len(ports.Nats) == 0 {
+			return false
 		}
-		return path
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := ln.Addr().(*net.TCPAddr).Port
-	_ = ln.Close()
-	cmd := exec.Command("/usr/sbin/nats-server", "-a", "127.0.0.1", "-p", fmt.Sprint(at), "--tls", "--tlscert", write("cert.pem", "CERTIFICATE", cert.Certificate[0]),
-		"--tlskey", write("key.pem", "EC PRIVATE KEY", key))
-	cmd.Stderr = t.Output()
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("nats-server is needed: apt-get install nats-server (%v)", err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	return fmt.Sprintf("tls://127.0.0.1:%d", at), write("ca.pem", "CERTIFICATE", ca.Root())
+		url = "tls://127.0.0.1" + ports.Nats[0][strings.LastIndexByte(ports.Nats[0], ':'):]
+		return true
+	})
+	return url, write("ca.pem", "CERTIFICATE", authority.Root())
 }
 
-// administrator speaks to the API of a node over its socket.
-func administrator(s *onehost.Site) *client.Client {
-	c := client.New(client.Config{Dial: func(ctx context.Context) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", s.Node.SocketPath())
-	}})
-	s.Cleanup(c.Close)
-	return c
-}
-
-// Two nodes on one PostgreSQL and one NATS server: what is administered on one holds on the other, each serves its own phones, and one
-// goes on when the other is gone.
-func TestTwoNodesOneDatabase(t *testing.T) {
+// Two nodes on one PostgreSQL and one NATS server: what is done on one holds on the other, and either goes on without the other.
+func TestTwoNodesOnOneDatabase(t *testing.T) {
+	t.Parallel()
+	bin, dir := product(t), t.TempDir()
+	s := onehost.New(t, 2*time.Minute)
+	ctx := s.Ctx
 	dsn := testkit.NewPostgres(t, "fsync=off").DSN(t)
-	url, authority := natsServer(t)
-	join := func(name string, data string) *onehost.Site {
-		return onehost.Open(t, onehost.Options{Data: data, Within: 2 * time.Minute, Change: func(c *config.Config) {
-			c.Node, c.Store.DSN, c.Bus.URL, c.Observe.Authorities = name, dsn, url, authority
-			c.Media.First, c.Media.Last = mediaPorts(t)
-		}})
+	bus, roots := natsServer(s)
+	config := func(name string) *built {
+		b := &built{Site: &onehost.Site{T: t, Ctx: ctx}, bin: bin, data: filepath.Join(dir, name), conf: filepath.Join(dir, name+".yaml")}
+		from, to := mediaPorts(t)
+		s.OK(os.MkdirAll(b.data, 0o700))
+		s.OK(os.WriteFile(b.conf, fmt.Appendf(nil, "node: %s\nmedia:\n  first: %d\n  last: %d\nstore:\n  dsn: %s\nbus:\n  url: %s\nobserve:\n  authorities: %s\n", name, from, to, dsn, bus, roots), 0o600))
+		return b
 	}
-	home := t.TempDir()
-	one := join("node-1", home)
-	second := t.TempDir() // a node that joins is given the key that secrets are sealed with
-	key, err := os.ReadFile(filepath.Join(home, "seal.key"))
-	one.OK(err)
-	one.OK(os.WriteFile(filepath.Join(second, "seal.key"), key, 0o600))
-	two := join("node-2", second)
-	for _, s := range []*onehost.Site{one, two} {
-		s.Until("the bus connects", func() bool { return s.Node.Bus.Stats().Connected })
+	one, two := config("node-1"), config("node-2")
+	first := one.up("127.0.0.1:0", "127.0.0.1:0")
+	// The secrets in the database are sealed with the key of the first, which the second needs.
+	early := start(t, dir, bin, "up", "--data", two.data, "--listen-sip", "127.0.0.1:0", "--listen-https", "127.0.0.1:0", "--config", two.conf)
+	if early.finish(ctx) == 0 || !strings.Contains(early.text(), "sealing key") {
+		t.Fatalf("a node without the sealing key said %s", early.text())
 	}
+	key, err := os.ReadFile(filepath.Join(one.data, "seal.key"))
+	s.OK(err)
+	s.OK(os.WriteFile(filepath.Join(two.data, "seal.key"), key, 0o600))
+	two.up("127.0.0.1:0", "127.0.0.1:0")
 
-	// Users and devices that are made on one node can be used on the other at once.
-	admin := administrator(one)
-	codes := map[string]string{}
-	for i, user := range []string{"alice", "bob"} {
-		one.OK(admin.Do(one.Ctx, http.MethodPost, "/users", nil, api.NewUser{ID: ringfence.UserID(user), Numbers: []ringfence.Number{ringfence.Number(fmt.Sprint(101 + i))}}, nil))
-		var device api.DeviceAdded
-		one.OK(admin.Do(one.Ctx, http.MethodPost, "/devices", nil, api.NewDevice{ID: ringfence.DeviceID(user + "-desk"), User: ringfence.UserID(user)}, &device))
-		codes[user] = device.Activation.Code
+	// People and phones are added at one node, and enrol at either.
+	phones := map[string]*phone.Phone{}
+	ids := map[string]enroll.Identity{}
+	for i, p := range []struct {
+		user string
+		at   *built
+	}{{"alice", one}, {"anna", one}, {"bob", two}, {"ben", two}} {
+		ids[p.user] = p.at.Enrol(one.person(p.user, fmt.Sprint(101+i)))
+		phones[p.user] = p.at.Start(p.at.answering(ids[p.user]))
 	}
-	began := time.Now()
-	two.Until("the other node knows bob's phone", func() bool { return two.Node.Roster.Device("bob-desk") != nil })
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	alice := one.Start(one.Known(one.Enrol(codes["alice"])))
-	bob := two.Start(two.Known(two.Enrol(codes["bob"])))
-
-	// Each node serves its own phones, under the one authority.
-	echo := func(s *onehost.Site, p *phone.Phone) {
+	talk := func(from, number string) *phone.Call {
 		t.Helper()
-		c, err := p.Call(s.Ctx, "*43", phone.CallOptions{Audio: phone.Tone(440)})
+		c, err := phones[from].Call(ctx, number, phone.CallOptions{Audio: phone.Tone(440)})
 		s.OK(err)
-		s.OK(c.WaitAnswered(s.Ctx))
-		s.Hears(c, 440)
-		c.Hangup()
-		s.OK(c.WaitEnded(s.Ctx))
+		s.OK(c.WaitAnswered(ctx))
+		s.Hears(c, 700)
+		return c
 	}
-	echo(one, alice)
-	echo(two, bob)
-	one.Until("the records of both are in one place", func() bool {
-		cdrs, err := one.Node.Store.CDRs(one.Ctx, time.Time{}, time.Time{}, 10)
-		return err == nil && len(cdrs) == 2
+	talk("alice", "102")
+	mine := talk("bob", "104")
+
+	// A call to a phone at the other node is not possible yet; the caller hears so at once, and nothing is left of it.
+	across, err := phones["alice"].Call(ctx, "103", phone.CallOptions{})
+	s.OK(err)
+	var refused *phone.RejectedError
+	if err := across.WaitAnswered(ctx); !errors.As(err, &refused) || refused.Status != 480 {
+		t.Errorf("a call to a phone at the other node: %v", err)
+	}
+
+	// Both know all four, from the same database.
+	for _, b := range []*built{one, two} {
+		var users []struct{ ID string }
+		if b.run(&users, "user", "list"); len(users) != 4 {
+			t.Errorf("%s lists %+v", b.data, users)
+		}
+	}
+
+	// A number that is changed at one is dialled at the other.
+	one.do("user", "set", "ben", "--number", "204")
+	s.Until("the new number is known at the other node", func() bool {
+		var decision struct{ User string }
+		two.run(&decision, "call", "explain", "--from", "bob", "--to", "204")
+		return decision.User == "ben"
 	})
 
-	// What is revoked on one is cut off on the other.
-	began = time.Now()
-	one.OK(admin.Do(one.Ctx, http.MethodPost, "/devices/bob-desk/revoke", nil, api.Why{Reason: "phone was lost"}, nil))
-	two.Until("bob's phone is cut off", func() bool {
-		return len(two.Node.Registrar.All()) == 0 || two.Node.Registrar.FlowOf("bob-desk") == nil
-	})
+	// A device that is revoked at one is cut off at the other: its call, its registration, its certificate.
+	began := time.Now()
+	one.do("device", "revoke", "ben-desk", "--reason", "lost")
+	_ = mine.WaitEnded(ctx)
+	s.OK(phones["ben"].WaitRegistration(ctx, func(r phone.Registration) bool { return r.State != phone.Registered }))
 	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %v", took)
+		t.Errorf("revocation took %v to reach the other node", took)
+	}
+	if _, err := phone.Open(ctx, two.answering(ids["ben"])); err == nil {
+		t.Error("a revoked phone was let in")
 	}
 
-	// One goes on when the other is gone, and what they share is whole.
-	one.Node.Close()
-	two.User("carol", "103")
-	echo(two, two.Phone("carol"))
-	if d, err := two.Node.Store.Device(two.Ctx, "bob-desk"); err != nil || d.State != store.DeviceRevoked {
-		t.Errorf("bob-desk: %+v, %v", d, err)
+	// Each has a configuration of its own: a change at one is undone there and not at the other.
+	text, err := os.ReadFile(one.conf)
+	s.OK(err)
+	changed := filepath.Join(dir, "changed.yaml")
+	s.OK(os.WriteFile(changed, append(text, "calls:\n  max: 77\n"...), 0o600))
+	one.do("config", "apply", changed)
+	before, err := os.ReadFile(two.conf)
+	s.OK(err)
+	if out, err := two.try("config", "undo"); err == nil {
+		t.Errorf("the second node undid a change that was made at the first: %s", out)
 	}
+	if after, err := os.ReadFile(two.conf); err != nil || string(after) != string(before) {
+		t.Errorf("the second node's configuration became %s (%v)", after, err)
+	}
+	one.do("config", "undo")
+	if after, err := os.ReadFile(one.conf); err != nil || string(after) != string(text) {
+		t.Errorf("the first node's configuration is not what it was: %s (%v)", after, err)
+	}
+
+	// One node is killed; the other goes on, and takes its phones.
+	s.OK(syscall.Kill(first.cmd.Process.Pid, syscall.SIGKILL))
+	first.finish(ctx)
+	for _, user := range []string{"alice", "anna"} {
+		phones[user] = two.Start(two.answering(ids[user]))
+	}
+	talk("alice", "102").Hangup()
+	talk("alice", "103").Hangup()
+	talk("bob", "101").Hangup()
+	one.up(one.SIP.String(), one.HTTPS.String())
+	s.Until("every call that was answered has one record", func() bool {
+		var records []record
+		one.run(&records, "cdr", "list")
+		answered := 0
+		for _, r := range records {
+			if !r.Answer.IsZero() {
+				answered++
+			}
+		}
+		return answered == 5
+	})
 }

@@ -248,9 +248,12 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 		if rang && !call.hushed && l.wantsPlain(e) {
 			call.because("device %s refused a sealed offer; its exception lets it have a plain one", l.Device)
 			call.ringWith(l.at, true)
-		} else if rang && !call.hushed && e.Err != nil && call.callee == nil && l.nextFlow("broke") {
+		} else if rang && !call.hushed && flowFailed(e) && call.callee == nil && l.nextFlow("failed") {
 			// the phone rings by another flow, or its failure is told by that leg
 		} else if rang && !call.hushed {
+			if e.Status == 430 { // a word among proxies; to the caller the phone is out of reach
+				e = dialog.End{Status: 480, Reason: e.Reason}
+			}
 			call.worst = better(call.worst, e)
 		}
 		if rang && len(call.ringing) == 0 {

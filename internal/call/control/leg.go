@@ -183,6 +183,10 @@ func (l *Leg) flowSilent() {
 	}
 }
 
+// flowFailed reports whether a leg's end is no answer of the phone's: the connection broke, or a proxy on the way says that the flow
+// behind it failed or that nothing came back (RFC 5626 section 5.3).
+func flowFailed(e dialog.End) bool { return e.Err != nil || e.Status == 430 || e.Status == 408 }
+
 // nextFlow rings the phone by its next flow, and reports whether it has one.
 func (l *Leg) nextFlow(why string) bool {
 	if l.at == nil || len(l.at.Others) == 0 {

@@ -81,6 +81,17 @@ func (l *ledger) ApplyBindings(_ context.Context, put []store.Binding, remove []
 	return nil
 }
 
+func (l *ledger) ExpireBindings(_ context.Context, keys []store.BindingKey, now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range keys {
+		if b, ok := l.rows[k]; ok && !b.Expires.After(now) {
+			delete(l.rows, k)
+		}
+	}
+	return l.fail
+}
+
 func (l *ledger) AllBindings(_ context.Context, now time.Time, each func(store.Binding) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

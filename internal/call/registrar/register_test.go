@@ -122,6 +122,24 @@ func TestBindingsExpire(t *testing.T) {
 	})
 }
 
+// A phone that went over to another node on the same ledger keeps the binding that it has there.
+func TestExpiryOfAnotherNodesBinding(t *testing.T) {
+	inOffice(t, nil, func(o *office) {
+		h := o.dial("alice-desk", "alice")
+		h.want(200, h.contact("a", ";expires=60"))
+		o.ledger.mu.Lock()
+		for key, b := range o.ledger.rows {
+			b.Expires = b.Expires.Add(time.Hour)
+			o.ledger.rows[key] = b
+		}
+		o.ledger.mu.Unlock()
+		<-time.After(61 * time.Second)
+		if err := o.reg.Expire(t.Context()); err != nil || len(o.reg.All()) != 0 || len(o.ledger.contacts()) != 1 {
+			t.Errorf("here %d, on disk %v, %v", len(o.reg.All()), o.ledger.contacts(), err)
+		}
+	})
+}
+
 // What could not be kept was not done, neither on disk nor in memory, and the phone is told to come again.
 func TestLedgerFails(t *testing.T) {
 	inOffice(t, nil, func(o *office) {

@@ -16,6 +16,8 @@ import (
 // Ledger keeps bindings on disk; *store.Journal is one. It must give up by itself if the disk or a server does not answer.
 type Ledger interface {
 	ApplyBindings(ctx context.Context, put []store.Binding, remove []store.BindingKey) error
+	// ExpireBindings removes those of the keys that have expired at now: another node may have refreshed one.
+	ExpireBindings(ctx context.Context, keys []store.BindingKey, now time.Time) error
 	AllBindings(ctx context.Context, now time.Time, each func(store.Binding) error) error
 }
 
@@ -262,5 +264,5 @@ func (r *Registrar) Expire(ctx context.Context) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	return r.cfg.Ledger.ApplyBindings(ctx, nil, keys)
+	return r.cfg.Ledger.ExpireBindings(ctx, keys, now)
 }

@@ -15,11 +15,12 @@ import (
 	"ringfence/internal/state/store"
 )
 
-// Versions keeps every configuration that was in force; *store.Store is one.
+// Versions keeps every configuration that was in force, of every node; *store.Store is one.
 type Versions interface {
 	AddConfigVersion(ctx context.Context, v store.ConfigVersion) error
 	ConfigVersion(ctx context.Context, n int64) (store.ConfigVersion, error)
-	ConfigVersions(ctx context.Context, limit int) ([]store.ConfigVersion, error)
+	ConfigVersionBefore(ctx context.Context, node string, n int64) (store.ConfigVersion, error)
+	ConfigVersions(ctx context.Context, node string, limit int) ([]store.ConfigVersion, error)
 }
 
 // Plan says what a new configuration changes.
@@ -54,7 +55,8 @@ type KeeperConfig struct {
 // Keeper owns the configuration of a running node: it plans, applies and undoes changes, one at a time. Its methods may be
 // called from any goroutine.
 type Keeper struct {
-	c KeeperConfig
+	c    KeeperConfig
+	node string // whose configuration it is
 
 	// mu makes changes one at a time, so it is held while one is made: Versions and Live must not call back.
 	mu      sync.Mutex
@@ -71,7 +73,7 @@ func NewKeeper(ctx context.Context, c KeeperConfig) (*Keeper, error) {
 	if c.Override == nil {
 		c.Override = func(*Config) {}
 	}
-	k := &Keeper{c: c, running: c.Running}
+	k := &Keeper{c: c, node: c.Running.Node, running: c.Running}
 	b, err := os.ReadFile(c.File)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -91,17 +93,27 @@ func NewKeeper(ctx context.Context, c KeeperConfig) (*Keeper, error) {
 	return k, err
 }
 
-// remember keeps a text as the next version, unless it is the latest one already, and returns its number.
+// remember keeps a text as the next version, unless it is this node's latest one already, and returns its number.
 func (k *Keeper) remember(ctx context.Context, text, author, note string) (int64, error) {
-	last, err := k.c.Versions.ConfigVersion(ctx, 0)
+	mine, err := k.c.Versions.ConfigVersionBefore(ctx, k.node, 0)
 	if err != nil && ringfence.KindOf(err) != ringfence.KindNotFound {
 		return 0, err
 	}
-	if err == nil && last.YAML == text {
-		return last.N, nil
+	if err == nil && mine.YAML == text {
+		return mine.N, nil
 	}
-	v := store.ConfigVersion{N: last.N + 1, YAML: text, Author: author, At: k.c.Now(), Note: note}
-	return v.N, k.c.Versions.AddConfigVersion(ctx, v)
+	const tries = 10 // other nodes of the database keep theirs at the same time
+	for range tries {
+		var last store.ConfigVersion
+		if last, err = k.c.Versions.ConfigVersion(ctx, 0); err != nil && ringfence.KindOf(err) != ringfence.KindNotFound {
+			return 0, err
+		}
+		v := store.ConfigVersion{N: last.N + 1, Node: k.node, YAML: text, Author: author, At: k.c.Now(), Note: note}
+		if err = k.c.Versions.AddConfigVersion(ctx, v); ringfence.KindOf(err) != ringfence.KindConflict || err == nil {
+			return v.N, err
+		}
+	}
+	return 0, err
 }
 
 // Text returns the configuration file as it was last applied.
@@ -216,7 +228,7 @@ func (k *Keeper) Undo(ctx context.Context, to int64, author string) (Plan, error
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if to == 0 {
-		last, err := k.c.Versions.ConfigVersion(ctx, 0)
+		last, err := k.c.Versions.ConfigVersionBefore(ctx, k.node, 0)
 		if err != nil {
 			return Plan{}, err
 		}
@@ -224,7 +236,11 @@ func (k *Keeper) Undo(ctx context.Context, to int64, author string) (Plan, error
 		if err != nil {
 			return Plan{}, err
 		}
-		to = from - 1
+		before, err := k.c.Versions.ConfigVersionBefore(ctx, k.node, from)
+		if err != nil && ringfence.KindOf(err) != ringfence.KindNotFound {
+			return Plan{}, err
+		}
+		to = before.N
 	}
 	if to < 1 {
 		return Plan{}, &ringfence.Fault{Op: "config.undo", Kind: ringfence.KindConflict, Text: "there is no earlier configuration", Hint: "see `ringfence config versions`"}
@@ -232,6 +248,10 @@ func (k *Keeper) Undo(ctx context.Context, to int64, author string) (Plan, error
 	v, err := k.c.Versions.ConfigVersion(ctx, to)
 	if err != nil {
 		return Plan{}, err
+	}
+	if v.Node != "" && v.Node != k.node {
+		return Plan{}, &ringfence.Fault{Op: "config.undo", Kind: ringfence.KindConflict, Text: fmt.Sprintf("version %d is the configuration of %s", to, v.Node),
+			Hint: "see `ringfence config versions` for those of " + k.node}
 	}
 	if to, err = k.origin(ctx, v); err != nil {
 		return Plan{}, err
@@ -253,9 +273,9 @@ func (k *Keeper) origin(ctx context.Context, v store.ConfigVersion) (int64, erro
 	}
 }
 
-// List returns up to limit versions, latest first.
+// List returns up to limit versions of this node, latest first.
 func (k *Keeper) List(ctx context.Context, limit int) ([]store.ConfigVersion, error) {
-	return k.c.Versions.ConfigVersions(ctx, limit)
+	return k.c.Versions.ConfigVersions(ctx, k.node, limit)
 }
 
 // replaceFile puts a file in place at once: a reader sees the old one or the new one. It is readable by its owner only, since

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,8 +37,56 @@ func (s *shelf) ConfigVersion(_ context.Context, n int64) (store.ConfigVersion, 
 	return s.all[n-1], nil
 }
 
-func (s *shelf) ConfigVersions(context.Context, int) ([]store.ConfigVersion, error) {
-	return s.all, nil
+func (s *shelf) ConfigVersionBefore(_ context.Context, node string, n int64) (store.ConfigVersion, error) {
+	for _, v := range slices.Backward(s.all) {
+		if (n == 0 || v.N < n) && v.Node == node {
+			return v, nil
+		}
+	}
+	return store.ConfigVersion{}, &ringfence.Fault{Kind: ringfence.KindNotFound, Text: "no such version"}
+}
+
+func (s *shelf) ConfigVersions(_ context.Context, node string, _ int) (out []store.ConfigVersion, err error) {
+	for _, v := range slices.Backward(s.all) {
+		if v.Node == node {
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+// Two nodes keep their versions in one database. Each undoes its own changes.
+func TestNodesUndoTheirOwn(t *testing.T) {
+	ctx, kept := t.Context(), &shelf{}
+	var keepers [2]*Keeper
+	var live [2]Config
+	for i, node := range []string{"node-1", "node-2"} {
+		running := Default()
+		running.Node = node
+		k, err := NewKeeper(ctx, KeeperConfig{File: filepath.Join(t.TempDir(), "ringfence.yaml"), Running: running, Versions: kept, Live: func(c Config) { live[i] = c }, Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keepers[i] = k
+	}
+	for _, max := range []string{"100", "200"} {
+		for i, node := range []string{"node-1", "node-2"} {
+			if _, err := keepers[i].Apply(ctx, "node: "+node+"\ncalls:\n  max: "+max+"\n", "f", "me", ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := keepers[0].Undo(ctx, 0, "me"); err != nil || live[0].Calls.Max != 100 || live[0].Node != "node-1" || live[1].Calls.Max != 200 {
+		t.Errorf("undo at the first: %v, max %d and %d, node %s", err, live[0].Calls.Max, live[1].Calls.Max, live[0].Node)
+	}
+	if _, err := keepers[1].Undo(ctx, 3, "me"); ringfence.KindOf(err) != ringfence.KindConflict {
+		t.Errorf("the second took a version of the first: %v", err)
+	}
+	for i, want := range []int{4, 3} {
+		if list, err := keepers[i].List(ctx, 10); err != nil || len(list) != want {
+			t.Errorf("node %d lists %+v, %v", i+1, list, err)
+		}
+	}
 }
 
 func TestApplyAndUndo(t *testing.T) {

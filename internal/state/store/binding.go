@@ -92,6 +92,19 @@ func (r repos) ApplyBindings(ctx context.Context, put []Binding, remove []Bindin
 	})
 }
 
+// ExpireBindings removes those of the keys that have expired at now: a node knows only what it was told itself, and another one may
+// have refreshed a binding since.
+func (r repos) ExpireBindings(ctx context.Context, keys []BindingKey, now time.Time) error {
+	return r.atomically(ctx, func(r repos) error {
+		for _, k := range keys {
+			if _, err := r.exec(ctx, "store.bindings.expire", `DELETE FROM bindings WHERE aor=$1 AND bkey=$2 AND expires<=$3`, k.AOR, k.Key, micros(now)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // bindingRows lays out the values of each binding, keeping the last of each key.
 func bindingRows(op string, bs []Binding) ([][]any, error) {
 	at := make(map[BindingKey]int, len(bs))

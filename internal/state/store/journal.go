@@ -111,6 +111,11 @@ func (j *Journal) ApplyBindings(_ context.Context, put []Binding, remove []Bindi
 	return nil
 }
 
+// ExpireBindings removes the bindings of these keys. Nobody else writes to a database behind a journal, so they are what the caller knows.
+func (j *Journal) ExpireBindings(ctx context.Context, keys []BindingKey, _ time.Time) error {
+	return j.ApplyBindings(ctx, nil, keys)
+}
+
 // checkBinding refuses what the database would refuse when the journal is folded, and what replay would take for damage.
 func checkBinding(op string, b *Binding) error {
 	if b.AOR == "" || b.Contact == "" {

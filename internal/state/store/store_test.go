@@ -327,6 +327,13 @@ func checkBindings(t *testing.T, s *Store) {
 	n, err := s.DeleteBindingsOf(ctx(), "d1")
 	noErr(t, err)
 	same(t, n, 1000)
+	early := plain
+	early.Contact, early.Expires = "sip:early@192.0.2.9", at(10)
+	noErr(t, s.PutBindings(ctx(), []Binding{early}))
+	noErr(t, s.ExpireBindings(ctx(), []BindingKey{plain.Key(), early.Key(), {"nobody", "c:x"}}, at(20)))
+	list, err = s.Bindings(ctx(), plain.AOR, at(0))
+	noErr(t, err)
+	same(t, list, []Binding{plain})
 	n, err = s.PurgeBindings(ctx(), at(30))
 	noErr(t, err)
 	same(t, n, 1)
@@ -350,9 +357,25 @@ func checkVersions(t *testing.T, s *Store) {
 	got, err = s.ConfigVersion(ctx(), 1)
 	noErr(t, err)
 	same(t, got, v)
-	list, err := s.ConfigVersions(ctx(), 5)
+	// Another node's are told apart; those that say no node are anybody's.
+	v3.Node = "node-2"
+	noErr(t, s.AddConfigVersion(ctx(), v3))
+	list, err := s.ConfigVersions(ctx(), "node-1", 5)
 	noErr(t, err)
 	same(t, list, []ConfigVersion{v2, v})
+	list, err = s.ConfigVersions(ctx(), "node-2", 2)
+	noErr(t, err)
+	same(t, list, []ConfigVersion{v3, v2})
+	for before, want := range map[int64]ConfigVersion{0: v2, 3: v2, 2: v} {
+		got, err = s.ConfigVersionBefore(ctx(), "node-1", before)
+		noErr(t, err)
+		same(t, got, want)
+	}
+	got, err = s.ConfigVersionBefore(ctx(), "node-2", 0)
+	noErr(t, err)
+	same(t, got, v3)
+	_, err = s.ConfigVersionBefore(ctx(), "node-1", 1)
+	wantKind(t, err, ringfence.KindNotFound)
 }
 
 func checkCDRs(t *testing.T, s *Store) {
