@@ -272,7 +272,7 @@ func (tx *Server) Send(status int, w *sip.Writer) {
 			tx.end()
 			return
 		}
-		tx.Request, tx.Data, tx.last = nil, nil, nil // half a minute is long, and nobody asks for them any more
+		tx.Request, tx.Data, tx.last = nil, nil, nil       // half a minute is long, and nobody asks for them any more
 		tx.Shard.After(&tx.timer, timers.linger(), tx.end) // Timer L
 	case tx.Method == sip.INVITE:
 		tx.state = serverCompleted
