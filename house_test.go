@@ -55,7 +55,7 @@ func allowed() map[string][]string {
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll"},
 		// The node knows everybody; nobody below knows the node.
-		"node/config": {"call/dialplan", "sip/locate", "state/store"},
+		"node/config": {"call/dialplan", "media/codec", "sip/locate", "state/store"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
 		"node/admin/api":      {"call/control", "call/dialplan", "node/observe/ladder", "state/store"},
 		"node/admin/client":   {"node/admin/api"},

@@ -37,6 +37,7 @@ func (n *Node) openSettings(ctx context.Context) (err error) {
 // live puts the live settings of a configuration into force. It is called by the keeper, one change after the other.
 func (n *Node) live(c config.Config) {
 	n.current.Store(&c)
+	n.loadSounds(c)
 	n.Calls.SetLimits(c.Calls.Max, c.Calls.Ring)
 	if n.opts.LogLevel != nil {
 		var level slog.Level
@@ -46,6 +47,12 @@ func (n *Node) live(c config.Config) {
 	}
 	n.publish(bus.Event{Kind: bus.ConfigApplied})
 	n.log.Info("the configuration was changed")
+}
+
+func (n *Node) loadSounds(c config.Config) {
+	n.sounds.load(c, func(file string, err error) {
+		n.log.Error("a recording cannot be played", "file", file, "err", err, "hint", ringfence.HintOf(err))
+	})
 }
 
 func (n *Node) openAdmin(ctx context.Context) (err error) {

@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"ringfence"
+	"ringfence/internal/call/dialplan"
+	"ringfence/internal/media/codec"
+	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
 )
 
@@ -211,4 +214,45 @@ func TestBaresipTransfers(t *testing.T) {
 	third.Hangup()
 	s.OK(in.WaitEnded(s.Ctx))
 	s.over()
+}
+
+// A phone of somebody else hears the recording of a number, and before a refusal the announcement that says why, both sealed.
+func TestBaresipHearsRecordings(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *config.Config) {
+		c.Plan.Recordings = []dialplan.Recording{{Number: "190", File: recorded(t, 700), Times: 10}}
+		c.Calls.Announcements.Unknown = recorded(t, 950)
+	})
+	s.User("alice", "101")
+	s.certificate("alice", "alice-desk")
+	b := s.baresip("alice-desk", "alice", "account-certificate", "600")
+	s.registered("alice-desk")
+	b.say("/dial 190\n")
+	b.hears(700)
+	v := s.Node.Calls.List()
+	if len(v) != 1 || v[0].Verdict != ringfence.Sealed || v[0].Legs[0].Media == nil || v[0].Legs[0].Media.Suite == "" {
+		t.Errorf("the call: %+v", v)
+	}
+	b.say("b")
+	s.over()
+	b.say("/dial 999\n")
+	b.hears(950)
+	b.wait(s.Ctx, `404 Not Found`)
+	s.over()
+}
+
+// recorded writes two seconds of a tone into a sound file.
+func recorded(t *testing.T, hz float64) string {
+	t.Helper()
+	sound := codec.Sound{Rate: 8000, Samples: make([]int16, 2*8000)}
+	codec.NewTone(codec.Signal{Hz: []float64{hz}}, sound.Rate, -16).Read(sound.Samples)
+	b, err := sound.WAV()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "sound.wav")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -43,6 +43,7 @@ type Call struct {
 	transfer   *transfer
 	referredBy string // who transferred the call, as its new party is told (RFC 3892)
 	slot       int    // where it is parked, 0 if it is not
+	announced  bool   // the caller hears, or has heard, why the call fails
 }
 
 // newLeg adds a leg of a user's device to the call.
@@ -82,7 +83,12 @@ func (call *Call) refuse(err error) {
 		call.caller.session.Reject(r.end.Status, r.end.Phrase, r.end.Reason)
 		return
 	}
-	call.caller.session.RejectWith(status, phrase, dialog.Reason(kind.Q850(), text), call.warning(err))
+	reject := func() {
+		call.caller.session.RejectWith(status, phrase, dialog.Reason(kind.Q850(), text), call.warning(err))
+	}
+	if !call.announce(whyOf(err), reject) {
+		reject()
+	}
 }
 
 // warning writes the cause of a refusal into a Warning field (RFC 3261 section 20.43).
@@ -202,7 +208,10 @@ func (call *Call) failed(e dialog.End) {
 	if call.cause == "" {
 		call.cause = "not answered: " + sip.Phrase(e.Status)
 	}
-	call.caller.session.Reject(e.Status, e.Phrase, e.Reason)
+	reject := func() { call.caller.session.Reject(e.Status, e.Phrase, e.Reason) }
+	if !call.announce(whyEnded(e), reject) {
+		reject()
+	}
 }
 
 // better picks the response to pass on when several legs failed (RFC 3261 section 16.7).

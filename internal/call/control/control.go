@@ -42,6 +42,7 @@ type Config struct {
 	// Changed, if set, hears that the lines of a user changed, on the shard; Watched says whether it wants to.
 	Changed func(ringfence.UserID)
 	Watched func(ringfence.UserID) bool
+	Sounds  Sounds // recordings; nil: there are none
 	// MediaAddr says which address a peer on this connection reaches our media at; nil: the connection's own.
 	MediaAddr func(c *transport.Conn) netip.Addr
 	// Port returns where SIP over TLS listens, for the Contact on connections that we opened; nil: nothing is opened.

@@ -19,7 +19,13 @@ const maxCallsPerUser = 4
 
 // Explain says where a number would go and why, from anywhere. It changes nothing.
 func (c *Control) Explain(from ringfence.UserID, dialled string) dialplan.Decision {
-	return c.decide(from, dialled)
+	d := c.decide(from, dialled)
+	if d.Action == dialplan.Refuse && c.cfg.Sounds != nil {
+		if why := whyOf(d.Fault); why != "" && c.cfg.Sounds.Announcement(why) != nil {
+			d.Reasons = append(d.Reasons, "the caller hears the announcement \""+string(why)+"\"")
+		}
+	}
+	return d
 }
 
 func (c *Control) decide(asker ringfence.UserID, number string) dialplan.Decision {
@@ -59,6 +65,10 @@ func (call *Call) route(number string, asker ringfence.UserID) {
 		call.feature(d.Feature, d.Arg)
 	case dialplan.ToEmergency:
 		call.emergencyCall(d)
+	case dialplan.ToRecording:
+		if err := call.recording(d.Recording); err != nil {
+			call.refuse(err)
+		}
 	case dialplan.Refuse:
 		call.refuse(d.Fault)
 	default:

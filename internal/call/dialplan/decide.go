@@ -1,6 +1,7 @@
 package dialplan
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -26,21 +27,23 @@ const (
 	ToFeature   Action = "feature"
 	ToTrunk     Action = "trunk"
 	ToEmergency Action = "emergency"
+	ToRecording Action = "recording"
 	Refuse      Action = "refuse"
 )
 
 // Decision is the plan's answer with its reasons, in the order in which they were found.
 type Decision struct {
-	Action  Action           `json:"action"`
-	User    ringfence.UserID `json:"user,omitempty"`
-	Group   *Group           `json:"group,omitempty"`
-	Feature Feature          `json:"feature,omitempty"`
-	Arg     string           `json:"arg,omitempty"`    // argument of a feature code
-	Number  string           `json:"number,omitempty"` // E.164 or emergency number for a trunk
-	Trunk   string           `json:"trunk,omitempty"`
-	Class   Class            `json:"class,omitempty"`
-	Reasons []string         `json:"reasons"`
-	Fault   *ringfence.Fault `json:"-"` // why, if Action is Refuse
+	Action    Action           `json:"action"`
+	User      ringfence.UserID `json:"user,omitempty"`
+	Group     *Group           `json:"group,omitempty"`
+	Feature   Feature          `json:"feature,omitempty"`
+	Recording *Recording       `json:"recording,omitempty"`
+	Arg       string           `json:"arg,omitempty"`    // argument of a feature code
+	Number    string           `json:"number,omitempty"` // E.164 or emergency number for a trunk
+	Trunk     string           `json:"trunk,omitempty"`
+	Class     Class            `json:"class,omitempty"`
+	Reasons   []string         `json:"reasons"`
+	Fault     *ringfence.Fault `json:"-"` // why, if Action is Refuse
 }
 
 func (d *Decision) because(format string, args ...any) {
@@ -79,6 +82,13 @@ func (p Plan) Decide(q Question) Decision {
 		if string(p.Groups[i].Number) == dialled {
 			d.Action, d.Group, d.Class = ToGroup, &p.Groups[i], Internal
 			d.because("%s is the hunt group %q (%s)", dialled, p.Groups[i].Name, p.Groups[i].Strategy)
+			return d
+		}
+	}
+	for i := range p.Recordings {
+		if r := &p.Recordings[i]; string(r.Number) == dialled {
+			d.Action, d.Recording, d.Class = ToRecording, r, Internal
+			d.because("%s plays the recording %q", dialled, cmp.Or(r.Name, r.File))
 			return d
 		}
 	}

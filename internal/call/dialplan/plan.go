@@ -61,6 +61,14 @@ type Group struct {
 	Overflow string             `yaml:"overflow,omitempty" json:"overflow"` // where the call goes if nobody answers
 }
 
+// Recording is a number that plays a sound file and hangs up, such as opening hours.
+type Recording struct {
+	Number ringfence.Number `yaml:"number" json:"number"`
+	Name   string           `yaml:"name,omitempty" json:"name,omitempty"`
+	File   string           `yaml:"file" json:"file"`                       // WAV, mono, 8000 or 16000 Hz
+	Times  int              `yaml:"times,omitempty" json:"times,omitempty"` // how often it is played; 0 means once
+}
+
 // Feature is what a feature code does.
 type Feature string
 
@@ -79,16 +87,17 @@ const (
 
 // Plan is the dial plan of a site. It is a value: changing a copy changes nothing else.
 type Plan struct {
-	Country       string   `yaml:"country" json:"country"`                     // country calling code, e.g. "49"
-	Area          string   `yaml:"area" json:"area"`                           // area code without prefix, e.g. "30"
-	National      string   `yaml:"national" json:"national"`                   // national prefix, e.g. "0"
-	International string   `yaml:"international" json:"international"`         // international prefix, e.g. "00"
-	Outside       string   `yaml:"outside" json:"outside"`                     // prefix for an outside line; may be empty
-	Emergency     []string `yaml:"emergency" json:"emergency"`                 // numbers that are never blocked
-	EmergencyTo   string   `yaml:"emergency-to,omitempty" json:"emergency_to"` // an internal number that takes emergency calls, e.g. a guard's desk, if there is no trunk
-	Rules         []Rule   `yaml:"rules" json:"rules"`
-	Groups        []Group  `yaml:"groups" json:"groups"`
-	Trunk         string   `yaml:"trunk,omitempty" json:"trunk"` // name of the trunk for outside calls; empty: none
+	Country       string      `yaml:"country" json:"country"`                     // country calling code, e.g. "49"
+	Area          string      `yaml:"area" json:"area"`                           // area code without prefix, e.g. "30"
+	National      string      `yaml:"national" json:"national"`                   // national prefix, e.g. "0"
+	International string      `yaml:"international" json:"international"`         // international prefix, e.g. "00"
+	Outside       string      `yaml:"outside" json:"outside"`                     // prefix for an outside line; may be empty
+	Emergency     []string    `yaml:"emergency" json:"emergency"`                 // numbers that are never blocked
+	EmergencyTo   string      `yaml:"emergency-to,omitempty" json:"emergency_to"` // an internal number that takes emergency calls, e.g. a guard's desk, if there is no trunk
+	Rules         []Rule      `yaml:"rules" json:"rules"`
+	Groups        []Group     `yaml:"groups" json:"groups"`
+	Recordings    []Recording `yaml:"recordings,omitempty" json:"recordings,omitempty"`
+	Trunk         string      `yaml:"trunk,omitempty" json:"trunk"` // name of the trunk for outside calls; empty: none
 }
 
 // Default is a plan that works without configuration: internal calls and feature codes only.
@@ -114,6 +123,17 @@ func (p Plan) Validate() error {
 			return invalid(fmt.Sprintf("group %s: unknown strategy %q; use all, sequential, round-robin or longest-idle", g.Number, g.Strategy))
 		}
 		seen[g.Number] = true
+	}
+	for _, r := range p.Recordings {
+		switch {
+		case r.Number == "" || r.File == "":
+			return invalid(fmt.Sprintf("recording %q needs a number and a file", r.Name))
+		case seen[r.Number]:
+			return invalid(fmt.Sprintf("two groups or recordings have the number %s", r.Number))
+		case r.Times < 0 || r.Times > 100:
+			return invalid(fmt.Sprintf("recording %s: it cannot be played %d times; 1 to 100 make sense", r.Number, r.Times))
+		}
+		seen[r.Number] = true
 	}
 	if len(p.Emergency) == 0 {
 		return invalid("the plan has no emergency number")

@@ -58,6 +58,7 @@ func (c Config) Check() (wrong []Wrong) {
 		bad(!host.MatchString(n), fmt.Sprintf("node-names[%d]", i), "%.80q is not a host name in lower case", n)
 	}
 	wrong = append(wrong, c.checkOutside()...)
+	wrong = append(wrong, c.checkSounds()...)
 	wrong = append(wrong, checkPlan(c.Plan)...)
 	if len(wrong) == 0 {
 		if err := ringfence.CheckFlows(c.Flows()); err != nil {
@@ -80,6 +81,9 @@ func checkPlan(p dialplan.Plan) (wrong []Wrong) {
 	}
 	for i, g := range p.Groups {
 		part(fmt.Sprintf("dialplan.groups[%d]", i), dialplan.Plan{Groups: []dialplan.Group{g}})
+	}
+	for i, r := range p.Recordings {
+		part(fmt.Sprintf("dialplan.recordings[%d]", i), dialplan.Plan{Recordings: []dialplan.Recording{r}})
 	}
 	if len(wrong) == 0 {
 		if err := p.Validate(); err != nil {

@@ -75,6 +75,28 @@ type Calls struct {
 	Ring time.Duration `yaml:"ring"` // how long a call rings without an answer
 	// Silence ends a call when a phone that should be heard has sent nothing that authenticates, not even RTCP, for so long.
 	Silence time.Duration `yaml:"silence"`
+	// Announcements are sound files (WAV, mono, 8000 or 16000 Hz, a minute at most) that a caller hears before a failing call is refused.
+	Announcements Announcements `yaml:"announcements,omitempty"`
+}
+
+// Announcements names a sound file for each way to fail; empty: the caller's phone says what it says by itself.
+type Announcements struct {
+	Unknown     string `yaml:"unknown,omitempty"`     // nobody's number
+	Barred      string `yaml:"barred,omitempty"`      // the caller may not call that
+	Busy        string `yaml:"busy,omitempty"`        // busy, or not to be disturbed
+	NoAnswer    string `yaml:"no-answer,omitempty"`   // it rang, and nobody answered
+	Unreachable string `yaml:"unreachable,omitempty"` // no phone is registered, or there is no way there
+}
+
+// Files returns the sound files by the key they stand at.
+func (a Announcements) Files() map[string]string {
+	out := map[string]string{}
+	for key, file := range map[string]string{"unknown": a.Unknown, "barred": a.Barred, "busy": a.Busy, "no-answer": a.NoAnswer, "unreachable": a.Unreachable} {
+		if file != "" {
+			out[key] = file
+		}
+	}
+	return out
 }
 
 // Log says how to log.
