@@ -9,8 +9,8 @@ import (
 
 func TestDecide(t *testing.T) {
 	p := Plan{Country: "49", Area: "30", National: "0", International: "00", Outside: "", Emergency: []string{"112", "110"}, Trunk: "carrier",
-		Rules:  []Rule{{"+4915", Mobile}, {"+49900", Premium}},
-		Groups: []Group{{Number: "300", Name: "sales", Strategy: RingAll, Members: []ringfence.UserID{"alice"}}},
+		Rules:      []Rule{{"+4915", Mobile}, {"+49900", Premium}},
+		Groups:     []Group{{Number: "300", Name: "sales", Strategy: RingAll, Members: []ringfence.UserID{"alice"}}},
 		Recordings: []Recording{{Number: "190", Name: "opening hours", File: "/etc/ringfence/hours.wav"}}}
 	if err := p.Validate(); err != nil {
 		t.Fatal(err)
