@@ -9,7 +9,7 @@ import (
 
 // heapSlack is how much garbage may gather before it is collected, however little is alive. A node with few phones has a heap of
 // some megabytes; collecting whenever that doubles would be many times a second under load, and cost a tenth of the processor.
-const heapSlack = 64 << 20
+const heapSlack = 128 << 20
 
 // collector keeps the runtime's target at what is alive plus heapSlack, or twice what is alive if that is more. It adjusts itself
 // after each collection, told by a cleanup of an object that each collection frees.
@@ -18,7 +18,7 @@ type collector struct {
 	before  int // the percentage to go back to
 }
 
-// TuneGarbage lets a program that is one node trade up to 64 MiB of memory for fewer collections, until stop is called. It does
+// TuneGarbage lets a program that is one node trade up to 128 MiB of memory for fewer collections, until stop is called. It does
 // nothing if the environment sets GOGC: who did knows better.
 func TuneGarbage() (stop func()) {
 	c := &collector{before: debug.SetGCPercent(100)}

@@ -25,8 +25,9 @@ type kernelSocket struct {
 	control bool
 	loop    *loop
 	slot    int32
-	drops   uint32 // the kernel's count of what it threw away, when the leg took the socket
-	stamp   int32  // tells an event of this socket from a late one of the slot's previous owner
+	busy    atomic.Bool // something has arrived since the leg took the socket
+	drops   uint32      // the kernel's count of what it threw away, then
+	stamp   int32       // tells an event of this socket from a late one of the slot's previous owner
 
 	to  netip.AddrPort // what sa holds
 	sa  [28]byte       // struct sockaddr_in or sockaddr_in6
@@ -274,6 +275,9 @@ func (l *loop) owner(ev *syscall.EpollEvent, sc *scratch) (*kernelSocket, *Endpo
 	if s == nil || s.stamp != ev.Pad {
 		return nil, nil
 	}
+	if !s.busy.Load() {
+		s.busy.Store(true)
+	}
 	if s.leg == nil {
 		_, _, _ = syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(&sc.in)), uintptr(len(sc.in)), syscall.MSG_DONTWAIT, 0, 0)
 	}
@@ -289,7 +293,8 @@ func (s *kernelSocket) park() {
 
 func (s *kernelSocket) unpark(p *Endpoint) {
 	s.loop.mu.Lock()
-	if s.leg = p; !s.control { // the count of the control port is nobody's evidence
+	s.leg = p
+	if s.busy.Swap(false) && !s.control { // the count of the control port is nobody's evidence
 		s.drops = s.dropped()
 	}
 	s.loop.mu.Unlock()
@@ -308,7 +313,13 @@ func (s *kernelSocket) dropped() uint32 {
 	return info[drops]
 }
 
-func (s *kernelSocket) overrun() uint64 { return uint64(s.dropped() - s.drops) }
+// overrun asks the kernel only where something has arrived: nothing was thrown away elsewhere.
+func (s *kernelSocket) overrun() uint64 {
+	if !s.busy.Load() {
+		return 0
+	}
+	return uint64(s.dropped() - s.drops)
+}
 
 // receive takes one datagram. The wait is level-triggered, so what is left comes with the next round, and no leg can keep
 // the others waiting.

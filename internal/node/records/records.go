@@ -13,8 +13,9 @@ import (
 const (
 	// maxBatch is how many records one transaction writes.
 	maxBatch = 1024
-	// gatherFor is how long a record waits for others to be written with: a transaction costs much more than a row.
-	gatherFor = 200 * time.Millisecond
+	// gatherFor is how long a record waits for others to be written with: a transaction costs much more than a row, and who asks for
+	// records does not wait for it (Settle).
+	gatherFor = time.Second
 	// aliveEvery is how often a node notes that it is alive: how wrong the end of a call can be whose node was killed.
 	aliveEvery = 10 * time.Second
 	// retryEvery is when records that the database did not take are tried again, and maxWaiting how many of them wait.

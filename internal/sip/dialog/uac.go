@@ -1,8 +1,6 @@
 package dialog
 
 import (
-	"bytes"
-
 	"ringfence"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/transaction"
@@ -17,7 +15,7 @@ type Invitation struct {
 	From    string   // name-addr without tag
 	To      string   // name-addr without tag
 	Contact string   // our Contact value
-	SDP     []byte   // the offer
+	SDP     []byte   // the offer; the session keeps it
 	Extra   func(*sip.Writer)
 }
 
@@ -25,7 +23,7 @@ type Invitation struct {
 func (l *Layer) Invite(shard *transaction.Shard, in Invitation, user User) *Session {
 	s := &Session{Shard: shard, Conn: in.Conn, CallID: shard.Layer().NewCallID(shard), LocalTag: newTag(),
 		Local: in.From, Remote: in.To, Target: in.URI, Routes: in.Routes, Contact: in.Contact, UAC: true,
-		layer: l, user: user, localSeq: 1, localSDP: bytes.Clone(in.SDP)}
+		layer: l, user: user, localSeq: 1, localSDP: in.SDP}
 	l.add(s)
 	s.extra = in.Extra
 	s.invite()
