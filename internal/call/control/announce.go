@@ -9,7 +9,6 @@ import (
 	"ringfence/internal/media/player"
 	"ringfence/internal/media/relay"
 	"ringfence/internal/sip/dialog"
-	"ringfence/internal/sip/sdp"
 )
 
 // Why says why a call fails, as an announcement explains it to the caller.
@@ -58,11 +57,6 @@ func whyEnded(e dialog.End) Why {
 	return ""
 }
 
-// recordable lists the codecs that a recording can be encoded in, the best first.
-func recordable() []sdp.Codec {
-	return []sdp.Codec{sdp.G722(), sdp.PCMA(), sdp.PCMU(), sdp.Events(101, 8000)}
-}
-
 // announce lets the caller of a call that fails hear why, as early media (RFC 3960), and then does reject. It reports false, and has done
 // nothing, if there is no announcement for that or the caller could not hear it.
 func (call *Call) announce(why Why, reject func()) bool {
@@ -75,10 +69,12 @@ func (call *Call) announce(why Why, reject func()) bool {
 		return false
 	}
 	if !l.agreed {
-		if err := l.answerEarly(recordable()); err != nil {
+		answer, err := l.pick(own())
+		if err != nil {
 			call.ctl.cfg.Log.Debug("an announcement cannot be played", "call", call.ID, "why", why, "err", err)
 			return false
 		}
+		l.session.Progress(183, answer)
 	}
 	if call.early != nil { // what a phone said before it failed
 		call.ctl.cfg.Media.Unjoin(l.media)
@@ -91,23 +87,6 @@ func (call *Call) announce(why Why, reject func()) bool {
 			reject()
 		}
 	})
-}
-
-// answerEarly answers the leg's offer in a 183, with the first of these codecs that it has.
-func (l *Leg) answerEarly(codecs []sdp.Codec) error {
-	if err := l.open(); err != nil {
-		return err
-	}
-	answer, choice, err := sdp.Answer(l.heard, l.options(l.session.Conn), codecs...)
-	if err != nil {
-		return err
-	}
-	l.sent = answer
-	if err := l.agree(choice); err != nil {
-		return err
-	}
-	l.session.Progress(183, answer.Bytes())
-	return nil
 }
 
 // hearRecording plays a recording to a leg and then calls then on the shard. It reports false, and will not call it, if the leg's codec
@@ -135,7 +114,7 @@ func (call *Call) recording(r *dialplan.Recording) error {
 		return &ringfence.Fault{Op: "call.recording", Kind: ringfence.KindUnavailable, Text: "the recording of " + string(r.Number) + " cannot be played",
 			Hint: "see whether its file is there: ringfence config check"}
 	}
-	if err := call.caller.answerWith(recordable()); err != nil {
+	if err := call.caller.answerWith(own()); err != nil {
 		return err
 	}
 	call.connected()

@@ -89,17 +89,23 @@ func (l *Leg) answerWith(codecs []sdp.Codec) error {
 	if l.late {
 		return &ringfence.Fault{Op: "call.connect", Kind: ringfence.KindUnsupported, Text: "the phone made no offer", Hint: "let the phone make the offer (early offer)"}
 	}
-	if err := l.open(); err != nil {
-		return err
-	}
-	answer, choice, err := sdp.Answer(l.heard, l.options(l.session.Conn), codecs...)
+	answer, err := l.pick(codecs)
 	if err != nil {
 		return err
 	}
-	l.sent = answer
-	if err := l.agree(choice); err != nil {
-		return err
-	}
-	l.session.Answer(answer.Bytes(), nil)
+	l.session.Answer(answer, nil)
 	return nil
+}
+
+// pick makes our answer to the leg's waiting offer with the first of these codecs that it has, and puts it into force.
+func (l *Leg) pick(codecs []sdp.Codec) ([]byte, error) {
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	answer, choice, err := sdp.Answer(l.heard, l.options(l.session.Conn), codecs...)
+	if err != nil {
+		return nil, err
+	}
+	l.sent = answer
+	return answer.Bytes(), l.agree(choice)
 }
