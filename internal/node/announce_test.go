@@ -1,8 +1,6 @@
 package node_test
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,32 +8,16 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
-	"ringfence/internal/media/codec"
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/state/store"
+	"ringfence/internal/testkit/onehost"
 )
-
-// recorded writes a sound file with a tone.
-func recorded(t *testing.T, hz float64, rate int, seconds float64) string {
-	t.Helper()
-	s := codec.Sound{Rate: rate, Samples: make([]int16, int(seconds*float64(rate)))}
-	codec.NewTone(codec.Signal{Hz: []float64{hz}}, rate, -16).Read(s.Samples)
-	b, err := s.WAV()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "sound.wav")
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 // A caller whose call fails hears why, sealed, before the phone is told.
 func TestAnnouncements(t *testing.T) {
 	s := newSite(t, func(c *config.Config) {
-		c.Calls.Announcements = config.Announcements{Unknown: recorded(t, 620, 8000, 1.2), Busy: recorded(t, 480, 16000, 1.2)}
+		c.Calls.Announcements = config.Announcements{Unknown: onehost.SoundFile(t, 620, 8000, 1.2), Busy: onehost.SoundFile(t, 480, 16000, 1.2)}
 	})
 	s.User("alice", "101")
 	s.User("bob", "102", func(u *store.User) { u.DoNotDisturb = true })
@@ -78,7 +60,7 @@ func TestAnnouncements(t *testing.T) {
 // A number of the dial plan plays a recording and hangs up.
 func TestRecordingOfTheDialPlan(t *testing.T) {
 	s := newSite(t, func(c *config.Config) {
-		c.Plan.Recordings = []dialplan.Recording{{Number: "190", Name: "opening hours", File: recorded(t, 700, 8000, 0.6), Times: 2}}
+		c.Plan.Recordings = []dialplan.Recording{{Number: "190", Name: "opening hours", File: onehost.SoundFile(t, 700, 8000, 0.6), Times: 2}}
 	})
 	s.User("alice", "101")
 	alice := s.Phone("alice")

@@ -9,9 +9,9 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
-	"ringfence/internal/media/codec"
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
+	"ringfence/internal/testkit/onehost"
 )
 
 // baresip is a running baresip with one account.
@@ -220,8 +220,8 @@ func TestBaresipTransfers(t *testing.T) {
 func TestBaresipHearsRecordings(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(c *config.Config) {
-		c.Plan.Recordings = []dialplan.Recording{{Number: "190", File: recorded(t, 700), Times: 10}}
-		c.Calls.Announcements.Unknown = recorded(t, 950)
+		c.Plan.Recordings = []dialplan.Recording{{Number: "190", File: onehost.SoundFile(t, 700, 8000, 2), Times: 10}}
+		c.Calls.Announcements.Unknown = onehost.SoundFile(t, 950, 8000, 2)
 	})
 	s.User("alice", "101")
 	s.certificate("alice", "alice-desk")
@@ -239,20 +239,4 @@ func TestBaresipHearsRecordings(t *testing.T) {
 	b.hears(950)
 	b.wait(s.Ctx, `404 Not Found`)
 	s.over()
-}
-
-// recorded writes two seconds of a tone into a sound file.
-func recorded(t *testing.T, hz float64) string {
-	t.Helper()
-	sound := codec.Sound{Rate: 8000, Samples: make([]int16, 2*8000)}
-	codec.NewTone(codec.Signal{Hz: []float64{hz}}, sound.Rate, -16).Read(sound.Samples)
-	b, err := sound.WAV()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "sound.wav")
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

@@ -337,6 +337,7 @@ func (call *Call) record() store.CDR {
 	if cdr.To == "" {
 		cdr.To = call.Dialled
 	}
+	cdr.Legs = make([]ringfence.Proof, 0, len(call.legs))
 	for _, l := range call.legs {
 		p := l.Proof()
 		cdr.Legs = append(cdr.Legs, p)

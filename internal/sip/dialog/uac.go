@@ -133,6 +133,7 @@ func (s *Session) sendAck(seq uint32, sdp []byte) {
 	var w sip.Writer
 	conn := s.conn()
 	via := "SIP/2.0/" + conn.Network + " " + conn.SentBy() + ";branch=" + sip.MagicCookie + newTag() + ";rport"
+	w.Reset(make([]byte, 0, 512+len(sdp)))
 	s.head(&w, via, sip.ACK, seq)
 	w.Body("application/sdp", sdp)
 	s.ack = w.Bytes()

@@ -135,7 +135,9 @@ func (r *reader) origin(v string) error {
 	if len(f) < 6 {
 		return r.fault("malformed origin")
 	}
-	f = append([]string{strings.Join(f[:len(f)-5], "_")}, f[len(f)-5:]...) // a user name with spaces
+	if len(f) > 6 { // a user name with spaces
+		f = append([]string{strings.Join(f[:len(f)-5], "_")}, f[len(f)-5:]...)
+	}
 	id, _ := strconv.ParseUint(f[1], 10, 64)
 	version, _ := strconv.ParseUint(f[2], 10, 64)
 	r.s.Origin = Origin{User: f[0], ID: id, Version: version, Addr: Connection{Type: addrType(f[4]), Host: f[5]}}
@@ -187,6 +189,10 @@ func (r *reader) media(v string) error {
 		return r.fault("media line without formats")
 	}
 	rtp := isRTP(m.Proto)
+	m.Formats = make([]string, 0, len(f)-3)
+	if rtp {
+		m.Codecs = make([]Codec, 0, len(f)-3)
+	}
 	for _, format := range f[3:] {
 		if slices.Contains(m.Formats, format) {
 			continue
@@ -203,7 +209,9 @@ func (r *reader) media(v string) error {
 			if slices.ContainsFunc(m.Codecs, func(c Codec) bool { return c.PayloadType == uint8(pt) }) {
 				continue
 			}
-			format = strconv.FormatUint(pt, 10)
+			if len(format) > 1 && format[0] == '0' {
+				format = strconv.FormatUint(pt, 10)
+			}
 			m.Codecs = append(m.Codecs, Codec{PayloadType: uint8(pt)})
 		}
 		m.Formats = append(m.Formats, format)

@@ -39,6 +39,7 @@ func Rewrite(s *Session, o RewriteOptions) (*Session, error) {
 	}
 	from := &s.Media[at]
 	m := Media{Type: "audio", PTime: from.PTime, MaxPTime: from.MaxPTime, Direction: from.Direction.And(o.Direction)}
+	m.Codecs, m.Formats = make([]Codec, 0, len(from.Codecs)), make([]string, 0, len(from.Codecs))
 	for _, c := range from.Codecs {
 		if c.Name != "" {
 			m.addCodec(c)

@@ -7,7 +7,7 @@ import (
 )
 
 // Bytes returns the description in the order of RFC 8866 section 5, with CRLF line ends.
-func (s *Session) Bytes() []byte { return s.Append(make([]byte, 0, 512)) }
+func (s *Session) Bytes() []byte { return s.Append(make([]byte, 0, 1024)) }
 
 // Append appends the description to b.
 func (s *Session) Append(b []byte) []byte {
@@ -143,8 +143,10 @@ func (m *Media) append(b []byte) []byte {
 	b = append(b, "\r\n"...)
 	b = ordered(b, m.Lines, m.Connection)
 	b = others(b, m.Lines)
-	for _, c := range m.Codecs {
-		b = c.append(b)
+	if m.Port != 0 { // what a refused section could have carried does not matter (RFC 3264 section 6)
+		for _, c := range m.Codecs {
+			b = c.append(b)
+		}
 	}
 	for _, c := range m.Crypto {
 		b = c.append(b)

@@ -206,6 +206,9 @@ func (s *Shard) send(c *transport.Conn, callID, msg []byte) {
 func (s *Shard) takeScratch() []byte {
 	b := s.scratch
 	s.scratch = nil
+	if b == nil {
+		b = make([]byte, 0, 1024)
+	}
 	return b
 }
 

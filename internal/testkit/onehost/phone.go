@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
 	"time"
 
 	"ringfence"
+	"ringfence/internal/media/codec"
 	"ringfence/internal/node"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/state/store"
@@ -110,4 +114,20 @@ func (s *Site) Hears(c *phone.Call, hz float64) {
 		h := c.Audio().HeardHz
 		return h > hz*0.99 && h < hz*1.01
 	})
+}
+
+// SoundFile writes a WAV file with a tone and returns its path.
+func SoundFile(t *testing.T, hz float64, rate int, seconds float64) string {
+	t.Helper()
+	sound := codec.Sound{Rate: rate, Samples: make([]int16, int(seconds*float64(rate)))}
+	codec.NewTone(codec.Signal{Hz: []float64{hz}}, rate, -16).Read(sound.Samples)
+	b, err := sound.WAV()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "sound.wav")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
