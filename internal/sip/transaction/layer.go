@@ -34,8 +34,9 @@ type Config struct {
 	// Trace, if set, hears every message: received ones before they are handled, sent ones when they are queued. callID is nil where
 	// it is not at hand.
 	Trace func(c *transport.Conn, callID, msg []byte, sent bool)
-	// MaxTransactions bounds unfinished server transactions over all shards; above it new INVITEs get 503 with Retry-After,
-	// and above twice as many all requests do. 0 means 100,000.
+	// MaxTransactions bounds server transactions without a final response over all shards; above it new INVITEs get 503 with Retry-After,
+	// and above twice as many all requests do. So they do while four times as many are kept, those included that were answered and only
+	// wait for retransmissions. 0 means 100,000.
 	MaxTransactions int
 }
 
@@ -46,7 +47,8 @@ type Layer struct {
 	shards []*Shard
 	seed   maphash.Seed
 	trace  func(c *transport.Conn, callID, msg []byte, sent bool)
-	active atomic.Int64
+	active atomic.Int64 // server transactions without a final response
+	kept   atomic.Int64 // all that are stored
 
 	stats struct{ retransmissions, timeouts, overload, stray atomic.Uint64 }
 }
@@ -94,7 +96,7 @@ func (l *Layer) NewCallID(s *Shard) string {
 	}
 }
 
-// Active returns the number of unfinished server transactions.
+// Active returns the number of server transactions that have no final response yet.
 func (l *Layer) Active() int { return int(l.active.Load()) }
 
 // Counters returns totals since start, by name.

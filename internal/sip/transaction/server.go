@@ -35,6 +35,7 @@ type Server struct {
 	state    serverState
 	kept     bool
 	stored   bool
+	active   bool // it counts as work: it is stored and has no final response
 	aside    bool // it is answered before the goroutine that brought the request goes on
 	stopped  bool // the user heard of a CANCEL
 	toTag    string
@@ -89,7 +90,7 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 		if method != sip.INVITE {
 			limit *= 2
 		}
-		if s.layer.Active() >= limit {
+		if s.layer.Active() >= limit || int(s.layer.kept.Load()) >= keptLimit*s.layer.cfg.MaxTransactions {
 			s.layer.stats.overload.Add(1)
 			s.overload(c, m)
 			return
@@ -147,8 +148,20 @@ func (s *Shard) stateless(c *transport.Conn, m *sip.Message, status int, phrase 
 func (tx *Server) store(branch []byte) {
 	tx.branch = bytes.Clone(branch)
 	tx.Shard.servers[tx.key] = tx
-	tx.stored = true
+	tx.stored, tx.active = true, true
 	tx.Shard.layer.active.Add(1)
+	tx.Shard.layer.kept.Add(1)
+}
+
+// keptLimit is how many times more transactions may be kept, those that only wait for retransmissions included, than may be unanswered.
+const keptLimit = 4
+
+// answered takes tx off the count of those that are work yet.
+func (tx *Server) answered() {
+	if tx.active {
+		tx.active = false
+		tx.Shard.layer.active.Add(-1)
+	}
 }
 
 // Keep makes tx.Request outlive the call of User.Request.
@@ -294,6 +307,7 @@ func (tx *Server) Send(status int, w *sip.Writer) {
 		tx.remember(w.Bytes())
 		tx.Shard.After(&tx.timer, timers.linger(), tx.end) // Timer J
 	}
+	tx.answered()
 }
 
 // remember keeps a response for retransmission; on a reliable transport only an INVITE's can be asked for again.
@@ -317,7 +331,8 @@ func (tx *Server) end() {
 		if tx.Shard.servers[tx.key] == tx {
 			delete(tx.Shard.servers, tx.key)
 		}
-		tx.Shard.layer.active.Add(-1)
+		tx.Shard.layer.kept.Add(-1)
+		tx.answered()
 	}
 	tx.state = serverDone
 	tx.last = nil

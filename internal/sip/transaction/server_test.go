@@ -1,6 +1,7 @@
 package transaction
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -218,6 +219,34 @@ func TestOldClients(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 		r.after(6 * time.Second)
+		r.close()
+	})
+}
+
+// A transaction that was answered is kept against retransmissions, and is no load any more.
+func TestAnsweredIsNoLoad(t *testing.T) {
+	eachTransport(t, func(t *testing.T, network string) {
+		r := newRig(t, network, func(c *Config) { c.MaxTransactions = 1 })
+		r.onRequest = func(tx *Server) { tx.Reply(200, "", nil) }
+		for i := range 4 {
+			r.send(incoming("INVITE", fmt.Sprintf("z9hG4bK%d", i), network))
+			if got := startLines(r.take()); got != "200" {
+				t.Errorf("INVITE %d: %s", i+1, got)
+			}
+			if r.l.Active() != 0 {
+				t.Errorf("%d transactions are counted as active", r.l.Active())
+			}
+		}
+		// What is kept has a bound too.
+		r.send(incoming("INVITE", "z9hG4bK9", network))
+		want := "200"
+		if network == "UDP" {
+			want = "503"
+		}
+		if got := startLines(r.take()); got != want {
+			t.Errorf("the fifth: %s, want %s", got, want)
+		}
+		r.after(40 * time.Second)
 		r.close()
 	})
 }
