@@ -1,6 +1,8 @@
 package node_test
 
 import (
+	"crypto/rand"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +12,8 @@ import (
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/sdp"
 	"ringfence/internal/state/store"
 	"ringfence/internal/testkit/onehost"
 )
@@ -26,7 +30,7 @@ func TestAnnouncements(t *testing.T) {
 		number string
 		hz     float64 // 0: there is no announcement for that
 		status string
-	}{{"999", 620, "404"}, {"102", 480, "486"}, {"0049301234567", 0, ""}} {
+	}{{"999", 620, "404"}, {"102", 480, "486"}, {"0049301234567", 0, "403"}} {
 		began := time.Now()
 		out, err := alice.Call(s.Ctx, c.number, phone.CallOptions{Audio: phone.Tone(440)})
 		s.OK(err)
@@ -76,5 +80,116 @@ func TestRecordingOfTheDialPlan(t *testing.T) {
 	s.Until("its record is kept", func() bool {
 		cdrs, err := s.Node.Store.CDRs(s.Ctx, time.Time{}, time.Time{}, 10)
 		return err == nil && len(cdrs) == 1 && cdrs[0].Cause == "the recording was played" && cdrs[0].To == "190" && cdrs[0].Verdict == ringfence.Sealed
+	})
+}
+
+// Who cannot hear an announcement, or would be told the wrong thing or held up by it, gets the plain response at once.
+func TestNoAnnouncement(t *testing.T) {
+	s := newSite(t, func(c *config.Config) {
+		file := onehost.SoundFile(t, 620, 8000, 0.2)
+		c.Calls.Announcements = config.Announcements{Unknown: file, Barred: file, Busy: file, NoAnswer: file, Unreachable: file}
+	})
+	s.User("alice", "101")
+	id := s.Identity("alice", "alice-raw")
+	crypto, err := sdp.NewCryptos(rand.Reader)
+	s.OK(err)
+	known := []sdp.Codec{sdp.PCMU(), sdp.Events(101, 8000)}
+	for _, c := range []struct {
+		name, number string
+		codecs       []sdp.Codec // of the offer; none: there is no offer
+		first, final int         // responses
+	}{
+		{"nobody's number", "999", known, 183, 404},
+		{"no feature code", "*99", known, 183, 404},
+		{"barred", "0049301234567", known, 183, 403},
+		{"only Opus", "999", []sdp.Codec{sdp.Opus(111), sdp.Events(101, 8000)}, 404, 404},
+		{"no offer", "999", nil, 404, 404},
+		{"nothing to pick up", "*8", known, 404, 404},
+		{"nothing parked", "*711", known, 404, 404},
+		{"not by dialling", "*72101", known, 480, 480},
+		{"nobody takes emergency calls", "112", known, 480, 480},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := s.raw(id)
+			uri := "sip:" + c.number + "@" + s.Node.Config.Domain
+			var body []byte
+			if len(c.codecs) > 0 {
+				offer, err := sdp.BuildOffer(sdp.RewriteOptions{Addr: netip.MustParseAddrPort("127.0.0.1:40000"), Crypto: crypto, Origin: sdp.Origin{ID: 1, Version: 1}}, c.codecs...)
+				s.OK(err)
+				body = offer.Bytes()
+			}
+			p.send("INVITE", uri, "<"+uri+">", body)
+			m := p.recv()
+			if m.Status() != c.first {
+				t.Errorf("first %d %s, want %d", m.Status(), m.Reason(), c.first)
+			}
+			if m.Status() == 183 {
+				answer, err := sdp.Parse(m.Body())
+				s.OK(err)
+				s.OK(answer.Sealed())
+				m = p.final()
+			}
+			if m.Status() != c.final || !strings.Contains(string(m.Get(sip.HeaderReason)), "Q.850;cause=") || m.Get(sip.HeaderWarning) == nil {
+				t.Errorf("final %d %s, want %d; Reason %q, Warning %q", m.Status(), m.Reason(), c.final, m.Get(sip.HeaderReason), m.Get(sip.HeaderWarning))
+			}
+		})
+	}
+}
+
+// An emergency call that rings at nobody's phone fails at once too, so that the caller can try something else.
+func TestEmergencyCallIsNotHeldUp(t *testing.T) {
+	s := newSite(t, func(c *config.Config) {
+		c.Plan.EmergencyTo = "103"
+		c.Calls.Announcements.Unreachable = onehost.SoundFile(t, 620, 8000, 0.2)
+	})
+	s.User("alice", "101")
+	s.User("guard", "103")
+	p := s.raw(s.Identity("alice", "alice-raw"))
+	for _, c := range []struct {
+		number string
+		first  int
+	}{{"103", 183}, {"112", 480}} {
+		crypto, err := sdp.NewCryptos(rand.Reader)
+		s.OK(err)
+		offer, err := sdp.BuildOffer(sdp.RewriteOptions{Addr: netip.MustParseAddrPort("127.0.0.1:40000"), Crypto: crypto, Origin: sdp.Origin{ID: 1, Version: 1}}, sdp.PCMU())
+		s.OK(err)
+		uri := "sip:" + c.number + "@" + s.Node.Config.Domain
+		p.send("INVITE", uri, "<"+uri+">", offer.Bytes())
+		m := p.recv()
+		if m.Status() != c.first {
+			t.Errorf("%s: first %d %s, want %d", c.number, m.Status(), m.Reason(), c.first)
+		}
+		if m.Status() < 200 {
+			m = p.final()
+		}
+		if m.Status() != 480 {
+			t.Errorf("%s: final %d %s", c.number, m.Status(), m.Reason())
+		}
+	}
+}
+
+// Whoever is connected already hears a recording as well: by a transfer, and when the node rang the caller's phone first.
+func TestRecordingForWhoIsConnected(t *testing.T) {
+	s := newSite(t, func(c *config.Config) {
+		c.Plan.Recordings = []dialplan.Recording{{Number: "190", File: onehost.SoundFile(t, 900, 8000, 1)}}
+	})
+	s.User("alice", "101")
+	s.User("bob", "102")
+	alice, bob := s.Phone("alice"), s.Phone("bob")
+	out, in := s.Talk(alice, bob, "102")
+	s.OK(in.BlindTransfer(s.Ctx, "190"))
+	s.OK(in.WaitEnded(s.Ctx))
+	s.Hears(out, 900)
+	s.OK(out.WaitEnded(s.Ctx))
+
+	id, err := s.Node.Calls.Originate("alice", "190")
+	s.OK(err)
+	first := s.Incoming(alice)
+	s.OK(first.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(440)}))
+	s.Hears(first, 900)
+	s.OK(first.WaitEnded(s.Ctx))
+	s.Until("its record is kept", func() bool {
+		cdr, err := s.Node.Store.CDR(s.Ctx, id)
+		return err == nil && cdr.Cause == "the recording was played" && cdr.Verdict == ringfence.Sealed
 	})
 }

@@ -31,22 +31,26 @@ type Sounds interface {
 	Recording(number ringfence.Number) *player.Recording
 }
 
-// whyOf says which announcement fits a fault.
+// whyOf says which announcement fits a refusal by the dial plan. Other faults of these kinds mean something else: *8 with nothing to pick
+// up is no unknown number.
 func whyOf(err error) Why {
 	switch ringfence.KindOf(err) {
 	case ringfence.KindNotFound:
 		return UnknownNumber
 	case ringfence.KindDenied:
 		return Barred
-	case ringfence.KindUnavailable, ringfence.KindTimeout:
+	case ringfence.KindUnavailable:
 		return Unreachable
 	}
 	return ""
 }
 
-// whyEnded says which announcement fits the final response that a call comes to.
+// whyEnded says which announcement fits the final response that a call comes to. For what the node itself has too little of there is none:
+// that would take still more of it.
 func whyEnded(e dialog.End) Why {
 	switch {
+	case e.Status == 606 || strings.Contains(e.Reason, "cause=42;"):
+		return ""
 	case e.Status == 486 || e.Status == 600 || e.Status == 603:
 		return Busy
 	case e.Status == 408 || e.Status == 480 && strings.Contains(e.Reason, "cause=19;"):
@@ -57,11 +61,12 @@ func whyEnded(e dialog.End) Why {
 	return ""
 }
 
-// announce lets the caller of a call that fails hear why, as early media (RFC 3960), and then does reject. It reports false, and has done
-// nothing, if there is no announcement for that or the caller could not hear it.
+// announce lets the caller of a call that fails hear why, as early media (RFC 3960), and then does reject. It reports false, and reject is
+// still to be done, if there is no announcement for that or the caller could not hear it. An emergency call is never held up by one: its
+// caller, or the phone, must be free to try something else at once.
 func (call *Call) announce(why Why, reject func()) bool {
 	l := call.caller
-	if call.ctl.cfg.Sounds == nil || why == "" || call.announced || l.late || l.heard == nil || l.session.State() != dialog.Early || l.session.UAC {
+	if call.ctl.cfg.Sounds == nil || why == "" || call.emergency || call.announced || l.late || l.heard == nil || l.session.State() != dialog.Early || l.session.UAC {
 		return false
 	}
 	sound := call.ctl.cfg.Sounds.Announcement(why)
@@ -103,7 +108,8 @@ func (l *Leg) hearRecording(r *player.Recording, times int, then func()) bool {
 	return err == nil
 }
 
-// recording answers a caller who dialled the number of a recording, plays it, and hangs up.
+// recording plays the recording of a number to the caller and hangs up. A caller who waits is answered; one who is connected already was
+// transferred here, or was rung by the node first.
 func (call *Call) recording(r *dialplan.Recording) error {
 	call.To = string(r.Number)
 	var sound *player.Recording
@@ -114,16 +120,22 @@ func (call *Call) recording(r *dialplan.Recording) error {
 		return &ringfence.Fault{Op: "call.recording", Kind: ringfence.KindUnavailable, Text: "the recording of " + string(r.Number) + " cannot be played",
 			Hint: "see whether its file is there: ringfence config check"}
 	}
-	if err := call.caller.answerWith(own()); err != nil {
+	l := call.caller
+	if l.session.State() == dialog.Confirmed && l.agreed {
+		if _, err := codec.New(codec.Name(strings.ToUpper(l.choice.Codec.Name))); err != nil { // the transferor keeps the call
+			return err
+		}
+	} else if err := l.answerWith(own()); err != nil {
 		return err
 	}
 	call.connected()
+	call.transferred(nil)
 	over := func() {
 		if !call.over {
 			call.end(nil, dialog.Reason(16, "the recording is over"), "the recording was played")
 		}
 	}
-	if !call.caller.hearRecording(sound, r.Times, over) {
+	if !l.hearRecording(sound, r.Times, over) {
 		over()
 	}
 	return nil

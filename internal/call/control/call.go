@@ -61,7 +61,10 @@ func (call *Call) newLeg(side string, device ringfence.DeviceID, user ringfence.
 }
 
 // refuse ends an unanswered call by a final response that names the cause.
-func (call *Call) refuse(err error) {
+func (call *Call) refuse(err error) { call.turnAway(err, "") }
+
+// turnAway is refuse for a call that leads nowhere: its caller may hear why first.
+func (call *Call) turnAway(err error, why Why) {
 	kind := ringfence.KindOf(err)
 	status, phrase := kind.SIP()
 	text := text(err)
@@ -86,7 +89,7 @@ func (call *Call) refuse(err error) {
 	reject := func() {
 		call.caller.session.RejectWith(status, phrase, dialog.Reason(kind.Q850(), text), call.warning(err))
 	}
-	if !call.announce(whyOf(err), reject) {
+	if !call.announce(why, reject) {
 		reject()
 	}
 }

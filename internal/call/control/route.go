@@ -70,9 +70,9 @@ func (call *Call) route(number string, asker ringfence.UserID) {
 			call.refuse(err)
 		}
 	case dialplan.Refuse:
-		call.refuse(d.Fault)
+		call.turnAway(d.Fault, whyOf(d.Fault))
 	default:
-		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "there is no trunk for outside calls", Hint: "configure a trunk"})
+		call.turnAway(&ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "there is no trunk for outside calls", Hint: "configure a trunk"}, Unreachable)
 	}
 }
 
@@ -105,7 +105,7 @@ func (call *Call) ringInstance(id ringfence.UserID, instance string) {
 	c := call.ctl
 	u := c.cfg.Roster.User(id)
 	if u == nil {
-		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindNotFound, Text: "there is no user " + string(id)})
+		call.turnAway(&ringfence.Fault{Op: "call", Kind: ringfence.KindNotFound, Text: "there is no user " + string(id)}, UnknownNumber)
 		return
 	}
 	call.To = string(id)
@@ -127,7 +127,7 @@ func (call *Call) ringUser(id ringfence.UserID) {
 	c := call.ctl
 	u := c.cfg.Roster.User(id)
 	if u == nil {
-		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindNotFound, Text: "there is no user " + string(id)})
+		call.turnAway(&ringfence.Fault{Op: "call", Kind: ringfence.KindNotFound, Text: "there is no user " + string(id)}, UnknownNumber)
 		return
 	}
 	call.To = string(id)

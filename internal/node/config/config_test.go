@@ -46,10 +46,9 @@ func TestErrorsSayWhere(t *testing.T) {
 		{"nearest key", "domain: a.example\nmedia:\n  last: 1000\n", "x.yaml:"},
 		{"second rule", "dialplan:\n  rules:\n    - {prefix: \"+1\", class: local}\n    - {prefix: \"1\", class: local}\n", "x.yaml:4:"},
 		{"no sound file", "calls:\n  announcements:\n    busy: /nowhere/busy.wav\n", "x.yaml:3:11: calls.announcements.busy: /nowhere/busy.wav cannot be read"},
-		{"no sound", "calls:\n  announcements:\n    barred: /etc/hostname\n", "x.yaml:3:13: calls.announcements.barred: /etc/hostname: this is no RIFF/WAVE file"},
 		{"relative path", "calls:\n  announcements:\n    unknown: busy.wav\n", "is no absolute path"},
 		{"recording", "dialplan:\n  recordings:\n    - {number: \"190\", file: /nowhere/hours.wav}\n", "x.yaml:3:"},
-		{"recording without a number", "dialplan:\n  recordings:\n    - {file: /etc/hostname}\n", "x.yaml:3:"},
+		{"recording without a number", "dialplan:\n  recordings:\n    - {file: /nowhere/hours.wav}\n", "x.yaml:3:"},
 		{"two things", "domain: UPPER\nlog:\n  level: loud\n", "x.yaml:3:10: log.level"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -62,7 +62,7 @@ func (c Config) checkSounds() (wrong []Wrong) {
 	}
 	for i, r := range c.Plan.Recordings {
 		if r.File != "" { // without one, the dial plan has said so
-			check(fmt.Sprintf("dialplan.recordings[%d]", i), r.File)
+			check(fmt.Sprintf("dialplan.recordings[%d].file", i), r.File)
 		}
 	}
 	return wrong
