@@ -7,13 +7,19 @@ import (
 )
 
 // Writer builds a message by appending to one buffer, which may be reused with [Writer.Reset].
-type Writer struct{ b []byte }
+type Writer struct {
+	b      []byte
+	callID [2]int // where the Call-ID begins and ends in b, if it was written
+}
 
 // Reset empties w and makes it append to buf[:0].
-func (w *Writer) Reset(buf []byte) { w.b = buf[:0] }
+func (w *Writer) Reset(buf []byte) { *w = Writer{b: buf[:0]} }
 
 // Bytes returns what was written.
 func (w *Writer) Bytes() []byte { return w.b }
+
+// CallID returns the Call-ID that was written, a part of Bytes; it is empty if there is none.
+func (w *Writer) CallID() []byte { return w.b[w.callID[0]:w.callID[1]] }
 
 // RequestLine writes the start line of a request. Line breaks in the URI become spaces.
 func (w *Writer) RequestLine(method Method, uri string) {
@@ -43,7 +49,17 @@ func (w *Writer) StatusLine(status int, phrase string) {
 func (w *Writer) Raw(s string) { w.b = append(w.b, s...) }
 
 // Header writes one field. The caller must not pass line breaks; they are dropped, so that a value can never add a field.
-func (w *Writer) Header(id HeaderID, value string) { w.Named(id.String(), value) }
+func (w *Writer) Header(id HeaderID, value string) {
+	w.Named(id.String(), value)
+	w.wrote(id, len(value))
+}
+
+// wrote notes where the value of a field is that has just been written.
+func (w *Writer) wrote(id HeaderID, n int) {
+	if id == HeaderCallID {
+		w.callID = [2]int{len(w.b) - 2 - n, len(w.b) - 2}
+	}
+}
 
 // Named writes one field by name.
 func (w *Writer) Named(name, value string) {
@@ -63,6 +79,7 @@ func (w *Writer) Value(id HeaderID, value []byte) {
 	w.b = append(w.b, value...)
 	w.clean(start)
 	w.Raw("\r\n")
+	w.wrote(id, len(value))
 }
 
 // Uint writes a numeric field.

@@ -137,7 +137,7 @@ func (s *Session) sendAck(seq uint32, sdp []byte) {
 	s.head(&w, via, sip.ACK, seq)
 	w.Body("application/sdp", sdp)
 	s.ack = w.Bytes()
-	s.Shard.Send(conn, s.ack)
+	s.Shard.Write(conn, &w)
 }
 
 // dropFork ends a second dialog that a forking proxy made of our INVITE.

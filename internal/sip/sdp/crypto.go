@@ -28,7 +28,7 @@ type Crypto struct {
 	Inline string `json:"-"` // after "inline:": base64 of master key and salt, then "|lifetime" and "|MKI:length" if given
 	Params string // session parameters, separated by spaces; may be empty
 
-	made bool // by NewCrypto, so that nothing can be wrong with it
+	good bool // Key is known to succeed
 }
 
 // String returns the line without the key.
@@ -65,7 +65,7 @@ func NewCrypto(tag int, suite string, random io.Reader) (Crypto, error) {
 	}
 	inline := base64.StdEncoding.EncodeToString(buf[:key+salt])
 	clear(buf[:])
-	return Crypto{Tag: tag, Suite: suite, Inline: inline, made: true}, nil
+	return Crypto{Tag: tag, Suite: suite, Inline: inline, good: true}, nil
 }
 
 // NewCryptos makes one line a supported suite, best first, tagged from 1.
@@ -77,11 +77,19 @@ func NewCryptos(random io.Reader) ([]Crypto, error) {
 	defer clear(buf[:])
 	suites := Suites()
 	out := make([]Crypto, 0, len(suites))
-	rest := buf[:]
+	var text [192]byte
+	defer clear(text[:])
+	rest, end := buf[:], text[:0]
+	var ends [len(suites)]int
 	for i, suite := range suites {
 		key, salt, _ := suiteSizes(suite)
-		out = append(out, Crypto{Tag: i + 1, Suite: suite, Inline: base64.StdEncoding.EncodeToString(rest[:key+salt]), made: true})
-		rest = rest[key+salt:]
+		end = base64.StdEncoding.AppendEncode(end, rest[:key+salt])
+		ends[i], rest = len(end), rest[key+salt:]
+	}
+	keys, start := string(end), 0 // one string for all of them
+	for i, suite := range suites {
+		out = append(out, Crypto{Tag: i + 1, Suite: suite, Inline: keys[start:ends[i]], good: true})
+		start = ends[i]
 	}
 	return out, nil
 }
@@ -123,7 +131,7 @@ func (c Crypto) Key() (key, salt []byte, err error) {
 
 // Supported reports whether Key succeeds.
 func (c Crypto) Supported() bool {
-	if c.made { // by us
+	if c.good {
 		return true
 	}
 	_, _, err := c.Key()
@@ -151,5 +159,8 @@ func parseCrypto(v string) (Crypto, bool) {
 	if err != nil || tag > 999999999 || suite == "" || len(keys) <= len("inline:") || !strings.EqualFold(keys[:7], "inline:") {
 		return Crypto{}, false
 	}
-	return Crypto{Tag: int(tag), Suite: suite, Inline: keys[7:], Params: strings.Join(strings.Fields(params), " ")}, true
+	c := Crypto{Tag: int(tag), Suite: suite, Inline: keys[7:], Params: strings.Join(strings.Fields(params), " ")}
+	_, _, err = c.Key()
+	c.good = err == nil
+	return c, true
 }

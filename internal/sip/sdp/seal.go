@@ -26,6 +26,9 @@ func Sealed(m *Media) error {
 	}
 	var first error
 	for _, c := range m.Crypto {
+		if c.good {
+			return nil
+		}
 		_, _, err := c.Key()
 		if err == nil {
 			return nil

@@ -7,7 +7,7 @@ import (
 )
 
 // Bytes returns the description in the order of RFC 8866 section 5, with CRLF line ends.
-func (s *Session) Bytes() []byte { return s.Append(make([]byte, 0, 1024)) }
+func (s *Session) Bytes() []byte { return s.Append(make([]byte, 0, 640)) }
 
 // Append appends the description to b.
 func (s *Session) Append(b []byte) []byte {

@@ -74,7 +74,7 @@ func (s *Shard) Request(conn *transport.Conn, method sip.Method, build func(w *s
 	if method == sip.INVITE || !conn.Reliable() {
 		c.request = bytes.Clone(w.Bytes())
 	}
-	s.start(c, w.Bytes())
+	s.start(c, &w)
 	s.scratch = w.Bytes()
 	return c
 }
@@ -86,7 +86,7 @@ func (c *Client) via() string {
 	return "SIP/2.0/" + c.Conn.Network + " " + c.Conn.SentBy() + ";branch=" + c.branch() + ";rport"
 }
 
-func (s *Shard) start(c *Client, request []byte) {
+func (s *Shard) start(c *Client, request *sip.Writer) {
 	s.clients[c.key()] = c
 	s.link(c)
 	timers := s.layer.timers
@@ -99,7 +99,7 @@ func (s *Shard) start(c *Client, request []byte) {
 		s.Post(func() { c.fail(errClosed(c.Conn.Cause())) })
 		return
 	}
-	s.Send(c.Conn, request)
+	s.Write(c.Conn, request)
 }
 
 // key tells a CANCEL, which shares its branch with the INVITE, apart.
@@ -237,7 +237,7 @@ func (c *Client) sendCancel() {
 	if !c.Conn.Reliable() {
 		x.request = bytes.Clone(w.Bytes())
 	}
-	s.start(x, w.Bytes())
+	s.start(x, &w)
 	// RFC 3261 section 9.1: an INVITE that was cancelled and never answered is over after 64*T1.
 	s.After(&c.giveUp, s.layer.timers.linger(), c.timeout)
 }
@@ -264,7 +264,7 @@ func (c *Client) ack(resp *sip.Message) {
 	seq, _, _ := req.CSeq()
 	w.CSeq(seq, sip.ACK)
 	w.Body("", nil)
-	c.Shard.Send(c.Conn, w.Bytes())
+	c.Shard.Write(c.Conn, &w)
 }
 
 func (c *Client) retransmit() {

@@ -136,7 +136,7 @@ func (l *Layer) refuse(c *transport.Conn, m *sip.Message, err error) {
 		w.Response(m, pe.Status, pe.Reason, "malformed")
 		l.sign(&w)
 		w.Body("", nil)
-		s.Send(c, w.Bytes())
+		s.Write(c, &w)
 	})
 }
 

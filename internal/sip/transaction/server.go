@@ -140,7 +140,7 @@ func (s *Shard) stateless(c *transport.Conn, m *sip.Message, status int, phrase 
 	}
 	s.layer.sign(&w)
 	w.Body("", nil)
-	s.Send(c, w.Bytes())
+	s.Write(c, &w)
 	s.scratch = w.Bytes()
 }
 
@@ -205,7 +205,7 @@ func (s *Shard) cancel(c *transport.Conn, m *sip.Message, via *sip.Via) {
 	w.Response(m, 200, "", invite.ToTag())
 	s.layer.sign(&w)
 	w.Body("", nil)
-	s.Send(c, w.Bytes())
+	s.Write(c, &w)
 	if invite.state <= serverProceeding && !invite.stopped {
 		invite.stopped = true
 		s.layer.cfg.User.Cancelled(invite, m)
@@ -270,7 +270,7 @@ func (tx *Server) Send(status int, w *sip.Writer) {
 	if tx.state == serverTrying {
 		tx.timer.Stop()
 	}
-	tx.Shard.send(tx.Conn, tx.Request.CallID(), w.Bytes())
+	tx.Shard.Write(tx.Conn, w)
 	if status < 200 {
 		tx.state = serverProceeding
 		tx.remember(w.Bytes())

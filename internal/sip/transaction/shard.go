@@ -192,6 +192,9 @@ func (tx *Server) Aside(work func() error, then func(error)) {
 // transactions of the connection by its closing, so there is no error to handle here.
 func (s *Shard) Send(c *transport.Conn, msg []byte) { s.send(c, nil, msg) }
 
+// Write is Send for the finished message in w.
+func (s *Shard) Write(c *transport.Conn, w *sip.Writer) { s.send(c, w.CallID(), w.Bytes()) }
+
 func (s *Shard) send(c *transport.Conn, callID, msg []byte) {
 	first, err := c.Queue(msg)
 	if err == nil && first {

@@ -17,12 +17,47 @@ import (
 type udpSocket struct {
 	layer *Layer
 	flow  string
-	pc    net.PacketConn
+	pc    datagrams
 	local netip.AddrPort
 
 	mu    sync.Mutex
 	peers map[netip.AddrPort]*list.Element // of *Conn
 	order list.List
+}
+
+// datagrams is a socket as udpSocket uses it.
+type datagrams interface {
+	// read waits for datagrams and hands over what has come. A slice is valid until each returns.
+	read(each func(b []byte, from netip.AddrPort)) error
+	// writer returns what sends to one address. It does not wait longer than the kernel needs to take a datagram.
+	writer(to netip.AddrPort) func(msg []byte) error
+	Close() error
+}
+
+// plainDatagrams is a socket that is none of the kernel's, as in tests, or on a system that we know no better way for.
+type plainDatagrams struct {
+	net.PacketConn
+	buf [65536]byte
+}
+
+func (p *plainDatagrams) read(each func(b []byte, from netip.AddrPort)) error {
+	n, from, err := p.ReadFrom(p.buf[:])
+	if err == nil {
+		each(p.buf[:n], addrPort(from))
+	}
+	return err
+}
+
+func (p *plainDatagrams) writer(to netip.AddrPort) func(msg []byte) error {
+	return plainWriter(p.PacketConn, to)
+}
+
+func plainWriter(pc net.PacketConn, to netip.AddrPort) func(msg []byte) error {
+	addr := net.UDPAddrFromAddrPort(to)
+	return func(msg []byte) error {
+		_, err := pc.WriteTo(msg, addr)
+		return err
+	}
 }
 
 // ListenUDP opens the named flow at addr and serves it until Close. UDP is for peers with a named exception: nothing
@@ -32,7 +67,7 @@ func (l *Layer) ListenUDP(ctx context.Context, flow string, addr netip.AddrPort)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	s := &udpSocket{layer: l, flow: flow, pc: pc, local: addrPort(pc.LocalAddr()), peers: map[netip.AddrPort]*list.Element{}}
+	s := &udpSocket{layer: l, flow: flow, pc: newDatagrams(pc), local: addrPort(pc.LocalAddr()), peers: map[netip.AddrPort]*list.Element{}}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -71,11 +106,7 @@ func (s *udpSocket) peer(remote netip.AddrPort, add bool) *Conn {
 	}
 	l := s.layer
 	c := &Conn{ID: l.nextID.Add(1), Flow: s.flow, Network: "UDP", Local: s.localFor(remote), Remote: remote, Since: time.Now(), layer: l, udp: s, ready: true}
-	to := net.UDPAddrFromAddrPort(remote)
-	c.one = func(msg []byte) error {
-		_, err := s.pc.WriteTo(msg, to)
-		return err
-	}
+	c.one = s.pc.writer(remote)
 	c.lastRead.Store(l.tick())
 	s.peers[remote] = s.order.PushFront(c)
 	var evicted *Conn
@@ -121,17 +152,15 @@ func (s *udpSocket) forget(c *Conn) {
 }
 
 func (s *udpSocket) readLoop() {
-	buf := make([]byte, 65536)
 	var msg sip.Message
+	each := func(b []byte, from netip.AddrPort) { s.receive(b, from, &msg) }
 	for {
-		n, from, err := s.pc.ReadFrom(buf)
-		if err != nil {
+		if err := s.pc.read(each); err != nil {
 			if s.layer.isClosed() || !s.layer.pause() {
 				return
 			}
-			continue // a port that is not reachable, or too little memory: the socket lives on
+			// A port that is not reachable, or too little memory: the socket lives on.
 		}
-		s.receive(buf[:n], addrPort(from), &msg)
 	}
 }
 

@@ -41,32 +41,47 @@ func (s *Store) KeepCDRs(ctx context.Context, cs []CDR) error {
 	if len(cs) == 0 {
 		return nil
 	}
-	rows := make([][]any, len(cs))
-	for i, c := range cs {
+	values := make([]any, 0, len(cs)*cdrWidth)
+	for _, c := range cs {
 		legs, err := encode(op, c.Legs)
 		if err != nil {
 			return err
 		}
-		rows[i] = []any{string(c.Call), micros(c.Start), micros(c.Answer), micros(c.End), c.From, c.To, c.Direction, c.Cause, string(c.Verdict), legs}
-		if err := checkText(op, rows[i]); err != nil {
+		values = append(values, string(c.Call), micros(c.Start), micros(c.Answer), micros(c.End), c.From, c.To, c.Direction, c.Cause, string(c.Verdict), legs)
+		if err := checkText(op, values[len(values)-cdrWidth:]); err != nil {
 			return err
 		}
 	}
-	// One statement, prepared once: taking it apart would cost more than the row.
-	insert, err := s.keepCDR.on(ctx, s.writer, `INSERT INTO cdrs (`+cdrColumns+`) VALUES `+placeholders(1, 10)+` ON CONFLICT (call_id) DO NOTHING`)
+	// Two statements, prepared once: taking one apart would cost more than the row. Many rows at a time cost less each.
+	into := func(rows int) string {
+		return `INSERT INTO cdrs (` + cdrColumns + `) VALUES ` + s.placeholders(rows, cdrWidth) + ` ON CONFLICT (call_id) DO NOTHING`
+	}
+	one, err := s.keepCDR.on(ctx, s.writer, into(1))
+	if err != nil {
+		return mapError(op, err)
+	}
+	many, err := s.keepMany.on(ctx, s.writer, into(cdrsAtOnce))
 	if err != nil {
 		return mapError(op, err)
 	}
 	return s.Tx(ctx, func(tx *Tx) error {
-		st := tx.tx.StmtContext(ctx, insert)
-		for _, row := range rows {
-			if _, err := st.ExecContext(ctx, row...); err != nil {
+		st, width := tx.tx.StmtContext(ctx, many), cdrsAtOnce*cdrWidth
+		for values := values; len(values) > 0; values = values[width:] {
+			if len(values) < width {
+				st, width = tx.tx.StmtContext(ctx, one), cdrWidth
+			}
+			if _, err := st.ExecContext(ctx, values[:width]...); err != nil {
 				return mapError(op, err)
 			}
 		}
 		return nil
 	})
 }
+
+const (
+	cdrWidth   = 10 // columns
+	cdrsAtOnce = 16 // rows of one statement
+)
 
 // statement is prepared when it is first used.
 type statement struct {
@@ -83,8 +98,9 @@ func (s *statement) on(ctx context.Context, db *sql.DB, q string) (_ *sql.Stmt, 
 	return s.stmt, err
 }
 
-// placeholders returns rows of numbered placeholders: ($1,$2),($3,$4).
-func placeholders(rows, columns int) string {
+// placeholders returns rows of placeholders: ($1,$2),($3,$4). Those of SQLite have no numbers, because its driver looks each of them
+// up by name.
+func (s *Store) placeholders(rows, columns int) string {
 	b := make([]byte, 0, 5*rows*columns)
 	for i := range rows * columns {
 		switch {
@@ -95,7 +111,11 @@ func placeholders(rows, columns int) string {
 		default:
 			b = append(b, ',')
 		}
-		b = strconv.AppendInt(append(b, '$'), int64(i+1), 10)
+		if s.postgr {
+			b = strconv.AppendInt(append(b, '$'), int64(i+1), 10)
+		} else {
+			b = append(b, '?')
+		}
 	}
 	return string(append(b, ')'))
 }

@@ -115,7 +115,7 @@ type Store struct {
 	reader *sql.DB // the same as writer on PostgreSQL
 	postgr bool
 
-	keepCDR statement
+	keepCDR, keepMany statement
 }
 
 // Open opens the database, makes it if it is not there, brings its tables up to date and checks that the sealing key is the
@@ -201,9 +201,28 @@ func (s *Store) openPostgres(c Config) error {
 	return nil
 }
 
+// connect opens the first connection. While another process writes to a SQLite file whose journal mode is still the old one, SQLite does
+// not wait for it as it does later.
+func (s *Store) connect(ctx context.Context, patience time.Duration) error {
+	for until := time.Now().Add(patience); ; {
+		err := s.writer.PingContext(ctx)
+		if err == nil || s.postgr || ringfence.KindOf(mapError("store.open", err)) != ringfence.KindOverload || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
 // prepare migrates, loads the key and checks it against the mark that the database carries.
 func (s *Store) prepare(ctx context.Context, c Config) error {
 	const op = "store.open"
+	if err := s.connect(ctx, c.busy()); err != nil {
+		return mapError(op, err)
+	}
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func New(cfg Config) *Recorder {
 // Wants reports whether Record would look at a message: whether it belongs to a call that is remembered, or may begin one. sipID is
 // its Call-ID, or nil if that is not at hand.
 func (r *Recorder) Wants(sipID, msg []byte) bool {
-	if sipID == nil {
+	if len(sipID) == 0 {
 		sipID = callID(msg)
 	}
 	r.mu.Lock()

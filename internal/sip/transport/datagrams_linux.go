@@ -1,0 +1,159 @@
+package transport
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"unsafe"
+)
+
+// atOnce is how many datagrams one system call fetches.
+const atOnce = 8
+
+// kernelDatagrams reads and writes a UDP socket of the kernel: several datagrams a call, and without telling the scheduler (see
+// readFD). Reading is for one goroutine, writing for any.
+type kernelDatagrams struct {
+	net.PacketConn
+	raw syscall.RawConn
+	v6  bool
+
+	bufs   [atOnce][65536]byte
+	from   [atOnce]sockaddr
+	iovecs [atOnce]syscall.Iovec
+	heads  [atOnce]struct { // struct mmsghdr
+		syscall.Msghdr
+		length uint32
+	}
+	got  int
+	fail error
+	some func(uintptr) bool // bound once
+}
+
+// sockaddr is a struct sockaddr_in or sockaddr_in6.
+type sockaddr struct {
+	bytes  [28]byte
+	length uint32
+}
+
+// newDatagrams returns pc as it is best read and written.
+func newDatagrams(pc net.PacketConn) datagrams {
+	u, ok := pc.(*net.UDPConn)
+	if !ok {
+		return &plainDatagrams{PacketConn: pc}
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return &plainDatagrams{PacketConn: pc}
+	}
+	k := &kernelDatagrams{PacketConn: pc, raw: raw}
+	var domain int
+	if e := raw.Control(func(fd uintptr) { domain, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_DOMAIN) }); e != nil || err != nil {
+		return &plainDatagrams{PacketConn: pc}
+	}
+	k.v6 = domain == syscall.AF_INET6
+	k.some = k.readSome
+	for i := range k.heads {
+		k.iovecs[i].Base = &k.bufs[i][0]
+		k.iovecs[i].SetLen(len(k.bufs[i]))
+		k.heads[i].Iov, k.heads[i].Iovlen = &k.iovecs[i], 1
+		k.heads[i].Name = &k.from[i].bytes[0]
+	}
+	return k
+}
+
+func (k *kernelDatagrams) read(each func(b []byte, from netip.AddrPort)) error {
+	k.got, k.fail = 0, nil
+	if err := k.raw.Read(k.some); err != nil {
+		return err
+	}
+	for i := range k.got {
+		each(k.bufs[i][:k.heads[i].length], k.from[i].addr())
+	}
+	return k.fail
+}
+
+// readSome reports false if there is nothing to read yet.
+func (k *kernelDatagrams) readSome(fd uintptr) bool {
+	for i := range k.heads {
+		k.heads[i].Namelen = uint32(len(k.from[i].bytes))
+	}
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&k.heads)), atOnce, syscall.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			k.got = int(n)
+			return true
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default: // such as an answer by ICMP to an earlier datagram
+			k.fail = errno
+			return true
+		}
+	}
+}
+
+func (k *kernelDatagrams) writer(to netip.AddrPort) func(msg []byte) error {
+	sa, ok := k.sockaddr(to)
+	if !ok {
+		return plainWriter(k.PacketConn, to)
+	}
+	return func(msg []byte) error {
+		if len(msg) == 0 {
+			return nil
+		}
+		var errno syscall.Errno
+		err := k.raw.Write(func(fd uintptr) bool {
+			for {
+				_, _, errno = syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&msg[0])), uintptr(len(msg)),
+					syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, uintptr(unsafe.Pointer(&sa.bytes)), uintptr(sa.length))
+				if errno != syscall.EINTR {
+					return true // a full queue loses the datagram, as the network may; nobody waits here
+				}
+			}
+		})
+		if err == nil && errno != 0 {
+			err = errno
+		}
+		return err
+	}
+}
+
+// sockaddr returns the kernel's form of an address. It fails where that needs more than the address itself: an IPv6 zone, or an IPv6
+// address on an IPv4 socket, which package net refuses.
+func (k *kernelDatagrams) sockaddr(to netip.AddrPort) (*sockaddr, bool) {
+	a := to.Addr().Unmap()
+	sa := &sockaddr{}
+	sa.bytes[2], sa.bytes[3] = byte(to.Port()>>8), byte(to.Port())
+	family := (*uint16)(unsafe.Pointer(&sa.bytes))
+	switch {
+	case a.Zone() != "" || !a.IsValid():
+		return nil, false
+	case k.v6:
+		*family, sa.length = syscall.AF_INET6, syscall.SizeofSockaddrInet6
+		b := a.As16()
+		copy(sa.bytes[8:24], b[:])
+	case a.Is4():
+		*family, sa.length = syscall.AF_INET, syscall.SizeofSockaddrInet4
+		b := a.As4()
+		copy(sa.bytes[4:8], b[:])
+	default:
+		return nil, false
+	}
+	return sa, true
+}
+
+// addr reads what the kernel wrote.
+func (sa *sockaddr) addr() netip.AddrPort {
+	b := &sa.bytes
+	port := uint16(b[2])<<8 | uint16(b[3])
+	if *(*uint16)(unsafe.Pointer(b)) == syscall.AF_INET {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), port)
+	}
+	a := netip.AddrFrom16([16]byte(b[8:24])).Unmap()
+	if zone := *(*uint32)(unsafe.Pointer(&b[24])); zone != 0 && a.Is6() {
+		a = a.WithZone(strconv.FormatUint(uint64(zone), 10))
+	}
+	return netip.AddrPortFrom(a, port)
+}
