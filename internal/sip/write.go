@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"strconv"
@@ -286,7 +287,8 @@ func Phrase(status int) string {
 	return "Unknown"
 }
 
-// vias copies the Via fields; in the first value, an empty rport is filled and received added, if source is known.
+// vias copies the Via fields. If source is known, the first value says where the request came from: received where that is not what it
+// says itself, or where rport asks for it, and that filled (RFC 3261 section 18.2.1, RFC 3581 section 4).
 func (w *Writer) vias(req *Message, source netip.AddrPort) {
 	top := source.IsValid()
 	for v := range req.All(HeaderVia) {
@@ -295,24 +297,36 @@ func (w *Writer) vias(req *Message, source netip.AddrPort) {
 			continue
 		}
 		top = false
-		value, rest := cut(v, ',')
 		via, err := req.TopVia()
-		rport, asked := via.Params.Get("rport")
-		if err != nil || !asked || len(rport) > 0 || via.Params.Has("received") {
+		if err != nil {
+			w.Value(HeaderVia, v)
+			continue
+		}
+		rport, has := via.Params.Get("rport")
+		asked := has && len(rport) == 0
+		if !asked && !via.Params.Has("received") && via.from(source.Addr()) {
 			w.Value(HeaderVia, v)
 			continue
 		}
 		w.Raw("Via: ")
 		start := len(w.b)
+		value, rest := cut(v, ',')
 		for part, left := cut(trim(value), ';'); ; part, left = cut(left, ';') {
-			w.b = append(w.b, part...)
-			if EqualFold(trim(part), "rport") || EqualFold(trim(part), "rport=") {
-				w.b = strconv.AppendUint(append(w.b[:len(w.b)-len(part)], "rport="...), uint64(source.Port()), 10)
+			name, _ := cut(part, '=')
+			name = trim(name)
+			switch {
+			case len(w.b) == start:
+				w.b = append(w.b, part...)
+			case asked && EqualFold(name, "rport"):
+				w.Raw(";rport=")
+				w.b = strconv.AppendUint(w.b, uint64(source.Port()), 10)
+			case !EqualFold(name, "received"): // who sends a request does not say where it came from
+				w.b = append(w.b, ';')
+				w.b = append(w.b, part...)
 			}
 			if left == nil {
 				break
 			}
-			w.b = append(w.b, ';')
 		}
 		w.Raw(";received=")
 		w.b = source.Addr().WithZone("").AppendTo(w.b)
@@ -323,4 +337,19 @@ func (w *Writer) vias(req *Message, source netip.AddrPort) {
 		w.clean(start)
 		w.Raw("\r\n")
 	}
+}
+
+// from reports whether the sent-by is this address.
+func (v *Via) from(source netip.Addr) bool {
+	var text [48]byte
+	b := source.AppendTo(text[:0])
+	host := v.Host
+	if n := len(host); n > 1 && host[0] == '[' {
+		host = host[1 : n-1]
+	}
+	if bytes.Equal(host, b) { // nearly always
+		return true
+	}
+	a, err := netip.ParseAddr(string(host))
+	return err == nil && a.Unmap() == source.Unmap().WithZone("")
 }

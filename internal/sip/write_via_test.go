@@ -11,9 +11,12 @@ func TestResponseTellsTheSource(t *testing.T) {
 	for in, want := range map[string]string{
 		"SIP/2.0/TLS 10.0.0.2:5061;rport;branch=z9hG4bKa":                            "SIP/2.0/TLS 10.0.0.2:5061;rport=40001;branch=z9hG4bKa;received=198.51.100.7",
 		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport, SIP/2.0/TLS b;branch=z9hG4bKb":  "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=40001;received=198.51.100.7, SIP/2.0/TLS b;branch=z9hG4bKb",
-		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa":                                       "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa",
-		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=9":                               "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=9",
-		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;received=192.0.2.1;rport":              "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;received=192.0.2.1;rport",
+		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa":                                       "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;received=198.51.100.7",
+		"SIP/2.0/UDP 198.51.100.7:40001;branch=z9hG4bKa":                             "SIP/2.0/UDP 198.51.100.7:40001;branch=z9hG4bKa",
+		"SIP/2.0/UDP 198.51.100.7;branch=z9hG4bKa ; rport":                           "SIP/2.0/UDP 198.51.100.7;branch=z9hG4bKa ;rport=40001;received=198.51.100.7",
+		"SIP/2.0/UDP phone.example.org;RPORT=;branch=z9hG4bKa":                       "SIP/2.0/UDP phone.example.org;rport=40001;branch=z9hG4bKa;received=198.51.100.7",
+		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=9":                               "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=9;received=198.51.100.7",
+		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;received=192.0.2.1;rport":              "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=40001;received=198.51.100.7",
 		"SIP/2.0/TLS [2001:db8::1]:5061;branch=z9hG4bKa;rport\r\nVia: SIP/2.0/TLS z": "SIP/2.0/TLS [2001:db8::1]:5061;branch=z9hG4bKa;rport=40001;received=198.51.100.7\r\nVia: SIP/2.0/TLS z",
 	} {
 		var m Message

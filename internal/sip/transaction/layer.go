@@ -133,7 +133,7 @@ func (l *Layer) refuse(c *transport.Conn, m *sip.Message, err error) {
 	l.Shard(m.CallID()).Do(func() {
 		s := l.Shard(m.CallID())
 		var w sip.Writer
-		w.Response(m, pe.Status, pe.Reason, "malformed")
+		w.ResponseTo(m, pe.Status, pe.Reason, "malformed", c.Remote)
 		l.sign(&w)
 		w.Body("", nil)
 		s.Write(c, &w)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"hash/maphash"
 	"math/rand/v2"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -134,7 +133,7 @@ func (s *Shard) overload(c *transport.Conn, m *sip.Message) {
 func (s *Shard) stateless(c *transport.Conn, m *sip.Message, status int, phrase string, retryAfter int) {
 	var w sip.Writer
 	w.Reset(s.takeScratch())
-	w.Response(m, status, phrase, "stateless")
+	w.ResponseTo(m, status, phrase, "stateless", c.Remote)
 	if retryAfter > 0 {
 		w.Uint(sip.HeaderRetryAfter, uint64(retryAfter))
 	}
@@ -202,7 +201,7 @@ func (s *Shard) cancel(c *transport.Conn, m *sip.Message, via *sip.Via) {
 		return
 	}
 	var w sip.Writer
-	w.Response(m, 200, "", invite.ToTag())
+	w.ResponseTo(m, 200, "", invite.ToTag(), c.Remote)
 	s.layer.sign(&w)
 	w.Body("", nil)
 	s.Write(c, &w)
@@ -230,14 +229,6 @@ func (tx *Server) SetToTag(tag string) { tx.toTag = tag }
 // Finished reports whether a final response was sent.
 func (tx *Server) Finished() bool { return tx.state >= serverAccepted }
 
-// sourceOf is what a client on a stream may learn about its address; for datagrams the transport has written it already.
-func sourceOf(c *transport.Conn) netip.AddrPort {
-	if c.Network == "UDP" {
-		return netip.AddrPort{}
-	}
-	return c.Remote
-}
-
 // Respond starts a response: write further fields to w, end with w.Body, and pass it to [Server.Send].
 func (tx *Server) Respond(status int, phrase string) *sip.Writer {
 	w := &sip.Writer{}
@@ -246,7 +237,7 @@ func (tx *Server) Respond(status int, phrase string) *sip.Writer {
 	if status > 100 {
 		tag = tx.ToTag()
 	}
-	w.ResponseTo(tx.Request, status, phrase, tag, sourceOf(tx.Conn))
+	w.ResponseTo(tx.Request, status, phrase, tag, tx.Conn.Remote)
 	tx.Shard.layer.sign(w)
 	return w
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
@@ -179,11 +178,6 @@ func (s *udpSocket) receive(b []byte, from netip.AddrPort, msg *sip.Message) {
 	if err == nil {
 		err = msg.Validate()
 	}
-	if err == nil && msg.IsRequest() {
-		if marked, ok := markSource(msg, from); ok {
-			err = msg.Parse(marked, l.cfg.Limits)
-		}
-	}
 	if err != nil { // no answer: the source may be forged, and an answer would be what a reflection attack is after
 		l.count(&l.stats.Garbage)
 		return
@@ -206,51 +200,4 @@ func isKeepAlive(b []byte) bool {
 		}
 	}
 	return len(b) <= 64
-}
-
-// markSource writes where a request came from into its topmost Via: received, and rport if it was asked for (RFC 3261
-// section 18.2.1, RFC 3581 section 4). It returns a new message text.
-func markSource(m *sip.Message, from netip.AddrPort) ([]byte, bool) {
-	raw := m.Bytes()
-	var via []byte
-	for v := range sip.Values(m.Get(sip.HeaderVia)) {
-		via = v
-		break
-	}
-	at := offsetOf(raw, via)
-	parsed, err := m.TopVia()
-	if at < 0 || err != nil {
-		return nil, false
-	}
-	end := at + len(via)
-	out := make([]byte, 0, len(raw)+80)
-	pos := 0
-	for name, value := range parsed.Params.All() {
-		if i := offsetOf(raw, name); sip.EqualFold(name, "rport") && len(value) == 0 && i >= at && i < end {
-			out = append(out, raw[:i+len(name)]...)
-			out = strconv.AppendUint(append(out, '='), uint64(from.Port()), 10)
-			pos = i + len(name)
-			if pos < end && raw[pos] == '=' {
-				pos++
-			}
-			break
-		}
-	}
-	out = append(out, raw[pos:end]...)
-	out = append(out, ";received="...)
-	out = from.Addr().WithZone("").AppendTo(out)
-	return append(out, raw[end:]...), true
-}
-
-// offsetOf returns where part, a slice of raw, begins in it, or -1.
-func offsetOf(raw, part []byte) int {
-	if len(part) == 0 {
-		return -1
-	}
-	for i := range raw {
-		if &raw[i] == &part[0] {
-			return i
-		}
-	}
-	return -1
 }
