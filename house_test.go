@@ -42,6 +42,7 @@ func allowed() map[string][]string {
 		"media/player":    {"media/codec", "media/relay", "media/rtp"},
 		"trust/ca":        {"state/store", "trust/ca/internal/keys"},
 		"trust/enroll":    {"state/store"},
+		"trust/token":     {"state/store"},
 		// The annex with the signing keys; the compiler lets only trust/ca in.
 		"trust/ca/internal/keys": {},
 		// Calls.
@@ -108,6 +109,7 @@ func outsiders() map[string][]string {
 		"github.com/prometheus":         {"node", "node/admin"},
 		"go.opentelemetry.io":           {"node/observe/trace"},
 		"github.com/spf13/cobra":        {"cmd/ringfence"},
+		"github.com/go-jose/go-jose/v4": {"trust/token"},
 		"rsc.io/qr":                     {"cmd/ringfence", "node/admin"},
 	}
 }

@@ -45,6 +45,7 @@ const (
 	AuthCertificate  Auth = "certificate"    // mutual TLS
 	AuthDigestSHA256 Auth = "digest-sha-256" // RFC 8760 over TLS
 	AuthDigestMD5    Auth = "digest-md5"     // weaker: RFC 3261 digest over TLS, where the device's profile allows it
+	AuthToken        Auth = "token"          // an access token over TLS (RFC 8898), where the device's profile allows it
 	AuthNone         Auth = "none"
 )
 

@@ -23,6 +23,9 @@ needs() {
 /usr/bin/linphonec linphone-cli test/interop another phone
 /usr/bin/sipp sip-tester test/interop load and scenarios
 /usr/bin/sipsak sipsak test/interop single requests
+/usr/bin/python3 python3 test/interop an OAuth client,
+/usr/lib/python3/dist-packages/authlib/__init__.py python3-authlib test/interop made by somebody else
+/usr/lib/python3/dist-packages/requests/__init__.py python3-requests test/interop and what it speaks HTTP with
 /usr/bin/svmap sipvicious test/interop an attacker's scan finds nothing
 /usr/sbin/kamailio kamailio test/interop a SIP proxy as a peer
 /usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so kamailio-tls-modules test/interop and its TLS

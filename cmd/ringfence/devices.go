@@ -29,7 +29,8 @@ func newDeviceAddCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "add ID --user USER", Short: "Add a phone; its activation code is shown once",
 		Long: "add makes a device of a user and prints, once, what the phone needs: a one-time activation code of 16 digits with its QR code, or for a\n" +
-			"phone without certificates (--auth digest-sha-256) a password with settings to paste. digest-md5 is weaker, and for phones that know\n" +
+			"phone without certificates (--auth digest-sha-256) a password with settings to paste. A program in which somebody signs in takes --auth token\n" +
+			"(docs/guides/sign-in.md). digest-md5 is weaker, and for phones that know\n" +
 			"nothing else; the proof of its calls says so.",
 		Example: "  ringfence device add alice-desk --user alice\n  ringfence device add alice-soft --user alice --auth digest-sha-256 --kind baresip",
 		Args:    cobra.ExactArgs(1),
@@ -43,11 +44,11 @@ func newDeviceAddCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&user, "user", "", "who owns it")
-	cmd.Flags().StringVar(&auth, "auth", "certificate", "how it proves itself: certificate, digest-sha-256 or digest-md5")
+	cmd.Flags().StringVar(&auth, "auth", "certificate", "how it proves itself: certificate, token, digest-sha-256 or digest-md5")
 	cmd.Flags().StringVar(&kind, "kind", "", "model or application")
 	_ = cmd.MarkFlagRequired("user")
 	_ = cmd.RegisterFlagCompletionFunc("user", a.completeUserFlag)
-	_ = cmd.RegisterFlagCompletionFunc("auth", cobra.FixedCompletions([]string{"certificate", "digest-sha-256", "digest-md5"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("auth", cobra.FixedCompletions([]string{"certificate", "token", "digest-sha-256", "digest-md5"}, cobra.ShellCompDirectiveNoFileComp))
 	return jsonFlag(cmd, &asJSON)
 }
 
@@ -57,6 +58,10 @@ func printAdded(w io.Writer, d api.DeviceAdded) {
 		fmt.Fprintf(w, "Activation code of %s, good once until %s:\n\n    %s\n\n", d.Device.ID, stamp(act.Expires), grouped(act.Code))
 		if picture, err := halfBlocks(act.URI); err == nil {
 			fmt.Fprintln(w, picture)
+		}
+		if d.Device.Auth[0] == ringfence.AuthToken {
+			fmt.Fprintf(w, "Type it into the page that the program opens, or with the code that the program shows at:\n  %s\n", act.URI)
+			return
 		}
 		if u, err := url.Parse(act.URI); err == nil {
 			fmt.Fprintf(w, "With the headless phone:\n  ringfence phone --enrol %s --node %s\n", act.Code, u.Query().Get("node"))

@@ -60,6 +60,7 @@ func (n *Node) hearOthers(run context.Context) {
 	n.Bus.Subscribe(bus.DeviceRevoked, hear)
 	n.Bus.Subscribe(bus.CertificateRevoked, hear)
 	n.Bus.Subscribe(bus.RosterChanged, hear)
+	n.Bus.Subscribe(bus.GrantRevoked, hear)
 }
 
 // people is the roster of the administration API, with a word to other nodes about each change.
@@ -97,6 +98,7 @@ func (n *Node) catchUp(ctx context.Context) {
 	for _, c := range n.Transport.Conns() {
 		if who, ok := n.Registrar.Known(c); ok {
 			see(who.Device)
+			n.checkGrant(ctx, c, who)
 		}
 		if c.State() == "Established" && c.Peer.Serial != "" && n.Authority.IsRevoked(c.Peer.Serial) {
 			c.Close(&ringfence.Fault{Op: "node.catchup", Kind: ringfence.KindDenied, Text: "the certificate " + c.Peer.Serial + " was revoked"})

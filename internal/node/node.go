@@ -39,6 +39,7 @@ import (
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/enroll"
+	"ringfence/internal/trust/token"
 )
 
 // Options say how to start a node.
@@ -60,6 +61,7 @@ type Node struct {
 	Store      *store.Store
 	Authority  *ca.Authority
 	Enroll     *enroll.Service
+	Tokens     *token.Server
 	Records    *records.Keeper
 	Roster     *roster.Roster
 	Registrar  *registrar.Registrar
@@ -206,7 +208,10 @@ func (n *Node) openTrust(ctx context.Context) (err error) {
 		return err
 	}
 	n.Enroll, err = enroll.New(ctx, enroll.Config{Issuer: issuer{n.Authority, n}, Codes: n.Store, Bootstrap: n.bootstrap})
-	return err
+	if err != nil {
+		return err
+	}
+	return n.openTokens(ctx)
 }
 
 // newIdentity issues this node's certificate for a key made now. The key lives only as long as the process.
@@ -266,7 +271,7 @@ func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Boo
 
 func (n *Node) openCalls(ctx context.Context) (err error) {
 	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.bindings, Quick: n.Config.Store.DSN == "", Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
-		ChallengeEach: n.Config.SIP.ChallengeEach, Proxies: n.Config.SIP.Proxies, Events: ears{n}}); err != nil {
+		Tokens: access{n.Tokens}, Resume: func(tx *transaction.Server) { n.chain.Request(tx) }, ChallengeEach: n.Config.SIP.ChallengeEach, Proxies: n.Config.SIP.Proxies, Events: ears{n}}); err != nil {
 		return err
 	}
 	n.closers = append(n.closers, n.Registrar.Close)
@@ -332,6 +337,8 @@ func (n *Node) listen(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/enrol/", n.Enroll.Handler())
+	mux.Handle("/oauth/", n.Tokens.Handler())
+	mux.Handle("/.well-known/oauth-authorization-server", n.Tokens.Handler())
 	mux.Handle("/", n.Admin.Handler())
 	n.https = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
@@ -392,6 +399,9 @@ func (n *Node) maintain(ctx context.Context) {
 		}
 		if err := n.Authority.Maintain(ctx); err != nil {
 			n.log.Warn("the authority could not be maintained", "err", err)
+		}
+		if err := n.Tokens.Maintain(ctx); err != nil {
+			n.log.Warn("the keys of access tokens could not be maintained", "err", err)
 		}
 		if time.Now().After(ca.RenewAt(n.identity.Leaf())) {
 			if err := n.renew(ctx); err != nil {

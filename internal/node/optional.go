@@ -21,6 +21,15 @@ func (n *Node) listenMore(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if at := n.Config.SIP.OAuth; at.IsValid() {
+		conf, err := ca.ServerConfig(ca.TLSOptions{Identity: n.identity, ClientAuth: tls.NoClientCert})
+		if err != nil {
+			return err
+		}
+		if n.bound["sip-oauth"], err = n.Transport.Listen(ctx, "sip-oauth", at, conf); err != nil {
+			return err
+		}
+	}
 	at := n.Config.SIP.Plain
 	if !at.IsValid() {
 		return nil
@@ -36,7 +45,7 @@ func (n *Node) listenMore(ctx context.Context) (err error) {
 	return nil
 }
 
-// Bound returns where a SIP flow that is off by default listens: "sip-wss", "sip-plain-udp" or "sip-plain-tcp". It is invalid if
+// Bound returns where a SIP flow that is off by default listens: "sip-wss", "sip-oauth", "sip-plain-udp" or "sip-plain-tcp". It is invalid if
 // the flow is off.
 func (n *Node) Bound(flow string) netip.AddrPort { return n.bound[flow] }
 

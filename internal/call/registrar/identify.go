@@ -2,6 +2,7 @@ package registrar
 
 import (
 	"slices"
+	"time"
 
 	"ringfence"
 	"ringfence/internal/sip"
@@ -15,9 +16,14 @@ type Identity struct {
 	Device ringfence.DeviceID
 	User   ringfence.UserID
 	Auth   ringfence.Auth
+	Grant  string    // of an access token: what ends with it
+	Until  time.Time // when what was proved is over; zero: with the connection
+
+	token [32]byte // hash of that access token
 }
 
-// Identify says who sent a request. If it cannot, it has answered the request (401 or 403) and ok is false.
+// Identify says who sent a request. If it cannot yet, it has answered the request (401 or 403) or will hand it to Config.Resume, and ok
+// is false.
 func (r *Registrar) Identify(tx *transaction.Server) (id Identity, ok bool) {
 	// Datagrams come from wherever they say, so that nothing is known from one to the next.
 	each := !tx.Conn.Reliable() || r.cfg.ChallengeEach && tx.Method == sip.REGISTER
@@ -29,12 +35,20 @@ func (r *Registrar) Identify(tx *transaction.Server) (id Identity, ok bool) {
 		}
 		return r.digest(tx) // whoever is behind it, and each time: a proxy speaks for nobody
 	}
-	if id, ok := r.Known(tx.Conn); ok && (!each || id.Auth == ringfence.AuthCertificate) {
+	if r.fresh(tx) { // a token is renewed on a connection that is up
+		r.bearer(tx)
+		return Identity{}, false
+	}
+	if id, ok := r.Known(tx.Conn); ok && (!each || id.Auth == ringfence.AuthCertificate || id.Auth == ringfence.AuthToken) {
 		return r.allowed(tx, id)
 	}
 	if tx.Conn.Peer.Role != "" {
 		r.count(&r.stats.Refused)
 		tx.Reply(403, "Not A Device Of This Node", nil)
+		return Identity{}, false
+	}
+	if r.cfg.Tokens != nil && tx.Conn.Flow == bearerFlow {
+		r.bearer(tx)
 		return Identity{}, false
 	}
 	return r.digest(tx)
@@ -52,6 +66,9 @@ func (r *Registrar) Known(c *transport.Conn) (Identity, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	id, ok := r.known[c.ID]
+	if ok && !id.Until.IsZero() && !time.Now().Before(id.Until) {
+		return Identity{}, false
+	}
 	return id, ok
 }
 

@@ -134,6 +134,9 @@ func (r *Registrar) plan(tx *transaction.Server, id Identity) (change, error) {
 				continue
 			}
 			d := min(time.Duration(seconds)*time.Second, r.cfg.Max)
+			if !id.Until.IsZero() { // a registration does not outlive the token that it was made with
+				d = min(d, id.Until.Sub(now).Truncate(time.Second))
+			}
 			if d < r.cfg.Min {
 				return ch, errBrief{}
 			}

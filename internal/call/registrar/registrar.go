@@ -9,6 +9,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/roster"
+	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/store"
 )
@@ -23,11 +24,14 @@ type Ledger interface {
 
 // Config holds what a Registrar needs. Zero durations take the defaults beside them.
 type Config struct {
-	Domain     string // the domain of every address-of-record here
-	Ledger     Ledger
-	Quick      bool // the ledger is a file: it is written by whoever brings a REGISTER; otherwise by one goroutine, in groups
-	Roster     *roster.Roster
-	Secrets    Secrets // digest secrets; nil: certificates only
+	Domain  string // the domain of every address-of-record here
+	Ledger  Ledger
+	Quick   bool // the ledger is a file: it is written by whoever brings a REGISTER; otherwise by one goroutine, in groups
+	Roster  *roster.Roster
+	Secrets Secrets // digest secrets; nil: certificates only
+	Tokens  Tokens  // access tokens; nil: none are taken
+	// Resume handles a request anew whose sender is known now. It runs on the request's shard.
+	Resume     func(tx *transaction.Server)
 	Log        *slog.Logger
 	Min        time.Duration // 60 s
 	Max        time.Duration // 1 h

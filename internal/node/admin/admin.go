@@ -31,6 +31,7 @@ type Config struct {
 	Ladder    Ladder // nil: messages are not remembered
 	Wires     Wires
 	Codes     Codes
+	SignIns   SignIns
 	Anchor    func() []byte // the trust anchor as PEM
 	Settings  Settings
 	Host      Host
@@ -78,6 +79,7 @@ func New(c Config) *Server {
 	s.routesUsers()
 	s.routesDevices()
 	s.routesExceptions()
+	s.routesSignIns()
 	s.routesState()
 	s.routesCalls()
 	s.routesRecords()

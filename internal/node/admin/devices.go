@@ -110,6 +110,8 @@ func (s *Server) addDevice(ctx context.Context, in *newDeviceIn) (*body[api.Devi
 		d.Profile.Auth = []ringfence.Auth{ringfence.AuthDigestSHA256}
 	case ringfence.AuthDigestMD5: // a phone that learns SHA-256 by an update uses it from then on
 		d.Profile.Auth = []ringfence.Auth{ringfence.AuthDigestSHA256, ringfence.AuthDigestMD5}
+	case ringfence.AuthToken:
+		d.Profile.Auth = []ringfence.Auth{ringfence.AuthToken}
 	default:
 		d.Profile.Auth = []ringfence.Auth{ringfence.AuthCertificate}
 	}
@@ -134,9 +136,14 @@ func (s *Server) addDevice(ctx context.Context, in *newDeviceIn) (*body[api.Devi
 func (s *Server) credentials(ctx context.Context, d store.Device) (api.DeviceAdded, error) {
 	out := api.DeviceAdded{Device: s.deviceOut(d, false)}
 	node := net.JoinHostPort(s.c.Host.Reach(), strconv.Itoa(int(s.c.Host.HTTPSAddr().Port())))
-	if out.Device.Auth[0] == ringfence.AuthCertificate {
+	switch out.Device.Auth[0] {
+	case ringfence.AuthCertificate:
 		code, expires, err := s.c.Codes.NewCode(ctx, d.ID)
 		out.Activation = &api.Activation{Code: code, Expires: expires.UTC(), URI: "ringfence://enrol?node=" + url.QueryEscape(node) + "&code=" + code}
+		return out, err
+	case ringfence.AuthToken:
+		code, expires, err := s.c.Codes.NewCode(ctx, d.ID)
+		out.Activation = &api.Activation{Code: code, Expires: expires.UTC(), URI: s.c.SignIns.Issuer() + "/oauth/device"}
 		return out, err
 	}
 	password := randomText(20)

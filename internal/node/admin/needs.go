@@ -42,6 +42,7 @@ type People interface {
 	DevicesOf(ctx context.Context, u ringfence.UserID) ([]store.Device, error)
 	CertificatesOf(ctx context.Context, id ringfence.DeviceID) ([]store.Certificate, error)
 	DeleteException(ctx context.Context, subject string) error
+	Grants(ctx context.Context, device ringfence.DeviceID) ([]store.Grant, error)
 }
 
 // Access keeps tokens and the administrator code.
@@ -106,6 +107,14 @@ type Wires interface {
 // Codes makes activation codes; *enroll.Service is one.
 type Codes interface {
 	NewCode(ctx context.Context, id ringfence.DeviceID) (code string, expires time.Time, err error)
+}
+
+// SignIns ends what the authorization server granted and rotates its keys; *token.Server is one.
+type SignIns interface {
+	Issuer() string
+	Revoke(ctx context.Context, id, why string) error
+	Rotate(ctx context.Context, from time.Time) error
+	Keys() (ids []string, signer string)
 }
 
 // Settings owns the configuration; *config.Keeper is one.

@@ -57,6 +57,7 @@ func (c Config) Check() (wrong []Wrong) {
 	for i, n := range c.NodeDNS {
 		bad(!host.MatchString(n), fmt.Sprintf("node-names[%d]", i), "%.80q is not a host name in lower case", n)
 	}
+	wrong = append(wrong, c.checkOAuth()...)
 	wrong = append(wrong, c.checkOutside()...)
 	wrong = append(wrong, c.checkSounds()...)
 	wrong = append(wrong, checkPlan(c.Plan)...)

@@ -29,6 +29,7 @@ type Config struct {
 	Log     Log           `yaml:"log"`
 	Bus     Bus           `yaml:"bus"`
 	Observe Observe       `yaml:"observe"`
+	OAuth   OAuth         `yaml:"oauth,omitempty"`
 	NodeDNS []string      `yaml:"node-names"` // further names of this node, for its certificate
 }
 
@@ -41,6 +42,8 @@ type SIP struct {
 	// Plain is where devices with a named exception speak SIP in the clear over UDP and TCP, e.g. [::]:5060; empty: off, whatever
 	// exceptions there are.
 	Plain netip.AddrPort `yaml:"plain"`
+	// OAuth is where phones and programs that have an access token and no certificate speak SIP over TLS, e.g. [::]:5090; empty: off.
+	OAuth netip.AddrPort `yaml:"oauth,omitempty"`
 	// ChallengeEach asks a device without a certificate for its credentials at each REGISTER, not only once a connection.
 	ChallengeEach bool `yaml:"challenge-each,omitempty"`
 	// Proxies are the names of the edge proxies through which phones may come (`ringfence trust proxy`); empty: none may.
@@ -97,6 +100,17 @@ func (a Announcements) Files() map[string]string {
 		}
 	}
 	return out
+}
+
+// OAuth says which programs may be signed in, besides our own phone.
+type OAuth struct {
+	Clients []OAuthClient `yaml:"clients,omitempty"`
+}
+
+// OAuthClient is a program that may be signed in. It keeps no secret of its own.
+type OAuthClient struct {
+	ID        string   `yaml:"id"`
+	Redirects []string `yaml:"redirects,omitempty"` // where an authorization code may be sent; http://127.0.0.1/… means any port
 }
 
 // Log says how to log.
@@ -194,6 +208,10 @@ func (c Config) Flows() []ringfence.Flow {
 	if c.SIP.WSS.IsValid() {
 		flows = append(flows, ringfence.Flow{Name: "sip-wss", Purpose: "SIP signalling of browsers over secure WebSocket", Room: "sip/transport", Direction: ringfence.Listens,
 			Transport: "tcp", Addr: c.SIP.WSS.Addr(), Ports: at(c.SIP.WSS), Peers: "any browser", DSCP: 24, TLS: ringfence.TLSServer})
+	}
+	if c.SIP.OAuth.IsValid() {
+		flows = append(flows, ringfence.Flow{Name: "sip-oauth", Purpose: "SIP signalling over TLS of phones and programs that prove themselves by an access token", Room: "sip/transport",
+			Direction: ringfence.Listens, Transport: "tcp", Addr: c.SIP.OAuth.Addr(), Ports: at(c.SIP.OAuth), Peers: "any phone that signed in", DSCP: 24, TLS: ringfence.TLSServer})
 	}
 	if c.SIP.Plain.IsValid() {
 		for _, transport := range [...]string{"udp", "tcp"} {

@@ -42,14 +42,14 @@ func Diff(old, new Config) ([]Change, error) {
 
 // Live reports whether a setting comes into force without a restart.
 func Live(key string) bool {
-	return strings.HasPrefix(key, "dialplan.") || strings.HasPrefix(key, "calls.") || key == "log.level"
+	return strings.HasPrefix(key, "dialplan.") || strings.HasPrefix(key, "calls.") || strings.HasPrefix(key, "oauth.") || key == "log.level"
 }
 
 // Merge returns the configuration to run with when new was applied to a node that runs old: the live settings are new, those
 // that take a restart are old.
 func Merge(old, new Config) Config {
 	c := old
-	c.Plan, c.Calls, c.Log.Level = new.Plan, new.Calls, new.Log.Level
+	c.Plan, c.Calls, c.OAuth, c.Log.Level = new.Plan, new.Calls, new.OAuth, new.Log.Level
 	return c
 }
 

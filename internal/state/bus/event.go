@@ -24,6 +24,7 @@ const (
 	ConfigApplied       Kind = "config.applied"
 	CertificateIssued   Kind = "certificate.issued"  // Serial
 	CertificateRevoked  Kind = "certificate.revoked" // Serial
+	GrantRevoked        Kind = "grant.revoked"       // Device: somebody's sign-in ended
 	// Lost is published by the bus itself, to everybody here: events of other nodes, or of the subscriber's own queue, may be missing.
 	Lost Kind = "lost"
 )
@@ -89,7 +90,7 @@ func (e *Event) check() error {
 		return need("call", string(e.Call), "state", e.State)
 	case LegRefused:
 		return need("call", string(e.Call), "leg", string(e.Leg), "cause", e.Cause)
-	case DeviceRevoked:
+	case DeviceRevoked, GrantRevoked:
 		return need("device", string(e.Device))
 	case CertificateIssued, CertificateRevoked:
 		return need("serial", e.Serial)

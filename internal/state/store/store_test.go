@@ -51,7 +51,7 @@ func TestStore(t *testing.T) {
 	}{
 		{"users", checkUsers}, {"devices", checkDevices}, {"digest", checkDigest}, {"activation", checkActivation},
 		{"activation race", checkActivationRace}, {"certificates", checkCertificates}, {"bindings", checkBindings},
-		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"call journal", checkCallJournal}, {"audit", checkAudit}, {"tokens", checkTokens}, {"settings", checkSettings},
+		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"call journal", checkCallJournal}, {"audit", checkAudit}, {"tokens", checkTokens}, {"grants", checkGrants}, {"settings", checkSettings},
 		{"secrets", checkSecrets}, {"exceptions", checkExceptions}, {"tx", checkTx}, {"tx counter", checkTxCounter},
 		{"text", checkText0}, {"cancel", checkCancel}, {"moved seal", checkMovedSeal},
 	}
@@ -446,6 +446,49 @@ func checkTokens(t *testing.T, s *Store) {
 	same(t, list, []Token{tok})
 	noErr(t, s.DeleteToken(ctx(), "t1"))
 	wantKind(t, s.DeleteToken(ctx(), "t1"), ringfence.KindNotFound)
+}
+
+func checkGrants(t *testing.T, s *Store) {
+	noErr(t, s.CreateUser(ctx(), User{ID: "u"}))
+	noErr(t, s.CreateDevice(ctx(), Device{ID: "d", User: "u"}))
+	noErr(t, s.CreateDevice(ctx(), Device{ID: "e", User: "u"}))
+	g := Grant{ID: "g1", Device: "d", Client: "phone", Scope: "sip", Refresh: HashToken("1"), Created: at(1), Used: at(1), Expires: at(100)}
+	noErr(t, s.CreateGrant(ctx(), g))
+	wantKind(t, s.CreateGrant(ctx(), g), ringfence.KindConflict)
+	wantKind(t, s.CreateGrant(ctx(), Grant{ID: "g2", Device: "nobody", Refresh: HashToken("x")}), ringfence.KindInvalid)
+	noErr(t, s.CreateGrant(ctx(), Grant{ID: "g2", Device: "e", Client: "phone", Refresh: HashToken("x"), Created: at(2), Expires: at(50)}))
+	noErr(t, s.RotateGrant(ctx(), "g1", HashToken("1"), HashToken("2"), at(3)))
+	wantKind(t, s.RotateGrant(ctx(), "g1", HashToken("1"), HashToken("3"), at(3)), ringfence.KindConflict)
+	wantKind(t, s.RotateGrant(ctx(), "g1", HashToken("2"), HashToken("3"), at(100)), ringfence.KindConflict)
+	for _, secret := range []string{"1", "2"} {
+		got, err := s.GrantByRefresh(ctx(), HashToken(secret))
+		noErr(t, err)
+		same(t, got.ID, "g1")
+		same(t, got.Used, at(3))
+	}
+	_, err := s.GrantByRefresh(ctx(), "")
+	wantKind(t, err, ringfence.KindNotFound)
+	all, err := s.Grants(ctx(), "")
+	noErr(t, err)
+	same(t, len(all), 2)
+	same(t, all[0].ID, "g2")
+	all, err = s.Grants(ctx(), "d")
+	noErr(t, err)
+	same(t, len(all), 1)
+	noErr(t, s.RevokeGrant(ctx(), "g1", at(4)))
+	noErr(t, s.RevokeGrant(ctx(), "g1", at(5)))
+	wantKind(t, s.RevokeGrant(ctx(), "nothing", at(5)), ringfence.KindNotFound)
+	got, err := s.Grant(ctx(), "g1")
+	noErr(t, err)
+	same(t, got.Revoked, at(4))
+	same(t, got.Holds(at(4)), false)
+	wantKind(t, s.RotateGrant(ctx(), "g1", HashToken("2"), HashToken("3"), at(6)), ringfence.KindConflict)
+	n, err := s.PurgeGrants(ctx(), at(10))
+	noErr(t, err)
+	same(t, n, 1)
+	noErr(t, s.DeleteDevice(ctx(), "e"))
+	_, err = s.Grant(ctx(), "g2")
+	wantKind(t, err, ringfence.KindNotFound)
 }
 
 func checkSettings(t *testing.T, s *Store) {

@@ -1,4 +1,4 @@
-// Package ca is the organisation's own certificate authority, and the only room with signing keys.
+// Package ca is the organisation's own certificate authority, and the only room with its signing keys.
 //
 // A root (10 years) signs an issuing authority (2 years), which signs short-lived leaf certificates for nodes, devices,
 // administrators, trunks and CTI clients. What a leaf may say and do follows from its [Role] alone; names that a

@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"time"
 
 	"ringfence"
@@ -269,6 +270,10 @@ func (s *Service) certify(ctx context.Context, op string, id ringfence.DeviceID,
 	}
 	if d.State != store.DeviceActive {
 		err := fault(op, ringfence.KindDenied, "the device "+string(id)+" is revoked", "ask your administrator", nil)
+		return certReply{}, firstOf(s.audit(ctx, op, string(id), faultText(err)), err)
+	}
+	if len(d.Profile.Auth) > 0 && !slices.Contains(d.Profile.Auth, ringfence.AuthCertificate) {
+		err := fault(op, ringfence.KindDenied, "the device "+string(id)+" proves itself in another way than by certificate", "sign in with this code instead, or ask for a device with a certificate", nil)
 		return certReply{}, firstOf(s.audit(ctx, op, string(id), faultText(err)), err)
 	}
 	b, err := s.c.Bootstrap(ctx, id)

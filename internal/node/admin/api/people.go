@@ -89,7 +89,7 @@ type NewDevice struct {
 	ID   ringfence.DeviceID `json:"id" pattern:"^[a-z0-9][a-z0-9._-]{0,62}$" doc:"unique; the common name of its certificate, or its digest username" example:"alice-desk"`
 	User ringfence.UserID   `json:"user" minLength:"1" maxLength:"64" doc:"who owns it" example:"alice"`
 	Kind string             `json:"kind,omitempty" maxLength:"128" doc:"model or application" example:"baresip"`
-	Auth ringfence.Auth     `json:"auth,omitempty" enum:"certificate,digest-sha-256,digest-md5" doc:"how it proves itself: a certificate (the default), or for phones that cannot, a password; digest-md5 is weaker and for phones that know nothing else"`
+	Auth ringfence.Auth     `json:"auth,omitempty" enum:"certificate,token,digest-sha-256,digest-md5" doc:"how it proves itself: a certificate (the default), an access token of OAuth for programs in which somebody signs in, or for phones that can neither, a password; digest-md5 is weaker and for phones that know nothing else"`
 }
 
 // Activation is a one-time code, shown once.
