@@ -236,7 +236,8 @@ func newTrustCommand(a *app) *cobra.Command {
 			return err
 		},
 	})
-	cmd.AddCommand(newTrustProxyCommand(a), newTrustRevokeCommand(a))
+	cmd.AddCommand(newTrustStatusCommand(a), newTrustListCommand(a), newTrustShowCommand(a), newTrustIssueCommand(a), newTrustRenewCommand(a), newTrustProxyCommand(a), newTrustRevokeCommand(a),
+		newTrustRehearseCommand(a), newTrustCACommand(a))
 	return jsonFlag(cmd, &asJSON)
 }
 
@@ -271,21 +272,26 @@ func newTrustProxyCommand(a *app) *cobra.Command {
 }
 
 func newTrustRevokeCommand(a *app) *cobra.Command {
-	var reason string
+	var reason, name string
 	cmd := &cobra.Command{
-		Use: "revoke SERIAL", Short: "Revoke a certificate by its serial number",
-		Long:    "revoke withdraws one certificate and closes the connections that were made with it. For a phone use `ringfence device revoke`.",
-		Example: "  ringfence trust revoke 5f3c9a1b --reason \"proxy was replaced\"",
-		Args:    cobra.ExactArgs(1),
+		Use: "revoke SERIAL | --name NAME", Short: "Revoke a certificate, or all of a name",
+		Long:    "revoke withdraws one certificate, or every good one of a name, and closes the connections that were made with it. For a phone use\n`ringfence device revoke`.",
+		Example: "  ringfence trust revoke 5f3c9a1b --reason \"proxy was replaced\"\n  ringfence trust revoke --name carrier-1",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			in := api.RevokeSerial{Name: name, Reason: reason}
+			if len(args) > 0 {
+				in.Serial = args[0]
+			}
 			var e api.Ended
-			if err := a.ask(cmd.Context(), http.MethodPost, "/trust/revoke", nil, api.RevokeSerial{Serial: args[0], Reason: reason}, &e); err != nil {
+			if err := a.ask(cmd.Context(), http.MethodPost, "/trust/revoke", nil, in, &e); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "certificate %s is revoked: %s\n", args[0], ended(e))
+			fmt.Fprintf(cmd.OutOrStdout(), "certificate %s is revoked: %s\n", in.Serial+in.Name, ended(e))
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&name, "name", "", "instead of a serial: every good certificate of this name")
 	cmd.Flags().StringVar(&reason, "reason", "", "kept with the certificate")
 	return cmd
 }

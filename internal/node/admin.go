@@ -65,7 +65,7 @@ func (n *Node) openAdmin(ctx context.Context) (err error) {
 		messages = n.Ladder
 	}
 	n.Admin = admin.New(admin.Config{Ladder: messages, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
-		Store: recent{n.Store, n.Records}, Roster: people{n.Roster, n}, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, SignIns: n.Tokens, Anchor: n.Authority.RootPEM,
+		Store: recent{n.Store, n.Records}, Roster: people{n.Roster, n}, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, SignIns: n.Tokens, Authority: n.Authority, Anchor: n.Authority.RootPEM,
 		Settings: n.Settings, Host: n, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log})
 	n.AdminCode, err = n.Admin.FirstCode(ctx)
 	return err

@@ -404,14 +404,15 @@ func (n *Node) maintain(ctx context.Context) {
 			n.log.Warn("the keys of access tokens could not be maintained", "err", err)
 		}
 		if time.Now().After(ca.RenewAt(n.identity.Leaf())) {
-			if err := n.renew(ctx); err != nil {
+			if err := n.RenewIdentity(ctx); err != nil {
 				n.log.Error("the node's certificate could not be renewed", "err", err, "hint", ringfence.HintOf(err))
 			}
 		}
 	}
 }
 
-func (n *Node) renew(ctx context.Context) error {
+// RenewIdentity implements admin.Host.
+func (n *Node) RenewIdentity(ctx context.Context) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err

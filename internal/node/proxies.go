@@ -3,8 +3,6 @@ package node
 import (
 	"context"
 	"crypto/x509"
-	"encoding/hex"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -130,23 +128,6 @@ func (p *proxies) reach() {
 			p.ways.Want(name, uri)
 		}
 	}
-}
-
-// IssueProxy implements admin.Host.
-func (n *Node) IssueProxy(ctx context.Context, name string, csr []byte, hosts []string) (api.Issued, error) {
-	c := ca.Constraints{Role: ca.RoleProxy, Name: name}
-	for _, h := range hosts {
-		if a, err := netip.ParseAddr(h); err == nil {
-			c.IPs = append(c.IPs, a)
-		} else {
-			c.DNSNames = append(c.DNSNames, h)
-		}
-	}
-	out, err := n.Authority.IssueFromCSR(ctx, csr, c)
-	if err != nil {
-		return api.Issued{}, err
-	}
-	return api.Issued{Serial: hex.EncodeToString(out.Leaf.SerialNumber.Bytes()), Until: out.Leaf.NotAfter, PEM: string(out.PEM)}, nil
 }
 
 // RevokeSerial implements admin.Host.

@@ -32,6 +32,7 @@ type Config struct {
 	Wires     Wires
 	Codes     Codes
 	SignIns   SignIns
+	Authority Authority
 	Anchor    func() []byte // the trust anchor as PEM
 	Settings  Settings
 	Host      Host
@@ -80,6 +81,7 @@ func New(c Config) *Server {
 	s.routesDevices()
 	s.routesExceptions()
 	s.routesSignIns()
+	s.routesTrust()
 	s.routesState()
 	s.routesCalls()
 	s.routesRecords()

@@ -23,13 +23,13 @@ import (
 
 // door is a node with its API, spoken to over HTTPS as a program elsewhere does.
 type door struct {
-	*testing.T
+	testing.TB
 	node *node.Node
 	http *http.Client
 	base string
 }
 
-func openDoor(t *testing.T) *door {
+func openDoor(t testing.TB) *door {
 	t.Helper()
 	c := config.Default()
 	c.SIP.TLS, c.API.HTTPS, c.Media.Addr = netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddr("127.0.0.1")
@@ -42,7 +42,7 @@ func openDoor(t *testing.T) *door {
 	roots.AppendCertsFromPEM(n.Authority.RootPEM())
 	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &door{T: t, node: n, http: &http.Client{Transport: tr, Timeout: 20 * time.Second}, base: "https://" + n.HTTPSAddr().String()}
+	return &door{TB: t, node: n, http: &http.Client{Transport: tr, Timeout: 20 * time.Second}, base: "https://" + n.HTTPSAddr().String()}
 }
 
 // ask sends a request and returns the status and the body.

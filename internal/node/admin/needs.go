@@ -24,6 +24,7 @@ type Store interface {
 	People
 	Access
 	Records
+	Certificates
 }
 
 // People are users and their devices, as the store keeps them.
@@ -102,6 +103,7 @@ type Ladder interface {
 type Wires interface {
 	Conns() []*transport.Conn
 	Stats() transport.Stats
+	Refusals() []transport.Refusal
 }
 
 // Codes makes activation codes; *enroll.Service is one.
@@ -141,8 +143,8 @@ type Host interface {
 	BusStats() bus.Stats
 	LadderStats() ladder.Stats
 	Watching() map[string]outbox.Stats
-	// IssueProxy certifies the key of a certificate request (PKCS #10, DER) for an edge proxy.
-	IssueProxy(ctx context.Context, name string, csr []byte, hosts []string) (api.Issued, error)
+	// RenewIdentity gives the node itself a new certificate. Connections that are up keep what they have.
+	RenewIdentity(ctx context.Context) error
 	// RevokeSerial revokes a certificate and closes the connections that were made with it.
 	RevokeSerial(ctx context.Context, serial, reason string) (api.Ended, error)
 }

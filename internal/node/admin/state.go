@@ -1,10 +1,8 @@
 package admin
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/pem"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -12,6 +10,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/node/admin/api"
+	"ringfence/internal/trust/ca"
 )
 
 func (s *Server) routesState() {
@@ -31,10 +30,7 @@ func (s *Server) routesState() {
 		return answer(s.c.Host.Flows()), nil
 	})
 	act(s, op("trust.proxy", http.MethodPost, "/trust/proxies", "Certify the key of an edge proxy"), api.ScopeAdmin, func(in *body[api.NewProxy]) string { return in.Body.Name }, s.issueProxy)
-	act(s, op("trust.revoke", http.MethodPost, "/trust/revoke", "Revoke a certificate by its serial number"), api.ScopeAdmin, func(in *body[api.RevokeSerial]) string { return in.Body.Serial }, func(ctx context.Context, in *body[api.RevokeSerial]) (*body[api.Ended], error) {
-		e, err := s.c.Host.RevokeSerial(ctx, in.Body.Serial, in.Body.Reason)
-		return answer(e), err
-	})
+	act(s, op("trust.revoke", http.MethodPost, "/trust/revoke", "Revoke a certificate by its serial number, or all of a name"), api.ScopeAdmin, func(in *body[api.RevokeSerial]) string { return in.Body.Serial + in.Body.Name }, s.revoke)
 	anchor := op("trust.anchor", http.MethodGet, "/trust/anchor", "The trust anchor as PEM, for phones and programs; also at /anchor.pem, where it needs no token")
 	type pemFile struct {
 		ContentType string `header:"Content-Type"`
@@ -129,10 +125,6 @@ func (s *Server) connections() api.Connections {
 }
 
 func (s *Server) issueProxy(ctx context.Context, in *body[api.NewProxy]) (*body[api.Issued], error) {
-	block, rest := pem.Decode([]byte(in.Body.CSR))
-	if block == nil || block.Type != "CERTIFICATE REQUEST" || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, fault("admin.trust", ringfence.KindInvalid, "the certificate request is not one PEM block of PKCS #10", "make it with: openssl req -new")
-	}
-	out, err := s.c.Host.IssueProxy(ctx, in.Body.Name, block.Bytes, in.Body.Hosts)
+	out, err := s.issue(ctx, api.NewCertificate{Role: string(ca.RoleProxy), Name: in.Body.Name, CSR: in.Body.CSR, Hosts: in.Body.Hosts})
 	return answer(out), err
 }

@@ -107,6 +107,7 @@ type Layer struct {
 	listeners  []io.Closer
 	sockets    map[string]*udpSocket // by flow
 	stats      Stats
+	refusals   []Refusal // the latest last
 	closed     bool
 	wg         sync.WaitGroup
 	stopReaper chan struct{}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"ringfence"
@@ -59,6 +60,7 @@ func (l *Layer) accept(flow string, ln net.Listener, conf *tls.Config, shake fun
 			l.endHandshake(source, nc)
 			if err != nil {
 				l.count(&l.stats.ServerHandshakes)
+				l.noteRefusal(Refusal{At: time.Now().UTC(), Flow: c.Flow, Remote: c.Remote, Err: err})
 				l.cfg.Log.Info("connection refused", "flow", c.Flow, "remote", c.Remote, "cause", err, "hint", ringfence.HintOf(err))
 				c.Close(err)
 				return
@@ -288,4 +290,34 @@ func (l *Layer) attempt(ctx context.Context, c *Conn, at Candidate, patience tim
 		return &ringfence.Fault{Op: "transport.dial", Kind: ringfence.KindInsecure, Text: fmt.Sprintf("no verified TLS with %s", at.Addr), Err: err}
 	}
 	return nil
+}
+
+// Refusal is a connection that was not let in: its handshake failed, or what the peer proved was not enough.
+type Refusal struct {
+	At     time.Time
+	Flow   string
+	Remote netip.AddrPort
+	Err    error
+}
+
+// maxRefusals is how many are remembered.
+const maxRefusals = 50
+
+func (l *Layer) noteRefusal(r Refusal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.refusals) == maxRefusals {
+		copy(l.refusals, l.refusals[1:])
+		l.refusals = l.refusals[:maxRefusals-1]
+	}
+	l.refusals = append(l.refusals, r)
+}
+
+// Refusals returns the last connections that were not let in, the latest first.
+func (l *Layer) Refusals() []Refusal {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := slices.Clone(l.refusals)
+	slices.Reverse(out)
+	return out
 }

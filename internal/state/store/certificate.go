@@ -83,3 +83,50 @@ func (r repos) CertificatesOf(ctx context.Context, id ringfence.DeviceID) ([]Cer
 func (r repos) Certificates(ctx context.Context, after string, limit int) ([]Certificate, error) {
 	return selectAll(ctx, r.r, "store.certificates", scanCertificate, `SELECT `+certificateColumns+` FROM certificates WHERE serial>$1 ORDER BY serial LIMIT $2`, after, limit)
 }
+
+// CertificateFilter says which certificates are wanted. Empty fields do not narrow.
+type CertificateFilter struct {
+	After string // only serials above this one
+	Role  string
+	Name  string
+	State string    // "live", "expired" or "revoked"
+	Now   time.Time // what State means
+	Limit int
+}
+
+// FindCertificates returns the certificates that fit, by serial.
+func (r repos) FindCertificates(ctx context.Context, f CertificateFilter) ([]Certificate, error) {
+	return selectAll(ctx, r.r, "store.certificates", scanCertificate, `SELECT `+certificateColumns+` FROM certificates WHERE serial>$1 AND ($2='' OR role=$2) AND ($3='' OR name=$3)
+		AND ($4='' OR $4='revoked' AND revoked_at<>0 OR $4='live' AND revoked_at=0 AND not_after>$5 OR $4='expired' AND revoked_at=0 AND not_after<=$5) ORDER BY serial LIMIT $6`,
+		f.After, f.Role, f.Name, f.State, micros(f.Now), f.Limit)
+}
+
+// CertificateCount is how many certificates of a role there are, by state.
+type CertificateCount struct {
+	Role                   string
+	Live, Expired, Revoked int
+}
+
+// CountCertificates counts the certificates, by role.
+func (r repos) CountCertificates(ctx context.Context, now time.Time) ([]CertificateCount, error) {
+	return selectAll(ctx, r.r, "store.certificates", func(row scanner) (c CertificateCount, err error) {
+		return c, row.Scan(&c.Role, &c.Live, &c.Expired, &c.Revoked)
+	}, `SELECT role, SUM(CASE WHEN revoked_at=0 AND not_after>$1 THEN 1 ELSE 0 END), SUM(CASE WHEN revoked_at=0 AND not_after<=$1 THEN 1 ELSE 0 END),
+		SUM(CASE WHEN revoked_at<>0 THEN 1 ELSE 0 END) FROM certificates GROUP BY role ORDER BY role`, micros(now))
+}
+
+// LastCertificate is the certificate of an identity that is good for longest.
+type LastCertificate struct {
+	Role, Name string
+	NotAfter   time.Time
+}
+
+// LastCertificates returns, by role and name, for how long each identity has a certificate that is good at now.
+func (r repos) LastCertificates(ctx context.Context, now time.Time) ([]LastCertificate, error) {
+	return selectAll(ctx, r.r, "store.certificates", func(row scanner) (c LastCertificate, err error) {
+		var until int64
+		err = row.Scan(&c.Role, &c.Name, &until)
+		c.NotAfter = instant(until)
+		return c, err
+	}, `SELECT role, name, MAX(not_after) FROM certificates WHERE revoked_at=0 AND not_after>$1 GROUP BY role, name ORDER BY role, name`, micros(now))
+}

@@ -275,6 +275,32 @@ func checkCertificates(t *testing.T, s *Store) {
 	log, err := s.Audit(ctx(), 0, 10)
 	noErr(t, err)
 	same(t, len(log), 2) // one for each act that took place
+	for i, d := range []Certificate{{Serial: "b1", Role: "trunk", Name: "t1", NotAfter: at(40)}, {Serial: "b2", Role: "trunk", Name: "t1", NotAfter: at(60)}, {Serial: "b3", Role: "trunk", Name: "t2", NotAfter: at(10)}} {
+		d.NotBefore = at(i)
+		noErr(t, s.RecordCertificate(ctx(), d, entry))
+	}
+	find := func(f CertificateFilter) (serials string) {
+		t.Helper()
+		f.Now, f.Limit = at(20), 10
+		list, err := s.FindCertificates(ctx(), f)
+		noErr(t, err)
+		for _, c := range list {
+			serials += c.Serial + " "
+		}
+		return serials
+	}
+	same(t, find(CertificateFilter{}), "ab12 b1 b2 b3 ")
+	same(t, find(CertificateFilter{After: "b1"}), "b2 b3 ")
+	same(t, find(CertificateFilter{State: "live"}), "b1 b2 ")
+	same(t, find(CertificateFilter{State: "expired"}), "b3 ")
+	same(t, find(CertificateFilter{State: "revoked", Role: "device"}), "ab12 ")
+	same(t, find(CertificateFilter{Role: "trunk", Name: "t2"}), "b3 ")
+	counts, err := s.CountCertificates(ctx(), at(20))
+	noErr(t, err)
+	same(t, counts, []CertificateCount{{Role: "device", Revoked: 1}, {Role: "trunk", Live: 2, Expired: 1}})
+	last, err := s.LastCertificates(ctx(), at(20))
+	noErr(t, err)
+	same(t, last, []LastCertificate{{Role: "trunk", Name: "t1", NotAfter: at(60)}})
 }
 
 func binding(i int) Binding {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -269,6 +270,18 @@ func (a *Authority) Maintain(ctx context.Context) error {
 	if !now.Before(a.root.NotAfter) {
 		return fault("ca.maintain", ringfence.KindUnavailable, "the root certificate expired on "+day(a.root.NotAfter), "found a new authority and enrol every device again", nil)
 	}
+	return a.succeed(ctx)
+}
+
+// Rotate signs a new issuing authority at once, as Maintain does when it is due. Certificates that the old one signed stay good.
+func (a *Authority) Rotate(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.succeed(ctx)
+}
+
+// succeed signs the next issuing authority. It is called with mu held.
+func (a *Authority) succeed(ctx context.Context) error {
 	var e estate
 	if err := json.Unmarshal(a.held, &e); err != nil {
 		return fault("ca.maintain", ringfence.KindInternal, "the authority cannot be read", "", nil)
@@ -307,6 +320,23 @@ func (a *Authority) loadIssuing(held []byte) error {
 	a.issuing.Store(n.issuing.Load())
 	a.held = held
 	return nil
+}
+
+// Standing is one of the authority's own certificates.
+type Standing struct {
+	Kind  string // "root" or "issuing"
+	Cert  *x509.Certificate
+	Signs bool // certificates of others, now
+}
+
+// Own returns the authority's own certificates: the root, and the issuing ones, the latest first.
+func (a *Authority) Own() []Standing {
+	is := a.issuing.Load()
+	out := []Standing{{Kind: "root", Cert: a.root}, {Kind: "issuing", Cert: is.cert, Signs: true}}
+	for _, c := range slices.Backward(is.older) {
+		out = append(out, Standing{Kind: "issuing", Cert: c})
+	}
+	return out
 }
 
 // Roots returns a pool with the trust anchor of this authority. It is a copy.

@@ -136,7 +136,8 @@ type Issued struct {
 
 // RevokeSerial revokes one certificate.
 type RevokeSerial struct {
-	Serial string `json:"serial" minLength:"1" maxLength:"64" doc:"in hexadecimal"`
+	Serial string `json:"serial,omitempty" maxLength:"64" doc:"of one certificate, in hexadecimal"`
+	Name   string `json:"name,omitempty" maxLength:"64" doc:"instead: every certificate of this name"`
 	Reason string `json:"reason,omitempty" maxLength:"200"`
 }
 
