@@ -237,7 +237,7 @@ func newTrustCommand(a *app) *cobra.Command {
 		},
 	})
 	cmd.AddCommand(newTrustStatusCommand(a), newTrustListCommand(a), newTrustShowCommand(a), newTrustIssueCommand(a), newTrustRenewCommand(a), newTrustProxyCommand(a), newTrustRevokeCommand(a),
-		newTrustRehearseCommand(a), newTrustCACommand(a))
+		newTrustRehearseCommand(a), newTrustCACommand(a), newTrustFileCommand())
 	return jsonFlag(cmd, &asJSON)
 }
 
