@@ -43,6 +43,7 @@ func allowed() map[string][]string {
 		"trust/ca":         {"state/store", "trust/ca/internal/keys"},
 		"trust/cipherlist": {},
 		"trust/enroll":     {"state/store"},
+		"trust/revocation": {},
 		"trust/signedfile": {},
 		"trust/trustlist":  {"trust/signedfile"},
 		"trust/token":      {"state/store"},

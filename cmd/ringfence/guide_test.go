@@ -46,7 +46,7 @@ func TestEveryVerbIsExplained(t *testing.T) {
 				}
 			}
 		}
-		if strings.Contains(c.Use, "list") && c.Flags().Lookup("json") == nil {
+		if c.Name() == "list" && c.Flags().Lookup("json") == nil {
 			t.Errorf("%s is a listing without --json", name)
 		}
 		c.LocalFlags().VisitAll(func(f *pflag.Flag) {

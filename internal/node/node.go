@@ -39,6 +39,7 @@ import (
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/enroll"
+	"ringfence/internal/trust/revocation"
 	"ringfence/internal/trust/token"
 )
 
@@ -91,8 +92,10 @@ type Node struct {
 	closers  []func()
 	chain    chain
 	current  atomic.Pointer[config.Config]
-	watchers watchers
-	sounds   sounds
+
+	revocationAddr atomic.Pointer[netip.AddrPort]
+	watchers       watchers
+	sounds         sounds
 }
 
 // Open builds the rooms from the bottom up and starts listening. On error, what was started is stopped again.
@@ -201,7 +204,7 @@ func (p patient) ExpireBindings(ctx context.Context, keys []store.BindingKey, no
 }
 
 func (n *Node) openTrust(ctx context.Context) (err error) {
-	if n.Authority, err = ca.Open(ctx, ca.Config{Name: n.Config.Name, Vault: n.Store, Ledger: n.Store}); err != nil {
+	if n.Authority, err = ca.Open(ctx, ca.Config{Name: n.Config.Name, Vault: n.Store, Ledger: n.Store, Base: n.revocationBase}); err != nil {
 		return err
 	}
 	if n.identity, err = n.newIdentity(ctx); err != nil {
@@ -337,6 +340,13 @@ func (n *Node) listen(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/enrol/", n.Enroll.Handler())
+	answers := revocation.Handler(n.Authority, n.log, time.Now)
+	mux.Handle("/ocsp", answers)
+	mux.Handle("/ocsp/", answers)
+	mux.Handle("/crl/", answers)
+	if err := n.listenRevocation(ctx, answers); err != nil {
+		return err
+	}
 	mux.Handle("/oauth/", n.Tokens.Handler())
 	mux.Handle("/.well-known/oauth-authorization-server", n.Tokens.Handler())
 	mux.Handle("/", n.Admin.Handler())

@@ -56,7 +56,7 @@ func (n *Node) asBound(f *ringfence.Flow) {
 		return
 	}
 	f.Ports = ringfence.PortRange{First: at.Port(), Last: at.Port()}
-	if f.TLS != ringfence.TLSNone {
+	if f.TLS != ringfence.TLSNone || f.Room != "sip/transport" {
 		return
 	}
 	if latest := n.Exceptions.Latest(); !latest.IsZero() {

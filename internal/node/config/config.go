@@ -65,6 +65,9 @@ type Media struct {
 // API says where enrolment and the administration listen.
 type API struct {
 	HTTPS netip.AddrPort `yaml:"https"`
+	// Revocation is where OCSP and revocation lists are also answered without TLS, e.g. [::]:8080; certificates that are signed from then on say so.
+	// Empty: they are answered at https alone, and certificates do not mention it.
+	Revocation netip.AddrPort `yaml:"revocation,omitempty"`
 }
 
 // Store says where facts are kept.
@@ -204,6 +207,10 @@ func (c Config) Flows() []ringfence.Flow {
 			Addr: c.API.HTTPS.Addr(), Ports: at(c.API.HTTPS), Peers: "any phone, any administrator", TLS: ringfence.TLSServer},
 		{Name: "admin-socket", Purpose: "administration from this host, guarded by file permissions", Room: "node/admin", Direction: ringfence.Listens,
 			Transport: "unix", Path: "admin.sock", Peers: "this host", TLS: ringfence.HostSocket},
+	}
+	if c.API.Revocation.IsValid() {
+		flows = append(flows, ringfence.Flow{Name: "revocation", Room: "trust/revocation", Direction: ringfence.Listens, Transport: "tcp", Addr: c.API.Revocation.Addr(), Ports: at(c.API.Revocation), Peers: "whoever verifies a certificate",
+			Purpose: "OCSP and revocation lists, which are signed themselves; who is about to verify a certificate cannot ask by TLS", TLS: ringfence.TLSNone})
 	}
 	if c.SIP.WSS.IsValid() {
 		flows = append(flows, ringfence.Flow{Name: "sip-wss", Purpose: "SIP signalling of browsers over secure WebSocket", Room: "sip/transport", Direction: ringfence.Listens,

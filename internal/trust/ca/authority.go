@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -32,6 +33,7 @@ type Ledger interface {
 	RecordCertificate(ctx context.Context, c store.Certificate, a store.AuditEntry) error
 	RevokeCertificate(ctx context.Context, serial string, at time.Time, reason string, a store.AuditEntry) error
 	RevokedCertificates(ctx context.Context, now time.Time) ([]store.Certificate, error)
+	Certificate(ctx context.Context, serial string) (store.Certificate, error)
 	AppendAudit(ctx context.Context, a store.AuditEntry) error
 }
 
@@ -46,6 +48,9 @@ type Config struct {
 	Vault  Vault
 	Ledger Ledger
 	Now    func() time.Time // nil: time.Now
+	// Base is where certificates say that revocation is to be asked for: an http address, below which are ocsp and crl. Nil or empty: they say
+	// nothing.
+	Base func() string
 }
 
 // Lifetimes of the authority's own certificates. A new issuing authority is signed when a third of the old one's life is left,
@@ -63,10 +68,12 @@ type Authority struct {
 	vault  Vault
 	ledger Ledger
 	now    func() time.Time
+	base   func() string
 
-	root    *x509.Certificate
-	rootKey *keys.Key
-	pool    *x509.CertPool
+	responders responders
+	root       *x509.Certificate
+	rootKey    *keys.Key
+	pool       *x509.CertPool
 
 	issuing atomic.Pointer[issuer]
 	revoked atomic.Pointer[map[string]revocation] // by serial; copied on change, so that looking up takes no lock
@@ -77,10 +84,25 @@ type Authority struct {
 
 // issuer is an issuing authority: the last one signs, the ones before it are still believed.
 type issuer struct {
-	cert   *x509.Certificate
-	key    *keys.Key
-	older  []*x509.Certificate
+	signing
+	older  []signing
 	derive *x509.CertPool // all issuing certificates, to complete chains that peers did not send
+}
+
+// signing is a certificate with its key.
+type signing struct {
+	cert *x509.Certificate
+	key  *keys.Key
+}
+
+// by returns the issuing authority with a key id in hexadecimal, or false.
+func (is *issuer) by(keyID string) (signing, bool) {
+	for _, s := range append([]signing{is.signing}, is.older...) {
+		if hex.EncodeToString(s.cert.SubjectKeyId) == keyID {
+			return s, true
+		}
+	}
+	return signing{}, false
 }
 
 // revocation is what a relying party is told.
@@ -108,9 +130,12 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 	if c.Name == "" || c.Vault == nil || c.Ledger == nil {
 		return nil, fault(op, ringfence.KindInvalid, "the authority needs a name, a vault and a ledger", "set the organisation's name", nil)
 	}
-	a := &Authority{org: c.Name, vault: c.Vault, ledger: c.Ledger, now: c.Now}
+	a := &Authority{org: c.Name, vault: c.Vault, ledger: c.Ledger, now: c.Now, base: c.Base}
 	if a.now == nil {
 		a.now = time.Now
+	}
+	if a.base == nil {
+		a.base = func() string { return "" }
 	}
 	held, err := a.vault.Secret(ctx, vaultName)
 	if ringfence.KindOf(err) == ringfence.KindNotFound && err != nil {
@@ -237,7 +262,7 @@ func (a *Authority) load(held []byte) error {
 		}
 		is.derive.AddCert(cert)
 		if i < len(e.Issuing)-1 {
-			is.older = append(is.older, cert)
+			is.older = append(is.older, signing{cert, key})
 		}
 		is.cert, is.key = cert, key
 	}
@@ -333,8 +358,8 @@ type Standing struct {
 func (a *Authority) Own() []Standing {
 	is := a.issuing.Load()
 	out := []Standing{{Kind: "root", Cert: a.root}, {Kind: "issuing", Cert: is.cert, Signs: true}}
-	for _, c := range slices.Backward(is.older) {
-		out = append(out, Standing{Kind: "issuing", Cert: c})
+	for _, s := range slices.Backward(is.older) {
+		out = append(out, Standing{Kind: "issuing", Cert: s.cert})
 	}
 	return out
 }

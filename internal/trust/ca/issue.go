@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"net/netip"
 	"time"
@@ -79,6 +80,10 @@ func (a *Authority) Issue(ctx context.Context, req Request) (Issued, error) {
 	}
 	if !t.NotAfter.After(now) {
 		return Issued{}, fault(op, ringfence.KindUnavailable, "the issuing authority expired on "+day(is.cert.NotAfter), "look at the log for why it was not renewed", nil)
+	}
+	if base := a.base(); base != "" {
+		t.OCSPServer = []string{base + "/ocsp"}
+		t.CRLDistributionPoints = []string{base + "/crl/" + hex.EncodeToString(is.cert.SubjectKeyId) + ".crl"}
 	}
 	der, err := is.key.SignCertificate(t, is.cert, req.PublicKey)
 	if err != nil {

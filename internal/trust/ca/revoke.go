@@ -83,15 +83,28 @@ func (a *Authority) IsRevoked(serial string) bool {
 
 // CRL signs and returns the revocation list of the present issuing authority (DER, RFC 5280 section 5).
 func (a *Authority) CRL(ctx context.Context) ([]byte, error) {
+	return a.crl(ctx, a.issuing.Load().signing)
+}
+
+// CRLBy is CRL of the issuing authority with a key id in hexadecimal, which may be one that signs no certificates any more.
+func (a *Authority) CRLBy(ctx context.Context, keyID string) ([]byte, error) {
+	is, ok := a.issuing.Load().by(keyID)
+	if !ok {
+		return nil, fault("ca.crl", ringfence.KindNotFound, "there is no authority with this key", "", nil)
+	}
+	return a.crl(ctx, is)
+}
+
+func (a *Authority) crl(ctx context.Context, is signing) ([]byte, error) {
 	const op = "ca.crl"
-	is, now, all := a.issuing.Load(), a.now(), *a.revoked.Load()
+	now, all := a.now(), *a.revoked.Load()
 	// The number must grow from list to list, on whichever node it is made: the time does (RFC 5280 section 5.2.3).
 	t := &x509.RevocationList{Number: big.NewInt(now.UnixMicro()), ThisUpdate: now, NextUpdate: now.Add(crlLife)}
 	akid := hex.EncodeToString(is.cert.SubjectKeyId)
 	for _, serial := range slices.Sorted(maps.Keys(all)) {
 		r := all[serial]
 		n, ok := new(big.Int).SetString(serial, 16)
-		if !ok || r.akid != akid { // signed by an earlier authority, whose key cannot sign for this list
+		if !ok || r.akid != akid { // signed by another of our authorities, which has a list of its own
 			continue
 		}
 		t.RevokedCertificateEntries = append(t.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: r.at, ReasonCode: r.code})
