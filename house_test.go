@@ -46,6 +46,7 @@ func allowed() map[string][]string {
 		"trust/revocation": {},
 		"trust/signedfile": {},
 		"trust/trustlist":  {"trust/signedfile"},
+		"trust/tlspolicy":  {"trust/cipherlist"},
 		"trust/token":      {"state/store"},
 		// The annex with the signing keys; the compiler lets only trust/ca in.
 		"trust/ca/internal/keys": {},
@@ -60,9 +61,9 @@ func allowed() map[string][]string {
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll"},
 		// The node knows everybody; nobody below knows the node.
-		"node/config": {"call/dialplan", "media/codec", "sip/locate", "state/store"},
+		"node/config": {"call/dialplan", "media/codec", "sip/locate", "state/store", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
-		"node/admin/api":      {"call/control", "call/dialplan", "node/observe/ladder", "state/store"},
+		"node/admin/api":      {"call/control", "call/dialplan", "node/observe/ladder", "state/store", "trust/tlspolicy"},
 		"node/admin/client":   {"node/admin/api"},
 		"node/records":        {"state/store"},
 		"node/observe/redact": {},

@@ -37,6 +37,7 @@ func (n *Node) openSettings(ctx context.Context) (err error) {
 // live puts the live settings of a configuration into force. It is called by the keeper, one change after the other.
 func (n *Node) live(c config.Config) {
 	n.current.Store(&c)
+	n.policy.Replace(c.TLS)
 	n.loadSounds(c)
 	n.Calls.SetLimits(c.Calls.Max, c.Calls.Ring)
 	if n.opts.LogLevel != nil {

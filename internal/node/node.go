@@ -40,6 +40,7 @@ import (
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/enroll"
 	"ringfence/internal/trust/revocation"
+	"ringfence/internal/trust/tlspolicy"
 	"ringfence/internal/trust/token"
 )
 
@@ -80,6 +81,7 @@ type Node struct {
 	log      *slog.Logger
 	opener   ringfence.Opener
 	identity *ca.Identity
+	policy   *tlspolicy.Policy
 	txs      *transaction.Layer
 	media    *relay.Engine
 	https    *http.Server
@@ -103,7 +105,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
-	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}}
+	n = &Node{Config: opts.Config, policy: tlspolicy.New(opts.Config.TLS), opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}}
 	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
@@ -319,7 +321,7 @@ func (n *Node) owns(c *transport.Conn, s *dialog.Session) bool {
 }
 
 func (n *Node) listen(ctx context.Context) error {
-	conf, err := ca.ServerConfig(ca.TLSOptions{Identity: n.identity, Roots: n.Authority.Roots(), ClientAuth: tls.VerifyClientCertIfGiven, Check: n.checkPeer})
+	conf, err := n.serverTLS("sip", n.Config.SIP.TLS)
 	if err != nil {
 		return err
 	}
@@ -334,7 +336,7 @@ func (n *Node) listen(ctx context.Context) error {
 		return err
 	}
 	n.webAddr = ln.Addr().(*net.TCPAddr).AddrPort()
-	web, err := ca.ServerConfig(ca.TLSOptions{Identity: n.identity, Roots: n.Authority.Roots(), ClientAuth: tls.VerifyClientCertIfGiven, NextProtos: []string{"http/1.1"}, Check: n.checkPeer})
+	web, err := n.serverTLS("https", n.Config.API.HTTPS, "http/1.1")
 	if err != nil {
 		return err
 	}

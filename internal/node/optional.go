@@ -2,18 +2,16 @@ package node
 
 import (
 	"context"
-	"crypto/tls"
 	"net/netip"
 	"time"
 
 	"ringfence"
-	"ringfence/internal/trust/ca"
 )
 
 // listenMore opens the SIP flows that are off by default.
 func (n *Node) listenMore(ctx context.Context) (err error) {
 	if at := n.Config.SIP.WSS; at.IsValid() {
-		conf, err := ca.ServerConfig(ca.TLSOptions{Identity: n.identity, Roots: n.Authority.Roots(), ClientAuth: tls.VerifyClientCertIfGiven, NextProtos: []string{"http/1.1"}, Check: n.checkPeer})
+		conf, err := n.serverTLS("sip-wss", at, "http/1.1")
 		if err != nil {
 			return err
 		}
@@ -22,7 +20,7 @@ func (n *Node) listenMore(ctx context.Context) (err error) {
 		}
 	}
 	if at := n.Config.SIP.OAuth; at.IsValid() {
-		conf, err := ca.ServerConfig(ca.TLSOptions{Identity: n.identity, ClientAuth: tls.NoClientCert})
+		conf, err := n.serverTLS("sip-oauth", at)
 		if err != nil {
 			return err
 		}

@@ -82,6 +82,7 @@ func New(c Config) *Server {
 	s.routesExceptions()
 	s.routesSignIns()
 	s.routesTrust()
+	s.routesTLS()
 	s.routesState()
 	s.routesCalls()
 	s.routesRecords()

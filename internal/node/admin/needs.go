@@ -17,6 +17,7 @@ import (
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/tlspolicy"
 )
 
 // Store keeps the facts; *store.Store is one.
@@ -143,6 +144,9 @@ type Host interface {
 	BusStats() bus.Stats
 	LadderStats() ladder.Stats
 	Watching() map[string]outbox.Stats
+	// Listeners are those that speak TLS, and Policy is what they go by.
+	Listeners() []tlspolicy.Listener
+	Policy() tlspolicy.Tree
 	// RenewIdentity gives the node itself a new certificate. Connections that are up keep what they have.
 	RenewIdentity(ctx context.Context) error
 	// RevokeSerial revokes a certificate and closes the connections that were made with it.

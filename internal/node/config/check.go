@@ -57,6 +57,9 @@ func (c Config) Check() (wrong []Wrong) {
 	for i, n := range c.NodeDNS {
 		bad(!host.MatchString(n), fmt.Sprintf("node-names[%d]", i), "%.80q is not a host name in lower case", n)
 	}
+	for _, w := range c.TLS.Check() {
+		wrong = append(wrong, Wrong{"tls." + w.Path, w.Text})
+	}
 	wrong = append(wrong, c.checkOAuth()...)
 	wrong = append(wrong, c.checkOutside()...)
 	wrong = append(wrong, c.checkSounds()...)

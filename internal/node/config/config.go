@@ -12,6 +12,7 @@ import (
 	"ringfence"
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/sip/locate"
+	"ringfence/internal/trust/tlspolicy"
 )
 
 // Config is the whole configuration of a node. [Default] works without a file.
@@ -30,7 +31,9 @@ type Config struct {
 	Bus     Bus           `yaml:"bus"`
 	Observe Observe       `yaml:"observe"`
 	OAuth   OAuth         `yaml:"oauth,omitempty"`
-	NodeDNS []string      `yaml:"node-names"` // further names of this node, for its certificate
+	// TLS is what listeners speak, by place in the tree; docs/guides/tls-policy.md.
+	TLS     tlspolicy.Tree `yaml:"tls,omitempty"`
+	NodeDNS []string       `yaml:"node-names"` // further names of this node, for its certificate
 }
 
 // SIP says where signalling listens.

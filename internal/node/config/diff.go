@@ -30,6 +30,11 @@ func Diff(old, new Config) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	for key := range b { // what is empty is left out of a file
+		if _, ok := a[key]; !ok {
+			a[key] = ""
+		}
+	}
 	var out []Change
 	for key, was := range a {
 		if is := b[key]; was != is {
@@ -42,14 +47,14 @@ func Diff(old, new Config) ([]Change, error) {
 
 // Live reports whether a setting comes into force without a restart.
 func Live(key string) bool {
-	return strings.HasPrefix(key, "dialplan.") || strings.HasPrefix(key, "calls.") || strings.HasPrefix(key, "oauth.") || key == "log.level"
+	return strings.HasPrefix(key, "dialplan.") || strings.HasPrefix(key, "calls.") || strings.HasPrefix(key, "oauth.") || key == "tls" || strings.HasPrefix(key, "tls.") || key == "log.level"
 }
 
 // Merge returns the configuration to run with when new was applied to a node that runs old: the live settings are new, those
 // that take a restart are old.
 func Merge(old, new Config) Config {
 	c := old
-	c.Plan, c.Calls, c.OAuth, c.Log.Level = new.Plan, new.Calls, new.OAuth, new.Log.Level
+	c.Plan, c.Calls, c.OAuth, c.TLS, c.Log.Level = new.Plan, new.Calls, new.OAuth, new.TLS, new.Log.Level
 	return c
 }
 
