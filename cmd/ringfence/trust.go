@@ -206,7 +206,8 @@ func newTrustCACommand(a *app) *cobra.Command {
 			return show(cmd, asJSON, all, func(w io.Writer) { printAuthorities(w, all) })
 		},
 	}
-	return group(&cobra.Command{Use: "ca", Short: "The authority itself", Long: "ca is about the authority's own certificates.", Example: "  ringfence trust ca rotate"}, jsonFlag(rotate, &asJSON))
+	return group(&cobra.Command{Use: "ca", Short: "The authority itself", Long: "ca is about the authority's own certificates.", Example: "  ringfence trust ca rotate\n  ringfence trust ca export --chain > ringfence-chain.pem"},
+		jsonFlag(rotate, &asJSON), newTrustExportCommand(a))
 }
 
 func newTrustRehearseCommand(a *app) *cobra.Command {

@@ -80,7 +80,8 @@ func (s *Server) routesTrust() {
 func (s *Server) authorities() []api.Authority {
 	var out []api.Authority
 	for _, o := range s.c.Authority.Own() {
-		a := api.Authority{Kind: o.Kind, Subject: o.Cert.Subject.String(), Serial: o.Cert.SerialNumber.Text(16), NotBefore: o.Cert.NotBefore.UTC(), NotAfter: o.Cert.NotAfter.UTC(), Signs: o.Signs}
+		a := api.Authority{Kind: o.Kind, Subject: o.Cert.Subject.String(), Serial: o.Cert.SerialNumber.Text(16), NotBefore: o.Cert.NotBefore.UTC(), NotAfter: o.Cert.NotAfter.UTC(), Signs: o.Signs,
+			PEM: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: o.Cert.Raw}))}
 		if o.Signs {
 			a.Renewal = ca.RenewAt(o.Cert).UTC()
 		}

@@ -19,6 +19,7 @@ type Authority struct {
 	NotAfter  time.Time `json:"not_after"`
 	Renewal   time.Time `json:"renewal,omitzero" doc:"when its successor is signed"`
 	Signs     bool      `json:"signs" doc:"whether it signs the certificates of others now"`
+	PEM       string    `json:"pem" doc:"the certificate"`
 }
 
 // CertificateCounts is how many certificates a role has.
