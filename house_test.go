@@ -43,10 +43,12 @@ func allowed() map[string][]string {
 		"trust/ca":         {"state/store", "trust/ca/internal/keys"},
 		"trust/cipherlist": {},
 		"trust/enroll":     {"state/store"},
+		"trust/keyring":    {},
 		"trust/revocation": {},
 		"trust/signedfile": {},
 		"trust/trustlist":  {"trust/signedfile"},
-		"trust/tlspolicy":  {"trust/cipherlist"},
+		"trust/subject":    {},
+		"trust/tlspolicy":  {"trust/cipherlist", "trust/subject"},
 		"trust/token":      {"state/store"},
 		// The annex with the signing keys; the compiler lets only trust/ca in.
 		"trust/ca/internal/keys": {},
@@ -129,9 +131,20 @@ func socketHands() map[string]string {
 	}
 }
 
+// tlsHands are the rooms and files that may write a tls.Config, and why. A node's listeners and connections have theirs from the tree of TLS settings.
+func tlsHands() map[string]string {
+	return map[string]string{
+		"internal/trust/tlspolicy": "the tree of TLS settings",
+		"internal/trust/enroll":    "a device that does not know yet whom to believe",
+		"internal/testkit":         "tests",
+		"internal/testkit/onehost": "tests",
+		"cmd/ringfence":            "the command line is a client, and its phone has an anchor of its own",
+	}
+}
+
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
-	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/enroll",
+	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/enroll", "trust/keyring",
 		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
@@ -466,6 +479,40 @@ func checkFrozen(t *testing.T, fset *token.FileSet, f *ast.File, names map[strin
 		}
 		return true
 	})
+}
+
+// TestTLSHands checks who writes a tls.Config: what a node speaks comes from one place.
+func TestTLSHands(t *testing.T) {
+	h, hands := open(t), tlsHands()
+	seen := map[string]bool{}
+	for _, f := range h.files {
+		tls := importName(f.ast, "crypto/tls")
+		if tls == "" || f.test || strings.HasPrefix(f.path, "bench/") {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			lit, ok := n.(*ast.CompositeLit)
+			if !ok {
+				return true
+			}
+			sel, ok := lit.Type.(*ast.SelectorExpr)
+			if !ok || sel.Sel.Name != "Config" {
+				return true
+			}
+			if pkg, ok := sel.X.(*ast.Ident); ok && pkg.Name == tls {
+				dir := path.Dir(f.path)
+				if seen[dir] = true; hands[dir] == "" {
+					t.Errorf("%s: TLS settings come from the tree: take a *tls.Config from trust/tlspolicy", h.fset.Position(lit.Pos()))
+				}
+			}
+			return true
+		})
+	}
+	for dir := range hands {
+		if !seen[dir] {
+			t.Errorf("%s writes no tls.Config any more: take it out of tlsHands", dir)
+		}
+	}
 }
 
 // TestHands checks who touches the outside world: sockets, the environment, and the clock in tests.

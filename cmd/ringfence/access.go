@@ -42,7 +42,7 @@ func newLoginCommand(a *app) *cobra.Command {
 			}
 			roots := x509.NewCertPool()
 			if !roots.AppendCertsFromPEM(anchor) {
-				return invalid("the trust anchor is not a PEM certificate", "fetch it with `ringfence trust anchor` on the node's host")
+				return invalid("the trust anchor is not a PEM certificate", "fetch it with `ringfence trust ca export` on the node's host")
 			}
 			c, err := remote(at, &tls.Config{RootCAs: roots}, "")
 			if err != nil {
@@ -205,7 +205,7 @@ func newTrustCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "trust", Short: "Show the trust anchor",
 		Long:    "trust prints the name, end and SHA-256 of the node's trust anchor, which phones and administrators verify the node by.",
-		Example: "  ringfence trust\n  ringfence trust anchor > ringfence.pem",
+		Example: "  ringfence trust\n  ringfence trust ca export > ringfence.pem",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := a.anchor(cmd)
@@ -224,51 +224,9 @@ func newTrustCommand(a *app) *cobra.Command {
 			return show(cmd, asJSON, v, func(w io.Writer) { facts(w, "subject", v.Subject, "until", v.NotAfter, "SHA-256", v.SHA256) })
 		},
 	}
-	cmd.AddCommand(&cobra.Command{
-		Use: "anchor", Short: "Print the trust anchor as PEM", Long: "anchor prints the certificate that phones must trust, as PEM.", Example: "  ringfence trust anchor > ringfence.pem",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := a.anchor(cmd)
-			if err != nil {
-				return err
-			}
-			_, err = cmd.OutOrStdout().Write(b)
-			return err
-		},
-	})
-	cmd.AddCommand(newTrustStatusCommand(a), newTrustListCommand(a), newTrustShowCommand(a), newTrustIssueCommand(a), newTrustRenewCommand(a), newTrustProxyCommand(a), newTrustRevokeCommand(a),
+	cmd.AddCommand(newTrustStatusCommand(a), newTrustListCommand(a), newTrustShowCommand(a), newTrustIssueCommand(a), newTrustRenewCommand(a), newTrustRevokeCommand(a), newAnchorCommand(a), newIdentityCommand(a),
 		newTrustRehearseCommand(a), newTrustCACommand(a), newTrustFileCommand())
 	return jsonFlag(cmd, &asJSON)
-}
-
-func newTrustProxyCommand(a *app) *cobra.Command {
-	var csr string
-	var hosts []string
-	cmd := &cobra.Command{
-		Use: "proxy NAME --csr FILE --host HOST", Short: "Certify the key of an edge proxy",
-		Long: "proxy signs a certificate of role proxy for the key of a certificate request, and prints it with its authority as PEM. The proxy may then carry\n" +
-			"requests of phones if sip.proxies names it. Everything but the key in the request is ignored. docs/guides/edge-proxy.md shows the whole.",
-		Example: "  ringfence trust proxy edge-1 --csr edge-1.csr --host edge.example.org > edge-1.pem",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			text, err := os.ReadFile(csr)
-			if err != nil {
-				return invalid(err.Error(), "make one with: openssl req -new")
-			}
-			var out api.Issued
-			if err := a.ask(cmd.Context(), http.MethodPost, "/trust/proxies", nil, api.NewProxy{Name: args[0], CSR: string(text), Hosts: hosts}, &out); err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "serial %s, good until %s\n", out.Serial, stamp(out.Until))
-			_, err = io.WriteString(cmd.OutOrStdout(), out.PEM)
-			return err
-		},
-	}
-	cmd.Flags().StringVar(&csr, "csr", "", "certificate request of the proxy (PKCS #10, PEM)")
-	cmd.Flags().StringSliceVar(&hosts, "host", nil, "host name or address of the proxy, as it writes it into Path; may be repeated")
-	_ = cmd.MarkFlagRequired("csr")
-	_ = cmd.MarkFlagRequired("host")
-	return cmd
 }
 
 func newTrustRevokeCommand(a *app) *cobra.Command {

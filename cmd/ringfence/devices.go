@@ -76,7 +76,7 @@ func printAdded(w io.Writer, d api.DeviceAdded) {
 	user := strings.TrimPrefix(acc.AOR, "sip:")
 	fmt.Fprintf(w, "Account of %s; the password is shown only now:\n\n", d.Device.ID)
 	facts(w, "  address", acc.AOR, "  server", acc.Server+" (TLS)", "  authentication name", acc.Username, "  password", acc.Password)
-	fmt.Fprintf(w, "\nFetch the trust anchor on this host (or compare its SHA-256 with `ringfence trust`):\n  ringfence trust anchor > ringfence.pem\n")
+	fmt.Fprintf(w, "\nFetch the trust anchor on this host (or compare its SHA-256 with `ringfence trust`):\n  ringfence trust ca export > ringfence.pem\n")
 	fmt.Fprintf(w, "\nbaresip, one line in ~/.baresip/accounts, and sip_cafile in ~/.baresip/config:\n")
 	fmt.Fprintf(w, "  <sip:%s;transport=tls>;auth_user=%s;auth_pass=%s;outbound=\"sip:%s:%s;transport=tls\";mediaenc=srtp-mand;regint=600\n", user, acc.Username, acc.Password, host, port)
 	fmt.Fprintf(w, "  sip_cafile /path/to/ringfence.pem\n")

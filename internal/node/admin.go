@@ -30,7 +30,7 @@ func (n *Node) openSettings(ctx context.Context) (err error) {
 	if file == "" {
 		file = filepath.Join(n.opts.Data, "ringfence.yaml")
 	}
-	n.Settings, err = config.NewKeeper(ctx, config.KeeperConfig{File: file, Running: n.Config, Versions: n.Store, Override: n.opts.Override, Live: n.live})
+	n.Settings, err = config.NewKeeper(ctx, config.KeeperConfig{File: file, Running: n.Config, Versions: n.Store, Override: n.opts.Override, Check: n.checkNamed, Live: n.live})
 	return err
 }
 
@@ -66,7 +66,7 @@ func (n *Node) openAdmin(ctx context.Context) (err error) {
 		messages = n.Ladder
 	}
 	n.Admin = admin.New(admin.Config{Ladder: messages, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
-		Store: recent{n.Store, n.Records}, Roster: people{n.Roster, n}, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, SignIns: n.Tokens, Authority: n.Authority, Anchor: n.Authority.RootPEM,
+		Store: recent{n.Store, n.Records}, Roster: people{n.Roster, n}, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, SignIns: n.Tokens, Authority: n.Authority, Keyring: keys{n.Keyring, n}, Anchor: n.Authority.RootPEM,
 		Settings: n.Settings, Host: n, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log})
 	n.AdminCode, err = n.Admin.FirstCode(ctx)
 	return err

@@ -88,10 +88,13 @@ func (c *chain) Closed(conn *transport.Conn, cause error) {
 // verifier decides about the peer of a connection by our own authority.
 type verifier struct{ authority *ca.Authority }
 
-// Verify implements transport.Verifier. A peer without a certificate is let in and must answer a challenge.
+// Verify implements transport.Verifier. A peer without a certificate of ours is let in and must answer a challenge.
 func (v verifier) Verify(cs tls.ConnectionState) (transport.Peer, *ringfence.TLSProof, error) {
 	proof := ca.ProofOf(cs, v.authority.Roots())
 	if len(cs.PeerCertificates) == 0 {
+		return transport.Peer{}, proof, nil
+	}
+	if !v.authority.Anchors(cs.VerifiedChains) { // somebody else's, whom settings name: it proves a name, and no role here
 		return transport.Peer{}, proof, nil
 	}
 	role := ca.RoleOf(cs.PeerCertificates[0])

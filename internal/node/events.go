@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/hex"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -25,11 +26,7 @@ func (n *Node) openBus(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		roots, err := n.outsideRoots()
-		if err != nil {
-			return err
-		}
-		if cfg.TLS, err = n.clientTLS(e.Host, roots); err != nil {
+		if cfg.TLS, err = n.clientTLS("bus", netip.AddrPort{}, e.Host, nil); err != nil {
 			return err
 		}
 		cfg.URL, cfg.Opener, cfg.Credentials = url, n.opener, n.Config.Bus.Credentials
@@ -61,6 +58,7 @@ func (n *Node) hearOthers(run context.Context) {
 	n.Bus.Subscribe(bus.CertificateRevoked, hear)
 	n.Bus.Subscribe(bus.RosterChanged, hear)
 	n.Bus.Subscribe(bus.GrantRevoked, hear)
+	n.Bus.Subscribe(bus.KeyringChanged, hear)
 }
 
 // people is the roster of the administration API, with a word to other nodes about each change.
@@ -81,7 +79,7 @@ func (p people) Reload(ctx context.Context) error {
 func (n *Node) catchUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	for what, read := range map[string]func(context.Context) error{"revocations": n.Authority.Refresh, "users and devices": n.Roster.Reload} {
+	for what, read := range map[string]func(context.Context) error{"revocations": n.Authority.Refresh, "users and devices": n.Roster.Reload, "the keyring": n.reloadKeyring} {
 		if err := read(ctx); err != nil && ctx.Err() == nil {
 			n.log.Error("the store could not be read again", "what", what, "err", err, "hint", ringfence.HintOf(err))
 		}
@@ -100,10 +98,8 @@ func (n *Node) catchUp(ctx context.Context) {
 			see(who.Device)
 			n.checkGrant(ctx, c, who)
 		}
-		if c.State() == "Established" && c.Peer.Serial != "" && n.Authority.IsRevoked(c.Peer.Serial) {
-			c.Close(&ringfence.Fault{Op: "node.catchup", Kind: ringfence.KindDenied, Text: "the certificate " + c.Peer.Serial + " was revoked"})
-		}
 	}
+	n.cutSerials(n.Authority.IsRevoked)
 	for id := range over {
 		// What follows cannot be undone, so the store itself is asked.
 		if d, err := n.Store.Device(ctx, id); err == nil && d.State == store.DeviceActive || err != nil && ringfence.KindOf(err) != ringfence.KindNotFound {

@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -39,6 +38,7 @@ import (
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/enroll"
+	"ringfence/internal/trust/keyring"
 	"ringfence/internal/trust/revocation"
 	"ringfence/internal/trust/tlspolicy"
 	"ringfence/internal/trust/token"
@@ -62,6 +62,7 @@ type Node struct {
 	Config     config.Config // what it was started with; Current is what is in force
 	Store      *store.Store
 	Authority  *ca.Authority
+	Keyring    *keyring.Ring
 	Enroll     *enroll.Service
 	Tokens     *token.Server
 	Records    *records.Keeper
@@ -85,6 +86,7 @@ type Node struct {
 	txs      *transaction.Layer
 	media    *relay.Engine
 	https    *http.Server
+	web      web
 	sipAddr  netip.AddrPort
 	webAddr  netip.AddrPort
 	bound    map[string]netip.AddrPort // where the SIP flows that are off by default listen
@@ -105,7 +107,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
-	n = &Node{Config: opts.Config, policy: tlspolicy.New(opts.Config.TLS), opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}}
+	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}}
 	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
@@ -212,6 +214,10 @@ func (n *Node) openTrust(ctx context.Context) (err error) {
 	if n.identity, err = n.newIdentity(ctx); err != nil {
 		return err
 	}
+	if n.Keyring, err = keyring.Open(ctx, keyring.Config{Vault: n.Store}); err != nil {
+		return err
+	}
+	n.policy = tlspolicy.New(n.Config.TLS, named{n})
 	n.Enroll, err = enroll.New(ctx, enroll.Config{Issuer: issuer{n.Authority, n}, Codes: n.Store, Bootstrap: n.bootstrap})
 	if err != nil {
 		return err
@@ -353,19 +359,10 @@ func (n *Node) listen(ctx context.Context) error {
 	mux.Handle("/.well-known/oauth-authorization-server", n.Tokens.Handler())
 	mux.Handle("/", n.Admin.Handler())
 	n.https = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ConnState: n.web.state, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
 	n.wg.Go(func() { _ = n.https.Serve(tls.NewListener(ln, web)) })
 	n.closers = append(n.closers, func() { _ = n.https.Close() })
 	return nil
-}
-
-// checkPeer is asked at each handshake about a certificate that a peer showed; none is fine, the peer may answer a challenge.
-func (n *Node) checkPeer(chain []*x509.Certificate) error {
-	if len(chain) == 0 {
-		return nil
-	}
-	_, err := n.Authority.Verify(chain, ca.RoleOf(chain[0]), time.Now())
-	return err
 }
 
 // SIPAddr returns where SIP listens.

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"log/slog"
 	"net"
@@ -23,7 +22,6 @@ import (
 	"ringfence/internal/node/observe/trace"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/bus"
-	"ringfence/internal/trust/ca"
 )
 
 // watchers are those who get copies of what happens: none of them can hold up a call.
@@ -66,15 +64,11 @@ func (n *Node) openObserve(ctx context.Context) error {
 	if o.Ladder > 0 {
 		n.Ladder = ladder.New(ladder.Config{Node: n.Config.Node, Calls: o.Ladder, Bytes: max(o.Ladder*8<<10, 1<<20)})
 	}
-	roots, err := n.outsideRoots()
-	if err != nil {
-		return err
-	}
-	if err := n.openSyslog(roots); err != nil {
+	if err := n.openSyslog(); err != nil {
 		return err
 	}
 	if o.HEP != "" {
-		dial, e, err := n.collector("hep", o.HEP, roots, "tls", "udp")
+		dial, e, err := n.collector("hep", o.HEP, "tls", "udp")
 		if err != nil {
 			return err
 		}
@@ -86,17 +80,17 @@ func (n *Node) openObserve(ctx context.Context) error {
 		n.closers = append(n.closers, n.watchers.hep.Close)
 	}
 	if o.Traces != "" {
-		return n.openTraces(ctx, roots)
+		return n.openTraces(ctx)
 	}
 	return nil
 }
 
 // openSyslog sends every record to syslog too, from the level of the node's log on.
-func (n *Node) openSyslog(roots *x509.CertPool) error {
+func (n *Node) openSyslog() error {
 	if n.Config.Log.Syslog == "" {
 		return nil
 	}
-	dial, e, err := n.collector("syslog", n.Config.Log.Syslog, roots, "tls", "unix")
+	dial, e, err := n.collector("syslog", n.Config.Log.Syslog, "tls", "unix")
 	if err != nil {
 		return err
 	}
@@ -121,13 +115,13 @@ func (l levelOf) Level() slog.Level {
 	return slog.LevelError
 }
 
-func (n *Node) openTraces(ctx context.Context, roots *x509.CertPool) error {
+func (n *Node) openTraces(ctx context.Context) error {
 	e, err := config.ParseEndpoint(n.Config.Observe.Traces, "https")
 	if err != nil {
 		return err
 	}
 	client := &http.Client{Transport: &http.Transport{DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return n.dialTLS(ctx, "traces", e, roots)
+		return n.dialTLS(ctx, "traces", e)
 	}, MaxIdleConns: 1, IdleConnTimeout: time.Minute}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	n.watchers.traces, err = trace.New(ctx, trace.Config{URL: n.Config.Observe.Traces, Client: client, Node: n.Config.Node, Version: n.opts.Version, Log: n.log})
 	if err != nil {
@@ -142,31 +136,6 @@ func (n *Node) openTraces(ctx context.Context, roots *x509.CertPool) error {
 	return nil
 }
 
-// outsideRoots are those who may have signed the certificate of a collector: those that this host trusts, our own authority, and
-// those of the configured file.
-func (n *Node) outsideRoots() (*x509.CertPool, error) {
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool() // a host without a trust store
-	}
-	pool.AppendCertsFromPEM(n.Authority.RootPEM())
-	if file := n.Config.Observe.Authorities; file != "" {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, &ringfence.Fault{Op: "node.observe", Kind: ringfence.KindInvalid, Text: "observe.authorities cannot be read", Err: err}
-		}
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, &ringfence.Fault{Op: "node.observe", Kind: ringfence.KindInvalid, Text: "observe.authorities: " + file + " holds no certificate in PEM form"}
-		}
-	}
-	return pool, nil
-}
-
-// clientTLS is the configuration towards a server outside: it must prove host, and we show the node's certificate if asked.
-func (n *Node) clientTLS(host string, roots *x509.CertPool) (*tls.Config, error) {
-	return ca.ClientConfig(ca.TLSOptions{Identity: n.identity, Roots: roots, ServerName: host})
-}
-
 // datagramOpener is an opener that can send datagrams. A network in memory has none.
 type datagramOpener interface {
 	DialUDP(ctx context.Context, flow string, addr netip.AddrPort) (net.Conn, error)
@@ -174,13 +143,13 @@ type datagramOpener interface {
 }
 
 // collector returns how to reach a collector by its declared flow.
-func (n *Node) collector(flow, text string, roots *x509.CertPool, schemes ...string) (func(context.Context) (io.WriteCloser, error), config.Endpoint, error) {
+func (n *Node) collector(flow, text string, schemes ...string) (func(context.Context) (io.WriteCloser, error), config.Endpoint, error) {
 	e, err := config.ParseEndpoint(text, schemes...)
 	if err != nil {
 		return nil, e, err
 	}
 	if e.Scheme == "tls" {
-		return func(ctx context.Context) (io.WriteCloser, error) { return n.dialTLS(ctx, flow, e, roots) }, e, nil
+		return func(ctx context.Context) (io.WriteCloser, error) { return n.dialTLS(ctx, flow, e) }, e, nil
 	}
 	o, ok := n.opener.(datagramOpener)
 	if !ok {
@@ -215,16 +184,16 @@ func resolve(ctx context.Context, e config.Endpoint) ([]netip.AddrPort, error) {
 }
 
 // dialTLS tries each address of an endpoint, and returns a connection whose peer has proved its name.
-func (n *Node) dialTLS(ctx context.Context, flow string, e config.Endpoint, roots *x509.CertPool) (net.Conn, error) {
-	conf, err := n.clientTLS(e.Host, roots)
-	if err != nil {
-		return nil, err
-	}
+func (n *Node) dialTLS(ctx context.Context, flow string, e config.Endpoint) (net.Conn, error) {
 	addrs, err := resolve(ctx, e)
 	if err != nil {
 		return nil, err
 	}
 	for _, a := range addrs {
+		conf, err := n.clientTLS(flow, a, e.Host, nil)
+		if err != nil {
+			return nil, err
+		}
 		var raw net.Conn
 		if raw, err = n.opener.Dial(ctx, flow, a); err != nil {
 			continue

@@ -1,29 +1,114 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net/netip"
+	"os"
+	"time"
 
+	"ringfence"
+	"ringfence/internal/node/config"
+	"ringfence/internal/state/bus"
 	"ringfence/internal/trust/ca"
+	"ringfence/internal/trust/keyring"
 	"ringfence/internal/trust/tlspolicy"
 )
 
-// serverTLS returns the configuration of a listener. Every listener has its own from here: the node's certificate, the anchors and the check of
-// peers, and the rest as the policy says at each handshake.
-func (n *Node) serverTLS(class string, at netip.AddrPort, protos ...string) (*tls.Config, error) {
-	base, err := ca.ServerConfig(ca.TLSOptions{Identity: n.identity, Roots: n.Authority.Roots(), ClientAuth: tls.VerifyClientCertIfGiven, NextProtos: protos, Check: n.checkPeer})
-	if err != nil {
-		return nil, err
+// named is whom and what TLS settings name: our own authority and certificate, this host's anchors, and what an administrator added.
+type named struct{ n *Node }
+
+var _ tlspolicy.Keyring = named{}
+
+// Identity implements tlspolicy.Keyring.
+func (k named) Identity(alias string) (*tls.Certificate, error) {
+	if alias == tlspolicy.NodeIdentity {
+		return k.n.identity.Certificate(), nil
 	}
-	return n.policy.Server(tlspolicy.Listen(class, at), base), nil
+	return k.n.Keyring.Certificate(alias)
 }
 
-// Listeners implements admin.Host: the listeners that speak TLS, as the configuration has them.
-func (n *Node) Listeners() []tlspolicy.Listener {
-	out := []tlspolicy.Listener{tlspolicy.Listen("sip", n.Config.SIP.TLS), tlspolicy.Listen("https", n.Config.API.HTTPS)}
-	for class, at := range map[string]netip.AddrPort{"sip-wss": n.Config.SIP.WSS, "sip-oauth": n.Config.SIP.OAuth} {
-		if at.IsValid() {
-			out = append(out, tlspolicy.Listen(class, at))
+// Anchors implements tlspolicy.Keyring.
+func (k named) Anchors(aliases []string) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	for _, alias := range aliases {
+		if alias == tlspolicy.HostAnchors { // first, since one pool cannot be added to another
+			if system, err := x509.SystemCertPool(); err == nil { // there are hosts without a trust store
+				pool = system
+			}
+		}
+	}
+	for _, alias := range aliases {
+		switch alias {
+		case tlspolicy.OwnAnchors:
+			pool.AppendCertsFromPEM(k.n.Authority.RootPEM())
+		case tlspolicy.HostAnchors:
+			if err := addAuthorities(pool, k.n.Config.Observe.Authorities); err != nil {
+				return nil, err
+			}
+		default:
+			a, err := k.n.Keyring.Anchor(alias)
+			if err != nil {
+				return nil, err
+			}
+			pool.AddCert(a.Cert)
+		}
+	}
+	return pool, nil
+}
+
+// addAuthorities adds the certificates of a file, if there is one.
+func addAuthorities(pool *x509.CertPool, file string) error {
+	if file == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return &ringfence.Fault{Op: "node.observe", Kind: ringfence.KindInvalid, Text: "observe.authorities cannot be read", Err: err}
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return &ringfence.Fault{Op: "node.observe", Kind: ringfence.KindInvalid, Text: "observe.authorities: " + file + " holds no certificate in PEM form"}
+	}
+	return nil
+}
+
+// serverTLS returns the configuration of a listener, which is by the tree of TLS settings at each handshake.
+func (n *Node) serverTLS(class string, at netip.AddrPort, protos ...string) (*tls.Config, error) {
+	return n.policy.Server(tlspolicy.At(class, at), tlspolicy.Options{NextProtos: protos, Check: n.checkPeer})
+}
+
+// clientTLS returns the configuration of a connection that is about to be opened, by the tree of TLS settings as it is now.
+func (n *Node) clientTLS(class string, to netip.AddrPort, host string, check func(tls.ConnectionState) error) (*tls.Config, error) {
+	return n.policy.Client(tlspolicy.At(class, to), host, tlspolicy.Options{Check: check})
+}
+
+// checkPeer is asked at each handshake about a certificate that a peer showed. None is fine, the peer may answer a challenge; and so must one whose
+// certificate comes from an authority that settings name: it proves a name, but no role here.
+func (n *Node) checkPeer(cs tls.ConnectionState) error {
+	if len(cs.PeerCertificates) == 0 || !n.Authority.Anchors(cs.VerifiedChains) {
+		return nil
+	}
+	_, err := n.Authority.Verify(cs.PeerCertificates, ca.RoleOf(cs.PeerCertificates[0]), time.Now())
+	return err
+}
+
+// Endpoints implements admin.Host: what listens with TLS, and what the node connects to with it.
+func (n *Node) Endpoints() (out []tlspolicy.Endpoint) {
+	listens := map[string]netip.AddrPort{"sip": n.sipAddr, "https": n.webAddr}
+	for _, class := range []string{"sip-wss", "sip-oauth"} {
+		if at, ok := n.bound[class]; ok {
+			listens[class] = at
+		}
+	}
+	for _, class := range tlspolicy.Classes() {
+		if at, ok := listens[class]; ok {
+			out = append(out, tlspolicy.At(class, at))
+		}
+	}
+	for _, f := range n.Config.Flows() {
+		if e := tlspolicy.At(f.Name, netip.AddrPort{}); e.Dials {
+			out = append(out, e)
 		}
 	}
 	return out
@@ -31,3 +116,78 @@ func (n *Node) Listeners() []tlspolicy.Listener {
 
 // Policy implements admin.Host.
 func (n *Node) Policy() tlspolicy.Tree { return n.policy.Tree() }
+
+// checkNamed says what is wrong with a configuration that only this node can know: names of anchors and identities that nobody added.
+func (n *Node) checkNamed(c config.Config) error {
+	identities, anchors := c.TLS.Named()
+	for alias, place := range identities {
+		if _, err := n.Keyring.Certificate(alias); err != nil {
+			return unknownAlias("identity", alias, place)
+		}
+	}
+	for alias, place := range anchors {
+		if _, err := n.Keyring.Anchor(alias); err != nil {
+			return unknownAlias("anchor", alias, place)
+		}
+	}
+	return nil
+}
+
+func unknownAlias(kind, alias, place string) error {
+	return &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: "tls." + place + ": there is no " + kind + " " + alias, Hint: "add it first: ringfence trust " + kind + " add " + alias + " …"}
+}
+
+// keys is the keyring of the administration API: each change is put into force here and told to other nodes, and what settings name stays.
+type keys struct {
+	*keyring.Ring
+	n *Node
+}
+
+// AddAnchors implements admin.Keyring.
+func (k keys) AddAnchors(ctx context.Context, alias string, file []byte) ([]keyring.Anchor, error) {
+	out, err := k.Ring.AddAnchors(ctx, alias, file)
+	return out, k.changed(err)
+}
+
+// RemoveAnchor implements admin.Keyring.
+func (k keys) RemoveAnchor(ctx context.Context, alias string) error {
+	_, anchors := k.n.Policy().Named()
+	if place, ok := anchors[alias]; ok {
+		return stillNamed("anchors", alias, place)
+	}
+	return k.changed(k.Ring.RemoveAnchor(ctx, alias))
+}
+
+// AddIdentity implements admin.Keyring.
+func (k keys) AddIdentity(ctx context.Context, alias string, chain, key []byte, replace bool) (keyring.Identity, []string, error) {
+	out, notes, err := k.Ring.AddIdentity(ctx, alias, chain, key, replace)
+	return out, notes, k.changed(err)
+}
+
+// RemoveIdentity implements admin.Keyring.
+func (k keys) RemoveIdentity(ctx context.Context, alias string) error {
+	identities, _ := k.n.Policy().Named()
+	if place, ok := identities[alias]; ok {
+		return stillNamed("identity", alias, place)
+	}
+	return k.changed(k.Ring.RemoveIdentity(ctx, alias))
+}
+
+func stillNamed(setting, alias, place string) error {
+	return &ringfence.Fault{Op: "node.keyring", Kind: ringfence.KindConflict, Text: "the setting " + setting + " at " + place + " still names " + alias, Hint: "ringfence tls remove " + place + " " + setting}
+}
+
+func (k keys) changed(err error) error {
+	if err == nil {
+		k.n.policy.Refresh()
+		k.n.publish(bus.Event{Kind: bus.KeyringChanged})
+	}
+	return err
+}
+
+// reloadKeyring reads what other nodes may have added.
+func (n *Node) reloadKeyring(ctx context.Context) error {
+	err := n.Keyring.Reload(ctx)
+	n.policy.Refresh()
+	return err
+}

@@ -2,20 +2,17 @@ package node
 
 import (
 	"context"
-	"crypto/x509"
+	"crypto/tls"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"ringfence"
 	"ringfence/internal/call/registrar"
-	"ringfence/internal/node/admin/api"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/locate"
 	"ringfence/internal/sip/peer"
 	"ringfence/internal/sip/transport"
-	"ringfence/internal/state/bus"
 	"ringfence/internal/trust/ca"
 )
 
@@ -81,13 +78,13 @@ func (n *Node) placesOf(ctx context.Context, p *proxies, name, uri string) ([]tr
 	}
 	var out []transport.Candidate
 	for _, t := range targets {
-		conf, err := ca.ClientConfig(ca.TLSOptions{Identity: n.identity, Roots: n.Authority.Roots(), ServerName: t.Name, Check: func(chain []*x509.Certificate) error {
-			who, err := n.Authority.Verify(chain, ca.RoleProxy, time.Now())
+		conf, err := n.clientTLS("sip-peer", t.Addr, t.Name, func(cs tls.ConnectionState) error {
+			who, err := n.Authority.Verify(cs.PeerCertificates, ca.RoleProxy, time.Now())
 			if err == nil && who.Name != name {
 				err = &ringfence.Fault{Op: "node.proxies", Kind: ringfence.KindDenied, Text: "there is " + who.Name + " where " + name + " should be"}
 			}
 			return err
-		}})
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -128,30 +125,4 @@ func (p *proxies) reach() {
 			p.ways.Want(name, uri)
 		}
 	}
-}
-
-// RevokeSerial implements admin.Host.
-func (n *Node) RevokeSerial(ctx context.Context, serial, reason string) (e api.Ended, err error) {
-	if reason == "" {
-		reason = "privilege withdrawn"
-	}
-	serial = strings.TrimLeft(strings.ToLower(serial), "0")
-	if err := n.Authority.Revoke(ctx, serial, reason); err != nil {
-		return e, err
-	}
-	e.Certificates = 1
-	n.publish(bus.Event{Kind: bus.CertificateRevoked, Serial: serial, Cause: reason})
-	e.Connections = n.cutSerial(serial)
-	return e, nil
-}
-
-// cutSerial closes the connections that were made with a certificate.
-func (n *Node) cutSerial(serial string) (closed int) {
-	for _, c := range n.Transport.Conns() {
-		if c.Peer.Serial == serial {
-			c.Close(&ringfence.Fault{Op: "node.cut", Kind: ringfence.KindDenied, Text: "the certificate of " + c.Peer.Role + " " + c.Peer.Name + " was revoked"})
-			closed++
-		}
-	}
-	return closed
 }

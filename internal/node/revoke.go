@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"ringfence"
@@ -46,6 +47,7 @@ func (n *Node) cut(ctx context.Context, id ringfence.DeviceID, reason string) (e
 	n.Registrar.Forget(id)
 	certs, failed := n.Store.CertificatesOf(ctx, id)
 	keep(failed)
+	defer func() { e.Connections += n.web.cut(n.Authority.IsRevoked) }()
 	for _, c := range certs {
 		if !c.RevokedAt.IsZero() || !c.NotAfter.After(time.Now()) {
 			continue
@@ -75,4 +77,30 @@ func (n *Node) cut(ctx context.Context, id ringfence.DeviceID, reason string) (e
 	_, failed = n.Registrar.Drop(ctx, id, cause)
 	keep(failed)
 	return e, err
+}
+
+// RevokeSerial implements admin.Host.
+func (n *Node) RevokeSerial(ctx context.Context, serial, reason string) (e api.Ended, err error) {
+	if reason == "" {
+		reason = "privilege withdrawn"
+	}
+	serial = strings.TrimLeft(strings.ToLower(serial), "0")
+	if err := n.Authority.Revoke(ctx, serial, reason); err != nil {
+		return e, err
+	}
+	e.Certificates = 1
+	n.publish(bus.Event{Kind: bus.CertificateRevoked, Serial: serial, Cause: reason})
+	e.Connections = n.cutSerials(func(s string) bool { return s == serial })
+	return e, nil
+}
+
+// cutSerials closes the connections that were made with certificates which do not hold any more.
+func (n *Node) cutSerials(gone func(serial string) bool) (closed int) {
+	for _, c := range n.Transport.Conns() {
+		if c.State() == "Established" && c.Peer.Serial != "" && gone(c.Peer.Serial) {
+			c.Close(&ringfence.Fault{Op: "node.cut", Kind: ringfence.KindDenied, Text: "the certificate of " + c.Peer.Role + " " + c.Peer.Name + " was revoked"})
+			closed++
+		}
+	}
+	return closed + n.web.cut(gone)
 }

@@ -260,7 +260,7 @@ func TestProxyCertificateByCommand(t *testing.T) {
 	csr, err := os.ReadFile(s.path("edge.csr"))
 	s.OK(err)
 	var issued api.Issued
-	s.OK(ask.Do(s.Ctx, http.MethodPost, "/trust/proxies", nil, api.NewProxy{Name: "edge-1", CSR: string(csr), Hosts: []string{"edge.example.org", "192.0.2.10"}}, &issued))
+	s.OK(ask.Do(s.Ctx, http.MethodPost, "/certificates", nil, api.NewCertificate{Role: "proxy", Name: "edge-1", CSR: string(csr), Hosts: []string{"edge.example.org", "192.0.2.10"}}, &issued))
 	s.file("edge.pem", []byte(issued.PEM))
 	pair, err := tls.LoadX509KeyPair(s.path("edge.pem"), s.path("edge.key"))
 	s.OK(err)
@@ -299,7 +299,7 @@ func TestProxyCertificateByCommand(t *testing.T) {
 		t.Errorf("the connection of the revoked proxy: %v", err)
 	}
 	for _, csr := range [...]string{"", "no pem", strings.ReplaceAll(string(csr), "CERTIFICATE REQUEST", "CERTIFICATE")} {
-		if err := ask.Do(s.Ctx, http.MethodPost, "/trust/proxies", nil, api.NewProxy{Name: "edge-2", CSR: csr, Hosts: []string{"x"}}, &issued); ringfence.KindOf(err) != ringfence.KindInvalid {
+		if err := ask.Do(s.Ctx, http.MethodPost, "/certificates", nil, api.NewCertificate{Role: "proxy", Name: "edge-2", CSR: csr, Hosts: []string{"x"}}, &issued); ringfence.KindOf(err) != ringfence.KindInvalid {
 			t.Errorf("for %.20q: %v", csr, err)
 		}
 	}

@@ -33,6 +33,7 @@ type Config struct {
 	Codes     Codes
 	SignIns   SignIns
 	Authority Authority
+	Keyring   Keyring
 	Anchor    func() []byte // the trust anchor as PEM
 	Settings  Settings
 	Host      Host

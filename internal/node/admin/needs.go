@@ -17,6 +17,7 @@ import (
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/keyring"
 	"ringfence/internal/trust/tlspolicy"
 )
 
@@ -120,6 +121,16 @@ type SignIns interface {
 	Keys() (ids []string, signer string)
 }
 
+// Keyring keeps the anchors and identities that an administrator brings, and puts each change into force.
+type Keyring interface {
+	Anchors() []keyring.Anchor
+	AddAnchors(ctx context.Context, alias string, file []byte) ([]keyring.Anchor, error)
+	RemoveAnchor(ctx context.Context, alias string) error
+	Identities() []keyring.Identity
+	AddIdentity(ctx context.Context, alias string, chain, key []byte, replace bool) (keyring.Identity, []string, error)
+	RemoveIdentity(ctx context.Context, alias string) error
+}
+
 // Settings owns the configuration; *config.Keeper is one.
 type Settings interface {
 	Text() string
@@ -127,6 +138,7 @@ type Settings interface {
 	Waiting() []string
 	Plan(text, name string) (config.Plan, error)
 	Apply(ctx context.Context, text, name, author, note string) (config.Plan, error)
+	EditTLS(ctx context.Context, author, note string, change func(tlspolicy.Tree) (tlspolicy.Tree, error)) (config.Plan, error)
 	Undo(ctx context.Context, to int64, author string) (config.Plan, error)
 	List(ctx context.Context, limit int) ([]store.ConfigVersion, error)
 }
@@ -144,8 +156,8 @@ type Host interface {
 	BusStats() bus.Stats
 	LadderStats() ladder.Stats
 	Watching() map[string]outbox.Stats
-	// Listeners are those that speak TLS, and Policy is what they go by.
-	Listeners() []tlspolicy.Listener
+	// Endpoints are those that speak TLS, and Policy is what they go by.
+	Endpoints() []tlspolicy.Endpoint
 	Policy() tlspolicy.Tree
 	// RenewIdentity gives the node itself a new certificate. Connections that are up keep what they have.
 	RenewIdentity(ctx context.Context) error

@@ -10,7 +10,6 @@ import (
 
 	"ringfence"
 	"ringfence/internal/node/admin/api"
-	"ringfence/internal/trust/ca"
 )
 
 func (s *Server) routesState() {
@@ -29,7 +28,6 @@ func (s *Server) routesState() {
 	look(s, op("flow.list", http.MethodGet, "/flows", "The flow table as it runs: everything that listens or dials"), func(context.Context, *none) (*body[[]ringfence.Flow], error) {
 		return answer(s.c.Host.Flows()), nil
 	})
-	act(s, op("trust.proxy", http.MethodPost, "/trust/proxies", "Certify the key of an edge proxy"), api.ScopeAdmin, func(in *body[api.NewProxy]) string { return in.Body.Name }, s.issueProxy)
 	act(s, op("trust.revoke", http.MethodPost, "/trust/revoke", "Revoke a certificate by its serial number, or all of a name"), api.ScopeAdmin, func(in *body[api.RevokeSerial]) string { return in.Body.Serial + in.Body.Name }, s.revoke)
 	anchor := op("trust.anchor", http.MethodGet, "/trust/anchor", "The trust anchor as PEM, for phones and programs; also at /anchor.pem, where it needs no token")
 	type pemFile struct {
@@ -122,9 +120,4 @@ func (s *Server) connections() api.Connections {
 		}
 	}
 	return out
-}
-
-func (s *Server) issueProxy(ctx context.Context, in *body[api.NewProxy]) (*body[api.Issued], error) {
-	out, err := s.issue(ctx, api.NewCertificate{Role: string(ca.RoleProxy), Name: in.Body.Name, CSR: in.Body.CSR, Hosts: in.Body.Hosts})
-	return answer(out), err
 }

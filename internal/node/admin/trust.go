@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"ringfence"
@@ -106,7 +107,11 @@ func (s *Server) trustStatus(ctx context.Context, _ *none) (*body[api.TrustStatu
 	slices.SortFunc(out.Next, func(a, b api.Expiry) int { return a.Until.Compare(b.Until) })
 	out.Next = out.Next[:min(len(out.Next), 10)]
 	for _, r := range s.c.Wires.Refusals() {
-		out.Refused = append(out.Refused, api.RefusedConnection{At: r.At, Flow: r.Flow, Remote: r.Remote.String(), Cause: clip(r.Err.Error()), Hint: ringfence.HintOf(r.Err)})
+		hint := ringfence.HintOf(r.Err)
+		if hint == "" { // said by TLS itself
+			hint = "what would be accepted: ringfence tls explain /interface/" + strings.TrimSuffix(r.Flow, "-tls")
+		}
+		out.Refused = append(out.Refused, api.RefusedConnection{At: r.At, Flow: r.Flow, Remote: r.Remote.String(), Cause: clip(r.Err.Error()), Hint: hint})
 	}
 	return answer(out), nil
 }

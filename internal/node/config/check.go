@@ -57,7 +57,7 @@ func (c Config) Check() (wrong []Wrong) {
 	for i, n := range c.NodeDNS {
 		bad(!host.MatchString(n), fmt.Sprintf("node-names[%d]", i), "%.80q is not a host name in lower case", n)
 	}
-	for _, w := range c.TLS.Check() {
+	for _, w := range c.TLS.Check(c.ListensTLS()) {
 		wrong = append(wrong, Wrong{"tls." + w.Path, w.Text})
 	}
 	wrong = append(wrong, c.checkOAuth()...)

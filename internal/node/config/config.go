@@ -49,7 +49,7 @@ type SIP struct {
 	OAuth netip.AddrPort `yaml:"oauth,omitempty"`
 	// ChallengeEach asks a device without a certificate for its credentials at each REGISTER, not only once a connection.
 	ChallengeEach bool `yaml:"challenge-each,omitempty"`
-	// Proxies are the names of the edge proxies through which phones may come (`ringfence trust proxy`); empty: none may.
+	// Proxies are the names of the edge proxies through which phones may come (`ringfence trust issue --role proxy`); empty: none may.
 	Proxies []string `yaml:"proxies,omitempty"`
 	// DNS are the servers that are asked where a proxy is, address and port; empty: those of this host.
 	DNS []netip.AddrPort `yaml:"dns,omitempty"`
@@ -194,6 +194,11 @@ func (c Config) Validate() error {
 		lines[i] = w.String()
 	}
 	return &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: strings.Join(lines, "\n")}
+}
+
+// ListensTLS returns the addresses of the listeners that speak TLS, by the names of their flows; invalid where one is off.
+func (c Config) ListensTLS() map[string]netip.AddrPort {
+	return map[string]netip.AddrPort{"sip": c.SIP.TLS, "sip-wss": c.SIP.WSS, "sip-oauth": c.SIP.OAuth, "https": c.API.HTTPS}
 }
 
 // Flows declares what the node needs of the network.

@@ -13,6 +13,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/tlspolicy"
 )
 
 // Versions keeps every configuration that was in force, of every node; *store.Store is one.
@@ -47,6 +48,8 @@ type KeeperConfig struct {
 	Versions Versions
 	// Override puts what the command line said over a configuration; nil: nothing.
 	Override func(*Config)
+	// Check says what is wrong with a configuration that only the running node can know; nil: nothing is.
+	Check func(Config) error
 	// Live puts the live settings of a checked configuration into force. It cannot fail: what could is checked before.
 	Live func(Config)
 	Now  func() time.Time // nil: time.Now
@@ -162,6 +165,11 @@ func (k *Keeper) plan(text, name string) (Config, Plan, error) {
 	if err != nil {
 		return next, Plan{}, err
 	}
+	if k.c.Check != nil {
+		if err := k.c.Check(next); err != nil {
+			return next, Plan{}, err
+		}
+	}
 	changes, err := Diff(k.wanted, next)
 	return next, Plan{Changes: changes, Flows: DiffFlows(k.wanted.Flows(), next.Flows())}, err
 }
@@ -207,6 +215,21 @@ func (k *Keeper) apply(ctx context.Context, text, name, author, note string, wri
 		k.c.Live(k.running)
 	}
 	return p, nil
+}
+
+// EditTLS changes the tree of TLS settings and nothing else of the file.
+func (k *Keeper) EditTLS(ctx context.Context, author, note string, change func(tlspolicy.Tree) (tlspolicy.Tree, error)) (Plan, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	tree, err := change(k.wanted.TLS)
+	if err != nil {
+		return Plan{}, err
+	}
+	text, err := withTLS(k.text, tree)
+	if err != nil {
+		return Plan{}, err
+	}
+	return k.apply(ctx, text, filepath.Base(k.c.File), author, note, true)
 }
 
 // Reload applies the file as it is now, e.g. after it was edited by hand.

@@ -25,6 +25,7 @@ const (
 	CertificateIssued   Kind = "certificate.issued"  // Serial
 	CertificateRevoked  Kind = "certificate.revoked" // Serial
 	GrantRevoked        Kind = "grant.revoked"       // Device: somebody's sign-in ended
+	KeyringChanged      Kind = "keyring.changed"     // anchors or identities were added or removed
 	// Lost is published by the bus itself, to everybody here: events of other nodes, or of the subscriber's own queue, may be missing.
 	Lost Kind = "lost"
 )
@@ -94,7 +95,7 @@ func (e *Event) check() error {
 		return need("device", string(e.Device))
 	case CertificateIssued, CertificateRevoked:
 		return need("serial", e.Serial)
-	case RosterChanged, ConfigApplied, Lost:
+	case RosterChanged, ConfigApplied, KeyringChanged, Lost:
 		return nil
 	}
 	return bad("there is no event of the kind %.40q", string(e.Kind))

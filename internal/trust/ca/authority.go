@@ -367,6 +367,11 @@ func (a *Authority) Own() []Standing {
 // Roots returns a pool with the trust anchor of this authority. It is a copy.
 func (a *Authority) Roots() *x509.CertPool { return a.pool.Clone() }
 
+// Anchors reports whether one of some verified chains ends in this authority's root.
+func (a *Authority) Anchors(chains [][]*x509.Certificate) bool {
+	return slices.ContainsFunc(chains, func(chain []*x509.Certificate) bool { return len(chain) > 0 && sameCert(chain[len(chain)-1], a.root) })
+}
+
 // RootPEM returns the trust anchor as PEM.
 func (a *Authority) RootPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.root.Raw})

@@ -2,143 +2,111 @@ package tlspolicy
 
 import (
 	"crypto/tls"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"ringfence"
 	"ringfence/internal/trust/cipherlist"
 )
-
-// Settings are what may be set at a place of the tree. An empty field sets nothing.
-type Settings struct {
-	Min        string   `yaml:"min,omitempty" json:"min,omitempty"`                 // "1.2" or "1.3"
-	Suites     string   `yaml:"suites,omitempty" json:"suites,omitempty"`           // for TLS 1.2: a cipher list of OpenSSL, or names of the IANA
-	Groups     []string `yaml:"groups,omitempty" json:"groups,omitempty"`           // best first, by the names of the IANA
-	ClientAuth string   `yaml:"client-auth,omitempty" json:"client_auth,omitempty"` // none, request or require
-}
 
 // Tree is the settings by place.
 type Tree map[string]Settings
 
-// Listener is what TLS is asked for: a class, such as sip, what it carries, and where it listens.
-type Listener struct {
-	Class     string // sip, sip-wss, sip-oauth or https
-	Transport string // sip or https
-	Addr      netip.AddrPort
-	// ClientAuth is what is asked of a client where the tree says nothing.
-	ClientAuth string
-}
-
-// Classes returns the classes of listeners.
-func Classes() []string { return []string{"sip", "sip-wss", "sip-oauth", "https"} }
-
-// transportOf returns what a class carries.
-func transportOf(class string) string {
-	if class == "https" {
-		return "https"
-	}
-	return "sip"
-}
-
-// Listen returns the listener of a class. By default clients are asked for a certificate, except where all have a token.
-func Listen(class string, at netip.AddrPort) Listener {
-	l := Listener{Class: class, Transport: transportOf(class), Addr: at, ClientAuth: "request"}
-	if class == "sip-oauth" {
-		l.ClientAuth = "none"
-	}
-	return l
-}
-
-// places returns where settings for a listener can be, the least specific first.
-func (l Listener) places() []string {
-	return []string{"/system", "/system/transport/" + l.Transport, "/interface/" + l.Class, "/interface/" + l.Class + "/" + l.Addr.String()}
-}
-
 // Wrong is one thing that is wrong in a tree.
 type Wrong struct{ Path, Text string }
 
-// Check returns everything that is wrong, by place.
-func (t Tree) Check() (wrong []Wrong) {
+// Check returns everything that is wrong, by place. listens are the addresses of the listeners by their class, as far as they are known: settings for
+// an address at which nothing can listen are wrong, so that nobody believes them to hold.
+func (t Tree) Check(listens map[string]netip.AddrPort) (wrong []Wrong) {
 	for _, path := range slices.Sorted(maps.Keys(t)) {
-		class, text := place(path)
-		if text != "" {
-			wrong = append(wrong, Wrong{path, text})
+		e, err := ParsePlace(path)
+		if err != nil {
+			wrong = append(wrong, Wrong{path, textOf(err)})
 			continue
 		}
-		for _, text := range t[path].check(class) {
+		for _, text := range t[path].check(e) {
 			wrong = append(wrong, Wrong{path, text})
 		}
+		if at, ok := listens[e.Class]; e.Addr.IsValid() && !e.Dials && listens != nil {
+			switch {
+			case !ok || !at.IsValid():
+				wrong = append(wrong, Wrong{path, "nothing listens as " + e.Class})
+			case !reaches(unmapped(at), e.Addr):
+				wrong = append(wrong, Wrong{path, e.Class + " listens at " + at.String() + ", so that this would never hold"})
+			}
+		}
+	}
+	if len(wrong) > 0 {
+		return wrong
+	}
+	for _, e := range t.endpoints() {
+		wrong = append(wrong, t.together(e)...)
+	}
+	slices.SortFunc(wrong, func(a, b Wrong) int { return strings.Compare(a.Path+a.Text, b.Path+b.Text) })
+	return slices.Compact(wrong)
+}
+
+// reaches reports whether a connection to addr can arrive at what listens at at. Port 0 is whatever the system chooses.
+func reaches(at, addr netip.AddrPort) bool {
+	if at.Port() != 0 && at.Port() != addr.Port() {
+		return false
+	}
+	return at.Addr() == addr.Addr() || at.Addr().IsUnspecified() && (at.Addr().Is6() || addr.Addr().Is4())
+}
+
+// endpoints returns every class, and each place of the tree that has an address.
+func (t Tree) endpoints() (out []Endpoint) {
+	for _, name := range Classes() {
+		out = append(out, At(name, netip.AddrPort{}))
+	}
+	for _, path := range slices.Sorted(maps.Keys(t)) {
+		if e, err := ParsePlace(path); err == nil && e.Addr.IsValid() {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// together returns what is wrong with the settings that an endpoint ends up with, each at the place that it comes from.
+func (t Tree) together(e Endpoint) (wrong []Wrong) {
+	f := t.For(e)
+	from := func(name string) Decision {
+		i := slices.IndexFunc(f.Decisions, func(d Decision) bool { return d.Setting == name })
+		if i < 0 {
+			return Decision{}
+		}
+		return f.Decisions[i]
+	}
+	at := func(name, text string) { wrong = append(wrong, Wrong{from(name).Place, name + ": " + text}) }
+	// A setting for everything is no mistake where an endpoint has its own; where it has not, this is what would come of it.
+	if auth := from("client-auth"); e.Class == "https" && auth.Value != "request" {
+		at("client-auth", auth.Value+" would hold for https too, where devices renew by their certificate and everybody else has none; set /interface/https to request beside it")
+	}
+	if f.max < f.min {
+		place := from("max")
+		if place.Place == builtInPlace {
+			place = from("min")
+		}
+		wrong = append(wrong, Wrong{place.Place, "max: " + from("max").Value + " is below min " + from("min").Value + " at " + e.Class})
+	}
+	if from("name-check").Value == "subjects" && len(f.subjects) == 0 {
+		at("name-check", "subjects are to be checked at "+e.Class+", but none are set")
 	}
 	return wrong
 }
 
-// place reads a path, and returns the class that it is about, if it is about one.
-func place(path string) (class, wrong string) {
-	switch path {
-	case "/system", "/system/transport/sip", "/system/transport/https":
-		return "", ""
-	}
-	rest, ok := strings.CutPrefix(path, "/interface/")
-	class, addr, deep := strings.Cut(rest, "/")
-	if !ok || !slices.Contains(Classes(), class) {
-		return "", "there is no such place; places are /system, /system/transport/sip or https, and /interface/CLASS or /interface/CLASS/ADDRESS:PORT, where CLASS is one of " + strings.Join(Classes(), ", ")
-	}
-	if deep {
-		if _, err := netip.ParseAddrPort(addr); err != nil {
-			return "", fmt.Sprintf("%.60q is no address with a port", addr)
-		}
-	}
-	return class, ""
-}
-
-func (s Settings) check(class string) (wrong []string) {
-	if s.Min != "" && s.Min != "1.2" && s.Min != "1.3" {
-		wrong = append(wrong, fmt.Sprintf("min: %.20q cannot be set: TLS 1.2 is the floor, and 1.3 the latest", s.Min))
-	}
-	if s.Suites != "" {
-		l, err := cipherlist.Parse(s.Suites)
-		switch {
-		case err != nil:
-			wrong = append(wrong, "suites: "+err.Error())
-		case len(l.Served()) == 0:
-			wrong = append(wrong, "suites: nothing of the list can be served, because a suite needs forward secrecy and authenticated encryption; `ringfence tls ciphers` says why for each. For TLS 1.3 alone set min to 1.3")
-		}
-	}
-	for _, g := range s.Groups {
-		if _, ok := group(g); !ok {
-			wrong = append(wrong, fmt.Sprintf("groups: %.40q is not known; there are %s", g, strings.Join(groupNames(), ", ")))
-		}
-	}
-	switch s.ClientAuth {
-	case "", "request":
-	case "none", "require":
-		if class == "https" {
-			wrong = append(wrong, "client-auth: devices renew by their certificate at https and everybody else has none, so it stays request")
-		}
-	default:
-		wrong = append(wrong, fmt.Sprintf("client-auth: %.20q is none of none, request and require", s.ClientAuth))
-	}
-	return wrong
-}
-
-func groupNames() []string {
-	return []string{"X25519MLKEM768", "SecP256r1MLKEM768", "SecP384r1MLKEM1024", "x25519", "secp256r1", "secp384r1", "secp521r1"}
-}
-
-func group(name string) (tls.CurveID, bool) {
-	ids := []tls.CurveID{tls.X25519MLKEM768, tls.SecP256r1MLKEM768, tls.SecP384r1MLKEM1024, tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}
-	i := slices.Index(groupNames(), name)
-	if i < 0 {
-		return 0, false
-	}
-	return ids[i], true
-}
+const builtInPlace = "built in"
 
 // builtIn is what holds where nothing is set.
-func builtIn(l Listener) Settings {
-	return Settings{Min: "1.2", Suites: "ECDHE+AESGCM:ECDHE+CHACHA20:!PSK", Groups: []string{"X25519MLKEM768", "x25519", "secp256r1"}, ClientAuth: l.ClientAuth}
+func builtIn(e Endpoint) Settings {
+	c, _ := classOf(e.Class)
+	s := Settings{Min: "1.2", Max: "1.3", Suites: "ECDHE+AESGCM:ECDHE+CHACHA20:!PSK", Groups: []string{"X25519MLKEM768", "x25519", "secp256r1"}, Identity: NodeIdentity, Anchors: strings.Fields(c.anchors), ClientAuth: c.auth}
+	if c.dials {
+		s.NameCheck = "host"
+	}
+	return s
 }
 
 // Decision says where a setting comes from.
@@ -149,56 +117,92 @@ type Decision struct {
 	Over    []string `json:"over,omitempty"` // the less specific places whose value does not count, as PLACE: VALUE
 }
 
-// Effective is what a listener speaks.
+// Effective is what an endpoint speaks.
 type Effective struct {
-	Listener  Listener   `json:"-"`
+	Endpoint  Endpoint   `json:"-"`
 	Decisions []Decision `json:"decisions"`
 
-	min    uint16
-	suites []uint16
-	groups []tls.CurveID
-	auth   tls.ClientAuthType
+	min, max  uint16
+	suites    []uint16
+	groups    []tls.CurveID
+	identity  string
+	anchors   []string
+	auth      tls.ClientAuthType
+	subjects  []string
+	bySubject bool // the server must prove one of the subjects instead of the name that was dialled
 }
 
-// For returns what a listener speaks. The tree must have been checked.
-func (t Tree) For(l Listener) Effective {
-	e := Effective{Listener: l}
-	base := builtIn(l)
-	pick := func(name string, of func(Settings) string) string {
-		d := Decision{Setting: name, Value: of(base), Place: "built in"}
-		for _, place := range l.places() {
-			if v := of(t[place]); v != "" {
+// For returns what an endpoint speaks. The tree must have been checked.
+func (t Tree) For(e Endpoint) Effective {
+	f := Effective{Endpoint: e}
+	base, value := builtIn(e), map[string]string{}
+	for _, field := range fields() {
+		if !field.fits(e) {
+			continue
+		}
+		d := Decision{Setting: field.name, Value: field.value(base), Place: builtInPlace}
+		for _, place := range e.places() {
+			if v := field.value(t[place]); v != "" {
 				d.Over = append(d.Over, d.Place+": "+d.Value)
 				d.Value, d.Place = v, place
 			}
 		}
-		e.Decisions = append(e.Decisions, d)
-		return d.Value
+		f.Decisions = append(f.Decisions, d)
+		value[field.name] = d.Value
 	}
-	e.min = tls.VersionTLS12
-	if pick("min", func(s Settings) string { return s.Min }) == "1.3" {
-		e.min = tls.VersionTLS13
+	version := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+	f.min, f.max = version[value["min"]], version[value["max"]]
+	if list, err := cipherlist.Parse(value["suites"]); err == nil {
+		f.suites = list.Served()
 	}
-	if list, err := cipherlist.Parse(pick("suites", func(s Settings) string { return s.Suites })); err == nil {
-		e.suites = list.Served()
-	}
-	for g := range strings.FieldsSeq(pick("groups", func(s Settings) string { return strings.Join(s.Groups, " ") })) {
+	for g := range strings.FieldsSeq(value["groups"]) {
 		if id, ok := group(g); ok {
-			e.groups = append(e.groups, id)
+			f.groups = append(f.groups, id)
 		}
 	}
-	switch pick("client-auth", func(s Settings) string { return s.ClientAuth }) {
+	f.identity, f.anchors, f.subjects, f.bySubject = value["identity"], strings.Fields(value["anchors"]), strings.Fields(value["subjects"]), value["name-check"] == "subjects"
+	switch value["client-auth"] {
 	case "none":
-		e.auth = tls.NoClientCert
+		f.auth = tls.NoClientCert
 	case "require":
-		e.auth = tls.RequireAndVerifyClientCert
+		f.auth = tls.RequireAndVerifyClientCert
 	default:
-		e.auth = tls.VerifyClientCertIfGiven
+		f.auth = tls.VerifyClientCertIfGiven
 	}
-	return e
+	return f
 }
 
-// apply puts what was decided into a configuration.
-func (e Effective) apply(c *tls.Config) {
-	c.MinVersion, c.CipherSuites, c.CurvePreferences, c.ClientAuth = e.min, e.suites, e.groups, e.auth
+// Named returns the aliases of identities and anchors that the tree names, each with the place that does.
+func (t Tree) Named() (identities, anchors map[string]string) {
+	identities, anchors = map[string]string{}, map[string]string{}
+	for _, path := range slices.Sorted(maps.Keys(t)) {
+		if id := t[path].Identity; id != "" && id != NodeIdentity {
+			identities[id] = path
+		}
+		for _, a := range t[path].Anchors {
+			if a != OwnAnchors && a != HostAnchors {
+				anchors[a] = path
+			}
+		}
+	}
+	return identities, anchors
+}
+
+// apply puts the part that needs nobody else into a configuration.
+func (f Effective) apply(c *tls.Config) {
+	c.MinVersion, c.MaxVersion, c.CipherSuites, c.CurvePreferences = f.min, f.max, f.suites, f.groups
+	if !f.Endpoint.Dials {
+		c.ClientAuth = f.auth
+	}
+}
+
+func invalid(text, hint string) error {
+	return &ringfence.Fault{Op: "tlspolicy", Kind: ringfence.KindInvalid, Text: text, Hint: hint}
+}
+
+func textOf(err error) string {
+	if hint := ringfence.HintOf(err); hint != "" {
+		return err.(*ringfence.Fault).Text + "; " + hint
+	}
+	return err.Error()
 }

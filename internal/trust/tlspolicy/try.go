@@ -9,19 +9,21 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
+	"net"
+	"net/url"
 	"slices"
 	"time"
 
-	"ringfence"
 	"ringfence/internal/trust/cipherlist"
 )
 
-// Peer is a client that can only so much.
+// Peer is the far end, which can only so much: a client of a listener, or the server of a connection that we open.
 type Peer struct {
 	Max         string   // "1.2" or "1.3"; empty: 1.3
 	Suites      string   // for TLS 1.2: a cipher list; empty: all that Go has
 	Groups      []string // empty: all
-	Certificate bool     // it has a certificate of ours
+	Certificate bool     // a client has a certificate of somebody whom we believe; a server always has
+	Names       []string // of its certificate: host names and SIP URIs
 }
 
 // Outcome is what a peer and a listener agree on.
@@ -31,7 +33,7 @@ type Outcome struct {
 	Suite   string `json:"suite,omitempty"`
 	Group   string `json:"group,omitempty"`
 	Asked   bool   `json:"asked_for_certificate"`
-	Error   string `json:"error,omitempty"` // as the listener's log would have it
+	Error   string `json:"error,omitempty"` // as our log would have it
 }
 
 // config returns the peer's side of a handshake.
@@ -69,26 +71,55 @@ func (p Peer) config() (*tls.Config, error) {
 	return c, nil
 }
 
-// Try has a peer and the listener shake hands, with keys made for the occasion, and returns what comes of it.
-func (e Effective) Try(p Peer) (Outcome, error) {
-	client, err := p.config()
+// Try has a peer and the endpoint shake hands, with keys made for the occasion, and returns what comes of it. What it cannot show is whose
+// certificates the endpoint believes: here it believes the peer's.
+func (f Effective) Try(p Peer) (Outcome, error) {
+	far, err := p.config()
 	if err != nil {
 		return Outcome{}, err
 	}
-	cert, pool, err := occasion()
+	cert, pool, err := occasion(p.Names)
 	if err != nil {
 		return Outcome{}, err
 	}
-	server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool}
-	e.apply(server)
+	near := &tls.Config{}
+	f.apply(near)
+	near.VerifyConnection = func(cs tls.ConnectionState) error { return f.verify(cs, pool, nil) }
 	var out Outcome
-	client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	asked := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		out.Asked = true
-		if p.Certificate {
+		if f.Endpoint.Dials || p.Certificate {
 			return &cert, nil
 		}
 		return &tls.Certificate{}, nil
 	}
+	client, server := far, near
+	if f.Endpoint.Dials {
+		client, server = near, far
+		client.RootCAs, client.InsecureSkipVerify, client.ServerName = pool, f.bySubject, occasionHost
+		if len(p.Names) > 0 {
+			client.ServerName = p.Names[0]
+		}
+		server.ClientAuth = tls.RequestClientCert
+	} else {
+		server.ClientCAs = pool
+	}
+	server.Certificates, client.GetClientCertificate = []tls.Certificate{cert}, asked
+	mine, cs, err := meet(client, server, f.Endpoint.Dials)
+	if mine != nil {
+		err = mine
+	}
+	if err != nil {
+		out.Error = err.Error()
+		return out, nil
+	}
+	out.OK, out.Version, out.Suite, out.Group = true, tls.VersionName(cs.Version), tls.CipherSuiteName(cs.CipherSuite), groupName(cs.CurveID)
+	return out, nil
+}
+
+// meet has a client and a server shake hands in memory. It returns what our end says about a failure, what the client's connection has become, and
+// what the far end says.
+func meet(client, server *tls.Config, weDial bool) (ours error, cs tls.ConnectionState, theirs error) {
 	a, b := pair()
 	defer a.Close()
 	defer b.Close()
@@ -97,31 +128,25 @@ func (e Effective) Try(p Peer) (Outcome, error) {
 	go func() {
 		err := there.Handshake()
 		if err == nil {
-			_, err = there.Write([]byte{0}) // so that the peer hears of a refusal in TLS 1.3 too
+			_, err = there.Write([]byte{0}) // so that the client hears of a refusal in TLS 1.3 too
 		} else {
 			b.(*end).out.close() // behind the alert
 		}
 		said <- err
 	}()
 	here := tls.Client(a, client)
-	err = here.Handshake()
+	err := here.Handshake()
 	if err == nil {
 		_, err = here.Read(make([]byte, 1))
 	}
 	if err != nil {
 		a.Close()
 	}
-	if refused := <-said; refused != nil {
-		out.Error = refused.Error()
-		return out, nil
+	refused := <-said
+	if weDial {
+		return err, here.ConnectionState(), refused
 	}
-	if err != nil {
-		out.Error = err.Error()
-		return out, nil
-	}
-	cs := here.ConnectionState()
-	out.OK, out.Version, out.Suite, out.Group = true, tls.VersionName(cs.Version), tls.CipherSuiteName(cs.CipherSuite), groupName(cs.CurveID)
-	return out, nil
+	return refused, here.ConnectionState(), err
 }
 
 func groupName(id tls.CurveID) string {
@@ -133,17 +158,32 @@ func groupName(id tls.CurveID) string {
 	return id.String()
 }
 
+// occasionHost is the name of a peer of which no name was given.
+const occasionHost = "peer.invalid"
+
 // occasion makes a key and a certificate that nobody else will ever see.
-func occasion() (tls.Certificate, *x509.CertPool, error) {
+func occasion(names []string) (tls.Certificate, *x509.CertPool, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
-	t := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "tried"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	if len(names) == 0 {
+		names = []string{occasionHost}
+	}
+	t := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: names[0]}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	for _, n := range names {
+		if ip := net.ParseIP(n); ip != nil {
+			t.IPAddresses = append(t.IPAddresses, ip)
+		} else if u, err := url.Parse(n); err == nil && u.Scheme != "" {
+			t.URIs = append(t.URIs, u)
+		} else {
+			t.DNSNames = append(t.DNSNames, n)
+		}
+	}
 	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
 	if err != nil {
-		return tls.Certificate{}, nil, err
+		return tls.Certificate{}, nil, invalid("a certificate with these names cannot be made: "+err.Error(), "give host names, addresses or SIP URIs")
 	}
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
@@ -152,8 +192,4 @@ func occasion() (tls.Certificate, *x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	pool.AddCert(c)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: c}, pool, nil
-}
-
-func invalid(text, hint string) error {
-	return &ringfence.Fault{Op: "tlspolicy.try", Kind: ringfence.KindInvalid, Text: text, Hint: hint}
 }

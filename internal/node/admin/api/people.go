@@ -120,13 +120,6 @@ type Why struct {
 	Reason string `json:"reason,omitempty" maxLength:"200" doc:"kept with the certificates" example:"phone was lost"`
 }
 
-// NewProxy asks for the certificate of an edge proxy.
-type NewProxy struct {
-	Name  string   `json:"name" minLength:"1" maxLength:"64" doc:"as in sip.proxies of the configuration" example:"edge-1"`
-	CSR   string   `json:"csr" maxLength:"24576" doc:"certificate request (PKCS #10) as PEM; only its key is taken"`
-	Hosts []string `json:"hosts" minItems:"1" maxItems:"20" doc:"host names and addresses of the proxy, as it writes them into Path and Via"`
-}
-
 // Issued is a certificate that was issued.
 type Issued struct {
 	Serial string    `json:"serial"`

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"sync/atomic"
-	"time"
 
 	"ringfence"
 )
@@ -42,74 +41,11 @@ func (i *Identity) Replace(chain [][]byte, key crypto.Signer) error {
 	return nil
 }
 
+// Certificate returns the chain in use with its key.
+func (i *Identity) Certificate() *tls.Certificate { return i.current.Load() }
+
 // Leaf returns the certificate in use.
 func (i *Identity) Leaf() *x509.Certificate { return i.current.Load().Leaf }
-
-// TLSOptions says what a TLS endpoint demands of its peer.
-type TLSOptions struct {
-	Identity   *Identity          // what we present; a client may have none
-	Roots      *x509.CertPool     // who may have signed the peer
-	ServerName string             // client only: the name the server must prove
-	ClientAuth tls.ClientAuthType // server only
-	NextProtos []string           // ALPN, most wanted first
-	Tickets    int                // client only: how many sessions to remember; zero means 64
-	// Check, if not nil, is asked about the peer's chain at each handshake, resumed or not, so that a revoked peer cannot come
-	// back with an old session. On a server whose clients may stay anonymous the chain can be empty.
-	Check func(chain []*x509.Certificate) error
-	Now   func() time.Time // nil: time.Now
-}
-
-// ServerConfig returns a configuration for the accepting side: TLS 1.2 or 1.3, forward secrecy and AEAD only.
-func ServerConfig(o TLSOptions) (*tls.Config, error) {
-	if o.Identity == nil {
-		return nil, fault("ca.tls", ringfence.KindInvalid, "a TLS server needs an identity", "", nil)
-	}
-	if o.ClientAuth >= tls.VerifyClientCertIfGiven && o.Roots == nil {
-		return nil, fault("ca.tls", ringfence.KindInvalid, "a TLS server that verifies its clients needs trust anchors", "", nil) // nil would mean the system's anchors
-	}
-	c := base(o)
-	c.ClientCAs, c.ClientAuth = o.Roots, o.ClientAuth
-	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return o.Identity.current.Load(), nil }
-	return c, nil
-}
-
-// ClientConfig returns a configuration for the connecting side, with the same floor. The server's name is always verified.
-func ClientConfig(o TLSOptions) (*tls.Config, error) {
-	if o.ServerName == "" || o.Roots == nil {
-		return nil, fault("ca.tls", ringfence.KindInvalid, "a TLS client needs the server's name and trust anchors", "", nil)
-	}
-	c := base(o)
-	c.RootCAs, c.ServerName = o.Roots, o.ServerName
-	if o.Tickets == 0 {
-		o.Tickets = 64
-	}
-	c.ClientSessionCache = tls.NewLRUClientSessionCache(o.Tickets)
-	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		if o.Identity == nil {
-			return &tls.Certificate{}, nil // go on without one; the server decides
-		}
-		return o.Identity.current.Load(), nil
-	}
-	return c, nil
-}
-
-func base(o TLSOptions) *tls.Config {
-	c := &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		CipherSuites: []uint16{ // for TLS 1.2; those of 1.3 are all AEAD with forward secrecy
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		},
-		CurvePreferences: []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256},
-		NextProtos:       o.NextProtos,
-		Time:             o.Now,
-	}
-	if o.Check != nil {
-		c.VerifyConnection = func(cs tls.ConnectionState) error { return o.Check(cs.PeerCertificates) }
-	}
-	return c
-}
 
 // ProofOf reads the evidence of a connection whose handshake is complete. If TLS itself did not verify the peer's chain (as on a
 // server that leaves it to the application), it is verified against anchors, which may be nil; an anchor is named only if the
