@@ -61,7 +61,7 @@ func allowed() map[string][]string {
 		"call/watch": {"call/control", "call/registrar", "sip", "sip/transaction", "sip/transport"},
 		// Services are built on what a stranger's product could use as well: the phone knows no room of calls or state.
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
-			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll"},
+			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll", "trust/subject"},
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "media/codec", "sip/locate", "state/store", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.

@@ -7,6 +7,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/sip/transport"
+	"ringfence/internal/trust/subject"
 )
 
 // verifier says what the handshake proved about the server. The phone's tls.Config has checked the chain and the name before.
@@ -18,6 +19,10 @@ func (verifier) Verify(cs tls.ConnectionState) (transport.Peer, *ringfence.TLSPr
 		return transport.Peer{}, nil, &ringfence.Fault{Op: "phone.verify", Kind: ringfence.KindInsecure, Text: "the server showed no certificate"}
 	}
 	leaf := cs.PeerCertificates[0]
+	if name := cs.ServerName; name != "" && !subject.ProvesDomain(leaf, name) && !subject.Matches(leaf, name, false) {
+		return transport.Peer{}, nil, &ringfence.Fault{Op: "phone.verify", Kind: ringfence.KindInsecure, Text: "the server proves the name " + name + " by a wildcard alone, which does not count in SIP (RFC 5922)",
+			Hint: "give the server a certificate with the name itself"}
+	}
 	proof := &ringfence.TLSProof{
 		Version: tls.VersionName(cs.Version), Suite: tls.CipherSuiteName(cs.CipherSuite),
 		PeerSubject: leaf.Subject.String(), PeerIssuer: leaf.Issuer.String(), PeerNames: append([]string(nil), leaf.DNSNames...), Resumed: cs.DidResume,

@@ -8,6 +8,5 @@
 // Each signature is kept with an audit entry in one transaction, before the certificate is handed out. Revocation takes
 // effect at once in memory ([Authority.IsRevoked]), and in the files for others with the next [Authority.CRL].
 //
-// tlsconf.go builds TLS configurations from an [Identity] that can be renewed while connections are up, and reads the
-// evidence of a connection for a proof.
+// identity.go has an [Identity] that can be renewed while connections are up, and reads the evidence of a connection for a proof.
 package ca
