@@ -40,10 +40,11 @@ func allowed() map[string][]string {
 		"sip/dialog":       {"sip", "sip/transport", "sip/transaction"},
 		"media/relay":      {"media/rtp"},
 		"media/player":     {"media/codec", "media/relay", "media/rtp"},
-		"trust/ca":         {"state/store", "trust/ca/internal/keys"},
+		"trust/ca":         {"state/store", "trust/ca/internal/keys", "trust/chain"},
 		"trust/cipherlist": {},
 		"trust/enroll":     {"state/store"},
-		"trust/keyring":    {},
+		"trust/chain":      {},
+		"trust/keyring":    {"trust/chain"},
 		"trust/revocation": {},
 		"trust/signedfile": {},
 		"trust/trustlist":  {"trust/signedfile"},
@@ -144,7 +145,7 @@ func tlsHands() map[string]string {
 
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
-	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/enroll", "trust/keyring",
+	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/chain", "trust/enroll", "trust/keyring",
 		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 

@@ -65,9 +65,16 @@ func printTrust(w io.Writer, t api.TrustStatus) {
 func printAuthorities(w io.Writer, all []api.Authority) {
 	var rows [][]string
 	for _, a := range all {
-		rows = append(rows, []string{a.Kind, a.Subject, a.Serial, stamp(a.NotAfter), stamp(a.Renewal), yes(a.Signs)})
+		successor, key := stamp(a.Renewal), "here"
+		if a.ByHand {
+			successor = "by hand"
+		}
+		if a.KeyAway {
+			key = "elsewhere"
+		}
+		rows = append(rows, []string{a.Kind, a.Subject, a.Serial, stamp(a.NotAfter), successor, yes(a.Signs), key})
 	}
-	table(w, []string{"AUTHORITY", "SUBJECT", "SERIAL", "UNTIL", "SUCCESSOR", "SIGNS"}, rows)
+	table(w, []string{"AUTHORITY", "SUBJECT", "SERIAL", "UNTIL", "SUCCESSOR", "SIGNS", "KEY"}, rows)
 }
 
 func newTrustListCommand(a *app) *cobra.Command {
@@ -206,8 +213,11 @@ func newTrustCACommand(a *app) *cobra.Command {
 			return show(cmd, asJSON, all, func(w io.Writer) { printAuthorities(w, all) })
 		},
 	}
-	return group(&cobra.Command{Use: "ca", Short: "The authority itself", Long: "ca is about the authority's own certificates.", Example: "  ringfence trust ca rotate\n  ringfence trust ca export --chain > ringfence-chain.pem"},
-		jsonFlag(rotate, &asJSON), newTrustExportCommand(a))
+	return group(&cobra.Command{Use: "ca", Short: "The authority itself",
+		Long: "ca is about the authority's own certificates: the root, which may be kept elsewhere or be somebody else's, and the issuing authority that signs for everybody.\n" +
+			"docs/guides/authority.md shows the three ways to have one.",
+		Example: "  ringfence trust ca rotate\n  ringfence trust ca export --chain > ringfence-chain.pem\n  ringfence trust ca offline --out root.key"},
+		newTrustInitCommand(a), newTrustRequestCommand(a), newTrustImportCommand(a), jsonFlag(rotate, &asJSON), newTrustExportCommand(a), newTrustOfflineCommand(a), newTrustSignCommand())
 }
 
 func newTrustRehearseCommand(a *app) *cobra.Command {

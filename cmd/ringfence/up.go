@@ -28,9 +28,9 @@ import (
 )
 
 type upFlags struct {
-	config, sip, https, domain string
-	drain                      time.Duration
-	json                       bool
+	config, sip, https, domain, name string
+	drain                            time.Duration
+	json                             bool
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -75,6 +75,9 @@ func (f *upFlags) override() (func(*config.Config), error) {
 		}
 		if f.domain != "" {
 			c.Domain = f.domain
+		}
+		if f.name != "" {
+			c.Name = f.name
 		}
 	}, nil
 }
@@ -236,9 +239,10 @@ func (f *upFlags) firstFile(file string, override func(*config.Config)) error {
 	}
 	first := struct {
 		Domain string `yaml:"domain"`
+		Name   string `yaml:"name,omitempty"`
 		SIP    *sip   `yaml:"sip,omitempty"`
 		API    *web   `yaml:"api,omitempty"`
-	}{Domain: c.Domain}
+	}{Domain: c.Domain, Name: f.name}
 	if f.sip != "" {
 		first.SIP = &sip{c.SIP.TLS.String()}
 	}

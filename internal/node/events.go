@@ -84,6 +84,11 @@ func (n *Node) catchUp(ctx context.Context) {
 			n.log.Error("the store could not be read again", "what", what, "err", err, "hint", ringfence.HintOf(err))
 		}
 	}
+	if !n.Authority.Signs(n.identity.Leaf()) { // another one signs now, perhaps under another root
+		if err := n.RenewIdentity(ctx); err != nil {
+			n.log.Error("the node's certificate could not be renewed", "err", err, "hint", ringfence.HintOf(err))
+		}
+	}
 	over := map[ringfence.DeviceID]bool{}
 	see := func(id ringfence.DeviceID) {
 		if d := n.Roster.Device(id); id != "" && (d == nil || d.State != store.DeviceActive) {

@@ -433,6 +433,14 @@ func (n *Node) RenewIdentity(ctx context.Context) error {
 	return n.identity.Replace(issued.Chain, key)
 }
 
+// AuthorityChanged implements admin.Host. Other nodes hear of it, and read the authority again.
+func (n *Node) AuthorityChanged(ctx context.Context) error {
+	err := n.RenewIdentity(ctx)
+	n.policy.Refresh()
+	n.publish(bus.Event{Kind: bus.KeyringChanged})
+	return err
+}
+
 // Shutdown drains: no new calls, and calls that are up may end by themselves until ctx is over.
 func (n *Node) Shutdown(ctx context.Context) {
 	n.Calls.Drain()

@@ -42,7 +42,9 @@ func (k named) Anchors(aliases []string) (*x509.CertPool, error) {
 	for _, alias := range aliases {
 		switch alias {
 		case tlspolicy.OwnAnchors:
-			pool.AppendCertsFromPEM(k.n.Authority.RootPEM())
+			for _, c := range k.n.Authority.RootCerts() {
+				pool.AddCert(c)
+			}
 		case tlspolicy.HostAnchors:
 			if err := addAuthorities(pool, k.n.Config.Observe.Authorities); err != nil {
 				return nil, err

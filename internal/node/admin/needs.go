@@ -161,6 +161,8 @@ type Host interface {
 	Policy() tlspolicy.Tree
 	// RenewIdentity gives the node itself a new certificate. Connections that are up keep what they have.
 	RenewIdentity(ctx context.Context) error
+	// AuthorityChanged gives the node a certificate by what signs now, and has everybody believe what is to be believed now.
+	AuthorityChanged(ctx context.Context) error
 	// RevokeSerial revokes a certificate and closes the connections that were made with it.
 	RevokeSerial(ctx context.Context, serial, reason string) (api.Ended, error)
 }

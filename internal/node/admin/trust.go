@@ -21,6 +21,10 @@ import (
 type Authority interface {
 	Own() []ca.Standing
 	Rotate(ctx context.Context) error
+	Request(ctx context.Context) ([]byte, error)
+	Import(ctx context.Context, file []byte, newRoot bool) (ca.Imported, error)
+	RootKey(ctx context.Context, passphrase []byte) ([]byte, error)
+	ForgetRootKey(ctx context.Context, fingerprint string) error
 	IssueFromCSR(ctx context.Context, csr []byte, c ca.Constraints) (ca.Issued, error)
 }
 
@@ -44,6 +48,9 @@ type (
 		Serial string `path:"serial" maxLength:"64" doc:"in hexadecimal"`
 	}
 	newCertificateIn struct{ Body api.NewCertificate }
+	importIn         struct{ Body api.ImportAuthority }
+	rootKeyIn        struct{ Body api.RootPassphrase }
+	forgetRootIn     struct{ Body api.ForgetRoot }
 	batchIn          struct {
 		Body []api.NewCertificate `maxItems:"1000"`
 	}
@@ -70,21 +77,59 @@ func (s *Server) routesTrust() {
 	act(s, many, api.ScopeAdmin, func(in *batchIn) string { return "a batch of certificates" }, s.issueMany)
 	act(s, op("trust.rotate", http.MethodPost, "/trust/rotation", "Sign a new issuing authority, and the node's own certificate by it; what the old one signed stays good"), api.ScopeAdmin,
 		func(*none) string { return "the issuing authority" }, func(ctx context.Context, _ *none) (*body[[]api.Authority], error) {
-			err := firstOf(s.c.Authority.Rotate(ctx), s.c.Host.RenewIdentity(ctx))
+			err := s.c.Authority.Rotate(ctx)
+			if err == nil {
+				err = s.c.Host.AuthorityChanged(ctx)
+			}
 			return answer(s.authorities()), err
 		})
 	act(s, op("trust.renew", http.MethodPost, "/trust/renewal", "Renew the node's own certificate at once; connections that are up stay"), api.ScopeAdmin,
 		func(*none) string { return "the node's certificate" }, func(ctx context.Context, _ *none) (*none, error) { return nil, s.c.Host.RenewIdentity(ctx) })
+	act(s, op("trust.request", http.MethodPost, "/trust/request", "Make a key for the next issuing authority, and a certificate request for it"), api.ScopeAdmin,
+		func(*none) string { return "the issuing authority" }, func(ctx context.Context, _ *none) (*body[api.AuthorityRequest], error) {
+			csr, err := s.c.Authority.Request(ctx)
+			return answer(api.AuthorityRequest{CSR: string(csr)}), err
+		})
+	imp := op("trust.import", http.MethodPost, "/trust/import", "Take the certificate that answers the last request; from then on it signs, and the node has a new certificate by it")
+	imp.MaxBodyBytes = maxKeyringBody
+	act(s, imp, api.ScopeAdmin, func(*importIn) string { return "the issuing authority" }, func(ctx context.Context, in *importIn) (*body[api.ImportedAuthority], error) {
+		out, err := s.c.Authority.Import(ctx, in.Body.File, in.Body.NewRoot)
+		if err == nil {
+			err = s.c.Host.AuthorityChanged(ctx)
+		}
+		if out.Notes == nil {
+			out.Notes = []string{}
+		}
+		return answer(api.ImportedAuthority{Notes: out.Notes, NewRoot: out.NewRoot, Authorities: s.authorities()}), err
+	})
+	act(s, op("trust.root.export", http.MethodPost, "/trust/root/export", "The key of the root, encrypted by a passphrase, to be kept elsewhere; it stays here too"), api.ScopeAdmin,
+		func(*rootKeyIn) string { return "the key of the root" }, func(ctx context.Context, in *rootKeyIn) (*body[api.RootKey], error) {
+			pem, err := s.c.Authority.RootKey(ctx, []byte(in.Body.Passphrase))
+			return answer(api.RootKey{PEM: string(pem)}), err
+		})
+	act(s, op("trust.root.forget", http.MethodPost, "/trust/root/forget", "Take the key of the root out of this node"), api.ScopeAdmin,
+		func(*forgetRootIn) string { return "the key of the root" }, func(ctx context.Context, in *forgetRootIn) (*body[[]api.Authority], error) {
+			err := s.c.Authority.ForgetRootKey(ctx, in.Body.SHA256)
+			if err == nil {
+				err = s.c.Host.AuthorityChanged(ctx)
+			}
+			return answer(s.authorities()), err
+		})
 	look(s, op("trust.rehearse", http.MethodGet, "/trust/rehearsal", "Who would have no good certificate at a time, if nothing were done until then"), s.rehearse)
 }
 
 func (s *Server) authorities() []api.Authority {
 	var out []api.Authority
+	away := false
 	for _, o := range s.c.Authority.Own() {
-		a := api.Authority{Kind: o.Kind, Subject: o.Cert.Subject.String(), Serial: o.Cert.SerialNumber.Text(16), NotBefore: o.Cert.NotBefore.UTC(), NotAfter: o.Cert.NotAfter.UTC(), Signs: o.Signs,
+		a := api.Authority{Kind: o.Kind, Subject: o.Cert.Subject.String(), Serial: o.Cert.SerialNumber.Text(16), NotBefore: o.Cert.NotBefore.UTC(), NotAfter: o.Cert.NotAfter.UTC(), Signs: o.Signs, KeyAway: o.Away,
 			PEM: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: o.Cert.Raw}))}
 		if o.Signs {
 			a.Renewal = ca.RenewAt(o.Cert).UTC()
+		}
+		away = away || o.Kind == "root" && o.Away
+		if o.Signs && away {
+			a.ByHand = true
 		}
 		out = append(out, a)
 	}
@@ -235,9 +280,16 @@ func (s *Server) rehearse(ctx context.Context, in *rehearsalIn) (*body[api.Rehea
 		return nil, fault("admin.rehearse", ringfence.KindInvalid, "the time is over", "give one that is to come, such as --at +90d")
 	}
 	out := api.Rehearsal{At: in.At.UTC(), Lost: []api.Loss{}, Renewing: []api.Expiry{}}
+	away := false
 	for _, a := range s.c.Authority.Own() {
 		if a.Kind == "root" && !in.At.Before(a.Cert.NotAfter) {
 			out.Lost = append(out.Lost, api.Loss{Role: "root", Name: a.Cert.Subject.CommonName, Until: a.Cert.NotAfter.UTC(), Why: "the trust anchor of everybody ends", Do: "found a new authority well before, and enrol every device again"})
+		}
+		if a.Kind == "root" {
+			away = a.Away
+		}
+		if a.Signs && away && !in.At.Before(a.Cert.NotAfter) {
+			out.Lost = append(out.Lost, api.Loss{Role: "issuing", Name: a.Cert.Subject.CommonName, Until: a.Cert.NotAfter.UTC(), Why: "nothing can be signed any more, and the key for its successor is kept elsewhere", Do: "ringfence trust ca request; have it signed; ringfence trust ca import"})
 		}
 	}
 	all, err := s.expiries(ctx, now)

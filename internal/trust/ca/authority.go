@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -59,8 +60,10 @@ const (
 	rootLifetime    = 10 * 365 * 24 * time.Hour
 	issuingLifetime = 2 * 365 * 24 * time.Hour
 	backdate        = 2 * time.Hour // for clocks that run behind, or are an hour ahead and set right: nobody who enrolled meanwhile is locked out
-	vaultName       = "ca/authority/v1"
 )
+
+// VaultName is the name of the secret that the authority is.
+const VaultName = "ca/authority/v1"
 
 // Authority issues, revokes and verifies. Its methods may be called from any goroutine.
 type Authority struct {
@@ -71,9 +74,6 @@ type Authority struct {
 	base   func() string
 
 	responders responders
-	root       *x509.Certificate
-	rootKey    *keys.Key
-	pool       *x509.CertPool
 
 	issuing atomic.Pointer[issuer]
 	revoked atomic.Pointer[map[string]revocation] // by serial; copied on change, so that looking up takes no lock
@@ -87,12 +87,24 @@ type issuer struct {
 	signing
 	older  []signing
 	derive *x509.CertPool // all issuing certificates, to complete chains that peers did not send
+
+	root    *x509.Certificate   // the trust anchor of what is signed now
+	rootKey *keys.Key           // nil: it is kept elsewhere, or the root is somebody else's
+	former  []*x509.Certificate // roots of before, in which older certificates end
+	pool    *x509.CertPool      // all roots
+	asked   *keys.Key           // for which a certificate was requested from another authority, or nil
 }
 
 // signing is a certificate with its key.
 type signing struct {
 	cert *x509.Certificate
 	key  *keys.Key
+	mids [][]byte // DER: the authorities between it and its root
+}
+
+// roots returns the roots, the one of what is signed now first.
+func (is *issuer) roots() []*x509.Certificate {
+	return append([]*x509.Certificate{is.root}, is.former...)
 }
 
 // by returns the issuing authority with a key id in hexadecimal, or false.
@@ -115,13 +127,16 @@ type revocation struct {
 
 // estate is what is sealed in the vault.
 type estate struct {
-	Root    owned   `json:"root"`
-	Issuing []owned `json:"issuing"` // oldest first
+	Root    owned    `json:"root"`             // without a key if that is kept elsewhere
+	Former  [][]byte `json:"former,omitempty"` // DER: roots of before
+	Issuing []owned  `json:"issuing"`          // oldest first
+	Asked   []byte   `json:"asked,omitempty"`  // PKCS #8: the key of a request that was not answered yet
 }
 
 type owned struct {
-	Cert []byte `json:"cert"` // DER
-	Key  []byte `json:"key"`  // PKCS #8
+	Cert []byte   `json:"cert"`           // DER
+	Key  []byte   `json:"key,omitempty"`  // PKCS #8
+	Mids [][]byte `json:"mids,omitempty"` // DER: between this and the root
 }
 
 // Open loads the authority, or makes it if the vault has none: then a root and an issuing key come to be, and stay sealed.
@@ -137,10 +152,10 @@ func Open(ctx context.Context, c Config) (*Authority, error) {
 	if a.base == nil {
 		a.base = func() string { return "" }
 	}
-	held, err := a.vault.Secret(ctx, vaultName)
+	held, err := a.vault.Secret(ctx, VaultName)
 	if ringfence.KindOf(err) == ringfence.KindNotFound && err != nil {
 		if err = a.found(ctx); err == nil || ringfence.KindOf(err) == ringfence.KindConflict { // another node was first: use its authority
-			held, err = a.vault.Secret(ctx, vaultName)
+			held, err = a.vault.Secret(ctx, VaultName)
 		}
 	}
 	if err != nil {
@@ -186,7 +201,7 @@ func (a *Authority) found(ctx context.Context) error {
 	if err != nil {
 		return fault(op, ringfence.KindInternal, "the authority cannot be written", "", err)
 	}
-	if err := a.vault.CreateSecret(ctx, vaultName, b); err != nil {
+	if err := a.vault.CreateSecret(ctx, VaultName, b); err != nil {
 		return err
 	}
 	return firstOf(a.audit(ctx, "ca.sign", root.Subject.String()), a.audit(ctx, "ca.sign", "issuing authority of "+root.Subject.String()))
@@ -250,25 +265,44 @@ func (a *Authority) load(held []byte) error {
 	if err := json.Unmarshal(held, &e); err != nil || len(e.Issuing) == 0 {
 		return bad(nil)
 	}
-	root, rootKey, err := e.Root.open()
-	if err != nil {
-		return bad(err)
-	}
-	is := &issuer{derive: x509.NewCertPool()}
+	is := &issuer{derive: x509.NewCertPool(), pool: x509.NewCertPool()}
 	for i, o := range e.Issuing {
 		cert, key, err := o.open()
-		if err != nil {
+		if err != nil || key == nil {
 			return bad(err)
 		}
 		is.derive.AddCert(cert)
-		if i < len(e.Issuing)-1 {
-			is.older = append(is.older, signing{cert, key})
+		for _, der := range o.Mids {
+			mid, err := x509.ParseCertificate(der)
+			if err != nil {
+				return bad(err)
+			}
+			is.derive.AddCert(mid)
 		}
-		is.cert, is.key = cert, key
+		if i < len(e.Issuing)-1 {
+			is.older = append(is.older, signing{cert, key, o.Mids})
+		}
+		is.signing = signing{cert, key, o.Mids}
 	}
-	a.root, a.rootKey = root, rootKey
-	a.pool = x509.NewCertPool()
-	a.pool.AddCert(root)
+	var err error
+	if is.root, is.rootKey, err = e.Root.open(); err != nil {
+		return bad(err)
+	}
+	for _, der := range e.Former {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return bad(err)
+		}
+		is.former = append(is.former, c)
+	}
+	for _, c := range is.roots() {
+		is.pool.AddCert(c)
+	}
+	if e.Asked != nil {
+		if is.asked, err = keys.Parse(e.Asked); err != nil {
+			return bad(err)
+		}
+	}
 	a.issuing.Store(is)
 	a.held = held
 	return nil
@@ -278,6 +312,9 @@ func (o owned) open() (*x509.Certificate, *keys.Key, error) {
 	cert, err := x509.ParseCertificate(o.Cert)
 	if err != nil {
 		return nil, nil, err
+	}
+	if o.Key == nil {
+		return cert, nil, nil
 	}
 	key, err := keys.Parse(o.Key)
 	return cert, key, err
@@ -292,8 +329,8 @@ func (a *Authority) Maintain(ctx context.Context) error {
 	if now.Before(RenewAt(is.cert)) {
 		return nil
 	}
-	if !now.Before(a.root.NotAfter) {
-		return fault("ca.maintain", ringfence.KindUnavailable, "the root certificate expired on "+day(a.root.NotAfter), "found a new authority and enrol every device again", nil)
+	if !now.Before(is.root.NotAfter) {
+		return fault("ca.maintain", ringfence.KindUnavailable, "the root certificate expired on "+day(is.root.NotAfter), "found a new authority and enrol every device again", nil)
 	}
 	return a.succeed(ctx)
 }
@@ -307,44 +344,46 @@ func (a *Authority) Rotate(ctx context.Context) error {
 
 // succeed signs the next issuing authority. It is called with mu held.
 func (a *Authority) succeed(ctx context.Context) error {
-	var e estate
-	if err := json.Unmarshal(a.held, &e); err != nil {
-		return fault("ca.maintain", ringfence.KindInternal, "the authority cannot be read", "", nil)
+	is := a.issuing.Load()
+	if is.rootKey == nil {
+		return fault("ca.rotate", ringfence.KindUnavailable, "the key of the root "+is.root.Subject.String()+" is not here, so that the next issuing authority must be certified elsewhere; the present one ends on "+day(is.cert.NotAfter),
+			"ringfence trust ca request > issuing.csr; have it signed; ringfence trust ca import CHAIN", nil)
 	}
-	next, err := a.newIssuing(a.root, a.rootKey)
-	if err != nil {
+	_, err := a.change(ctx, "ca.sign", "issuing authority of "+is.root.Subject.String(), func(e *estate) error {
+		next, err := a.newIssuing(is.root, is.rootKey)
+		e.Issuing = append(e.Issuing, next)
 		return err
-	}
-	e.Issuing = append(e.Issuing, next)
-	b, err := json.Marshal(e)
-	if err != nil {
-		return fault("ca.maintain", ringfence.KindInternal, "the authority cannot be written", "", nil)
-	}
-	err = a.vault.ReplaceSecret(ctx, vaultName, a.held, b)
-	if ringfence.KindOf(err) == ringfence.KindConflict && err != nil {
-		if b, err = a.vault.Secret(ctx, vaultName); err != nil {
-			return err
-		}
-		return a.loadIssuing(b)
-	}
-	if err != nil {
-		return err
-	}
-	if err := a.loadIssuing(b); err != nil {
-		return err
-	}
-	return a.audit(ctx, "ca.sign", "issuing authority of "+a.root.Subject.String())
+	})
+	return err
 }
 
-// loadIssuing takes over a newer list of issuing authorities; the root never changes while the node runs.
-func (a *Authority) loadIssuing(held []byte) error {
-	n := &Authority{}
-	if err := n.load(held); err != nil {
-		return err
+// change alters what the vault holds. It is called with mu held. If another node was faster, what that one did is taken over instead, and done is false.
+func (a *Authority) change(ctx context.Context, what, target string, do func(*estate) error) (done bool, err error) {
+	var e estate
+	if err := json.Unmarshal(a.held, &e); err != nil {
+		return false, fault("ca.change", ringfence.KindInternal, "the authority cannot be read", "", nil)
 	}
-	a.issuing.Store(n.issuing.Load())
-	a.held = held
-	return nil
+	if err := do(&e); err != nil {
+		return false, err
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		return false, fault("ca.change", ringfence.KindInternal, "the authority cannot be written", "", nil)
+	}
+	err = a.vault.ReplaceSecret(ctx, VaultName, a.held, b)
+	if ringfence.KindOf(err) == ringfence.KindConflict && err != nil {
+		if b, err = a.vault.Secret(ctx, VaultName); err != nil {
+			return false, err
+		}
+		return false, a.load(b)
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := a.load(b); err != nil {
+		return false, err
+	}
+	return true, a.audit(ctx, what, target)
 }
 
 // Standing is one of the authority's own certificates.
@@ -352,29 +391,42 @@ type Standing struct {
 	Kind  string // "root" or "issuing"
 	Cert  *x509.Certificate
 	Signs bool // certificates of others, now
+	Away  bool // its key is kept elsewhere
 }
 
-// Own returns the authority's own certificates: the root, and the issuing ones, the latest first.
+// Own returns the authority's own certificates: the root, the issuing ones, the latest first, and the roots of before.
 func (a *Authority) Own() []Standing {
 	is := a.issuing.Load()
-	out := []Standing{{Kind: "root", Cert: a.root}, {Kind: "issuing", Cert: is.cert, Signs: true}}
+	out := []Standing{{Kind: "root", Cert: is.root, Away: is.rootKey == nil}, {Kind: "issuing", Cert: is.cert, Signs: true}}
 	for _, s := range slices.Backward(is.older) {
 		out = append(out, Standing{Kind: "issuing", Cert: s.cert})
+	}
+	for _, c := range is.former {
+		out = append(out, Standing{Kind: "former root", Cert: c, Away: true})
 	}
 	return out
 }
 
-// Roots returns a pool with the trust anchor of this authority. It is a copy.
-func (a *Authority) Roots() *x509.CertPool { return a.pool.Clone() }
+// Roots returns a pool with the trust anchors of this authority. It is a copy.
+func (a *Authority) Roots() *x509.CertPool { return a.issuing.Load().pool.Clone() }
 
-// Anchors reports whether one of some verified chains ends in this authority's root.
-func (a *Authority) Anchors(chains [][]*x509.Certificate) bool {
-	return slices.ContainsFunc(chains, func(chain []*x509.Certificate) bool { return len(chain) > 0 && sameCert(chain[len(chain)-1], a.root) })
+// Signs reports whether a certificate was signed by what signs now.
+func (a *Authority) Signs(leaf *x509.Certificate) bool {
+	return bytes.Equal(leaf.AuthorityKeyId, a.issuing.Load().cert.SubjectKeyId)
 }
 
-// RootPEM returns the trust anchor as PEM.
+// RootCerts returns the trust anchors of this authority, the one of what is signed now first.
+func (a *Authority) RootCerts() []*x509.Certificate { return a.issuing.Load().roots() }
+
+// Anchors reports whether one of some verified chains ends in a root of this authority.
+func (a *Authority) Anchors(chains [][]*x509.Certificate) bool {
+	roots := a.RootCerts()
+	return slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return len(c) > 0 && slices.ContainsFunc(roots, c[len(c)-1].Equal) })
+}
+
+// RootPEM returns the trust anchor of what is signed now as PEM.
 func (a *Authority) RootPEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.root.Raw})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.issuing.Load().root.Raw})
 }
 
 func (a *Authority) audit(ctx context.Context, what, target string) error {

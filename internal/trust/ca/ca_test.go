@@ -249,7 +249,7 @@ func TestVerify(t *testing.T) {
 		{"early", chain, RoleDevice, b.clock().Add(-3 * time.Hour), ringfence.KindUnauthenticated, "not valid before 2026-03-01 10:00 UTC"},
 		{"role", chain, RoleAdmin, b.clock(), ringfence.KindDenied, "has the role device, not admin"},
 		{"issuing", []*x509.Certificate{b.issuing.Load().cert}, RoleNode, b.clock(), ringfence.KindDenied, "has no role"},
-		{"root", []*x509.Certificate{b.root}, RoleNode, b.clock(), ringfence.KindDenied, "has no role"},
+		{"root", []*x509.Certificate{b.RootCerts()[0]}, RoleNode, b.clock(), ringfence.KindDenied, "has no role"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := b.Verify(c.chain, c.role, c.at)
@@ -344,9 +344,9 @@ func TestReload(t *testing.T) {
 			t.Fatal("two nodes founded two authorities")
 		}
 	}
-	held, err := st.Secret(context.Background(), vaultName)
+	held, err := st.Secret(context.Background(), VaultName)
 	must(t, err)
-	must(t, st.ReplaceSecret(context.Background(), vaultName, held, []byte(`{"root":{},"issuing":[{}]}`)))
+	must(t, st.ReplaceSecret(context.Background(), VaultName, held, []byte(`{"root":{},"issuing":[{}]}`)))
 	_, err = Open(context.Background(), Config{Name: "Example", Vault: st, Ledger: st})
 	wantFault(t, err, ringfence.KindInvalid, "damaged")
 	_, err = Open(context.Background(), Config{Vault: st, Ledger: st})

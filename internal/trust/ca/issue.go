@@ -40,7 +40,7 @@ type Constraints struct {
 
 // Issued is a new certificate.
 type Issued struct {
-	Chain [][]byte // DER: leaf, issuing authority; the root is left out, as in TLS
+	Chain [][]byte // DER: leaf, issuing authority and what is between it and the root, which is left out, as in TLS
 	PEM   []byte   // the chain as PEM
 	Leaf  *x509.Certificate
 }
@@ -79,7 +79,7 @@ func (a *Authority) Issue(ctx context.Context, req Request) (Issued, error) {
 		t.NotAfter = is.cert.NotAfter
 	}
 	if !t.NotAfter.After(now) {
-		return Issued{}, fault(op, ringfence.KindUnavailable, "the issuing authority expired on "+day(is.cert.NotAfter), "look at the log for why it was not renewed", nil)
+		return Issued{}, fault(op, ringfence.KindUnavailable, "the issuing authority expired on "+day(is.cert.NotAfter), "see `ringfence trust status` for how it gets a successor", nil)
 	}
 	if base := a.base(); base != "" {
 		t.OCSPServer = []string{base + "/ocsp"}
@@ -93,7 +93,7 @@ func (a *Authority) Issue(ctx context.Context, req Request) (Issued, error) {
 	if err != nil {
 		return Issued{}, fault(op, ringfence.KindInternal, "the certificate could not be read", "", err)
 	}
-	out := Issued{Chain: [][]byte{der, is.cert.Raw}, Leaf: leaf}
+	out := Issued{Chain: append([][]byte{der, is.cert.Raw}, is.mids...), Leaf: leaf}
 	for _, c := range out.Chain {
 		out.PEM = append(out.PEM, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
 	}

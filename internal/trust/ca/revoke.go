@@ -29,10 +29,19 @@ func (a *Authority) Revoke(ctx context.Context, serial, reason string) error {
 	return a.Refresh(ctx)
 }
 
-// Refresh reads the revocations from the ledger: call it when another node says that it revoked something.
+// Refresh reads the revocations from the ledger, and the authority itself from the vault: call it when another node says that it changed something.
 func (a *Authority) Refresh(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	held, err := a.vault.Secret(ctx, VaultName)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(held, a.held) {
+		if err := a.load(held); err != nil {
+			return err
+		}
+	}
 	list, err := a.ledger.RevokedCertificates(ctx, a.now())
 	if err != nil {
 		return err

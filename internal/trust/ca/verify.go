@@ -31,11 +31,12 @@ func (a *Authority) Verify(chain []*x509.Certificate, role Role, now time.Time) 
 		return Verified{}, fault(op, ringfence.KindUnauthenticated, "the peer showed too many certificates", "", nil)
 	}
 	leaf := chain[0]
-	mids := a.issuing.Load().derive.Clone()
+	is := a.issuing.Load()
+	mids := is.derive.Clone()
 	for _, c := range chain[1:] {
 		mids.AddCert(c)
 	}
-	chains, err := leaf.Verify(x509.VerifyOptions{Roots: a.pool, Intermediates: mids, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	chains, err := leaf.Verify(x509.VerifyOptions{Roots: is.pool, Intermediates: mids, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	if err != nil {
 		return Verified{}, explain(op, leaf, now, err)
 	}

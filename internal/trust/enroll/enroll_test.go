@@ -375,7 +375,9 @@ func TestManInTheMiddle(t *testing.T) {
 	code := o.code()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
-	tmpl := &x509.Certificate{SerialNumber: o.svc.anchors[0].SerialNumber, NotAfter: time.Now().Add(time.Hour)}
+	anchors, err := o.svc.anchors()
+	must(t, err)
+	tmpl := &x509.Certificate{SerialNumber: anchors[0].SerialNumber, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	must(t, err)
 	var paths []string

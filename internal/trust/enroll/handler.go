@@ -76,8 +76,12 @@ func (s *Service) hello(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := helloReply{Salt: st.act.Salt, Params: st.cost, Nonce: st.serverNonce, MAC: st.serverProof(st.act.Verifier, s.anchors)}
-	for _, a := range s.anchors {
+	anchors, err := s.anchors()
+	if err != nil {
+		return nil, err
+	}
+	out := helloReply{Salt: st.act.Salt, Params: st.cost, Nonce: st.serverNonce, MAC: st.serverProof(st.act.Verifier, anchors)}
+	for _, a := range anchors {
 		out.Anchors = append(out.Anchors, writeCert(a.Raw))
 	}
 	return out, nil

@@ -65,7 +65,6 @@ const (
 // Service gives out activation codes and certificates. Its methods may be called from any goroutine.
 type Service struct {
 	c        Config
-	anchors  []*x509.Certificate
 	decoy    []byte // makes up the answers for unknown lookups; the same on all nodes and after a restart
 	nonceKey []byte // makes the server's nonces; new at each start
 	limit    *limiter
@@ -104,7 +103,16 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	}
 	s := &Service{c: c, nonceKey: make([]byte, 32), limit: newLimiter(c.PerMinute, c.Now), clock: ratchet{now: c.Now}}
 	rand.Read(s.nonceKey)
-	for rest := c.Issuer.RootPEM(); ; {
+	if _, err := s.anchors(); err != nil {
+		return nil, err
+	}
+	return s, s.loadDecoy(ctx)
+}
+
+// anchors returns what a device is to believe, as it is now.
+func (s *Service) anchors() (out []*x509.Certificate, err error) {
+	const op = "enroll.anchors"
+	for rest := s.c.Issuer.RootPEM(); ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
@@ -113,12 +121,12 @@ func New(ctx context.Context, c Config) (*Service, error) {
 		if err != nil {
 			return nil, fault(op, ringfence.KindInternal, "the trust anchor cannot be read", "", err)
 		}
-		s.anchors = append(s.anchors, a)
+		out = append(out, a)
 	}
-	if len(s.anchors) == 0 {
+	if len(out) == 0 {
 		return nil, fault(op, ringfence.KindInternal, "the issuer has no trust anchor", "", nil)
 	}
-	return s, s.loadDecoy(ctx)
+	return out, nil
 }
 
 func (s *Service) loadDecoy(ctx context.Context) (err error) {

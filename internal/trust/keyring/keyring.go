@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/trust/chain"
 )
 
 // Vault keeps secrets sealed at rest; *store.Store is one.
@@ -39,7 +40,7 @@ type Anchor struct {
 }
 
 // SelfSigned reports whether the authority signed its own certificate.
-func (a Anchor) SelfSigned() bool { return selfSigned(a.Cert) }
+func (a Anchor) SelfSigned() bool { return chain.SelfSigned(a.Cert) }
 
 // Identity is a certificate with its key that settings may name.
 type Identity struct {
@@ -245,7 +246,7 @@ func (r *Ring) AddAnchors(ctx context.Context, alias string, file []byte) ([]Anc
 	if err := checkAlias(alias); err != nil {
 		return nil, err
 	}
-	certs, err := readCertificates(file)
+	certs, err := chain.Read(file)
 	if err != nil {
 		return nil, err
 	}
@@ -259,7 +260,7 @@ func (r *Ring) AddAnchors(ctx context.Context, alias string, file []byte) ([]Anc
 		name := alias
 		if len(certs) > 1 {
 			name += "-issuing"
-			if selfSigned(c) {
+			if chain.SelfSigned(c) {
 				name = alias + "-root"
 			}
 			if seen[name]++; seen[name] > 1 {
@@ -298,7 +299,7 @@ func (r *Ring) RemoveAnchor(ctx context.Context, alias string) error {
 
 // AddIdentity keeps a certificate with its chain and key under an alias. The chain may be in any order, and is put in order; notes say what was
 // repaired. An identity that is there already is replaced if replace says so, as for renewal.
-func (r *Ring) AddIdentity(ctx context.Context, alias string, chain, key []byte, replace bool) (id Identity, notes []string, err error) {
+func (r *Ring) AddIdentity(ctx context.Context, alias string, file, key []byte, replace bool) (id Identity, notes []string, err error) {
 	if err := checkAlias(alias); err != nil {
 		return id, nil, err
 	}
@@ -306,17 +307,17 @@ func (r *Ring) AddIdentity(ctx context.Context, alias string, chain, key []byte,
 	if err != nil {
 		return id, nil, err
 	}
-	certs, err := readCertificates(chain)
+	certs, err := chain.Read(file)
 	if err != nil {
 		return id, nil, err
 	}
-	ordered, notes, err := Order(certs, signer.Public())
+	ordered, notes, err := chain.Order(certs, signer.Public())
 	if err != nil {
 		return id, nil, err
 	}
 	now := r.now()
 	if leaf := ordered[0]; now.After(leaf.NotAfter) {
-		return id, nil, fault("keyring.identity", ringfence.KindInvalid, "the certificate of "+nameOf(leaf)+" expired on "+day(leaf.NotAfter), "renew it first", nil)
+		return id, nil, fault("keyring.identity", ringfence.KindInvalid, "the certificate of "+chain.Name(leaf)+" expired on "+day(leaf.NotAfter), "renew it first", nil)
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(signer)
 	if err != nil {

@@ -12,14 +12,49 @@ type TrustStatus struct {
 
 // Authority is one of the authority's own certificates.
 type Authority struct {
-	Kind      string    `json:"kind" enum:"root,issuing"`
+	Kind      string    `json:"kind" enum:"root,issuing,former root"`
 	Subject   string    `json:"subject"`
 	Serial    string    `json:"serial"`
 	NotBefore time.Time `json:"not_before"`
 	NotAfter  time.Time `json:"not_after"`
 	Renewal   time.Time `json:"renewal,omitzero" doc:"when its successor is signed"`
 	Signs     bool      `json:"signs" doc:"whether it signs the certificates of others now"`
+	ByHand    bool      `json:"by_hand,omitempty" doc:"its successor must be requested and imported, since the key of the root is elsewhere"`
+	KeyAway   bool      `json:"key_away,omitempty" doc:"whether its key is kept elsewhere"`
 	PEM       string    `json:"pem" doc:"the certificate"`
+}
+
+// AuthorityRequest asks another authority to certify the next issuing authority.
+type AuthorityRequest struct {
+	CSR string `json:"csr" doc:"certificate request (PKCS #10) as PEM"`
+}
+
+// ImportAuthority brings what answers a request.
+type ImportAuthority struct {
+	File    []byte `json:"file" maxLength:"393216" doc:"the certificate and the authorities above it up to a root, PEM or DER, in base64; in any order"`
+	NewRoot bool   `json:"new_root,omitempty" doc:"go on although it ends in another root, which enrolled phones do not know"`
+}
+
+// ImportedAuthority is what came of it.
+type ImportedAuthority struct {
+	Notes       []string    `json:"notes" doc:"what was repaired"`
+	NewRoot     bool        `json:"new_root"`
+	Authorities []Authority `json:"authorities"`
+}
+
+// RootPassphrase is what the key of the root is encrypted by.
+type RootPassphrase struct {
+	Passphrase string `json:"passphrase" minLength:"12" maxLength:"1024"`
+}
+
+// RootKey is the key of the root, encrypted.
+type RootKey struct {
+	PEM string `json:"pem" doc:"PKCS #8, encrypted"`
+}
+
+// ForgetRoot takes the key of the root out.
+type ForgetRoot struct {
+	SHA256 string `json:"sha256" maxLength:"64" doc:"fingerprint of the root's certificate, so that it is the right one"`
 }
 
 // CertificateCounts is how many certificates a role has.
