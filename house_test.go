@@ -48,6 +48,7 @@ func allowed() map[string][]string {
 		"trust/trustlist":  {"trust/signedfile"},
 		"trust/tlspolicy":  {"trust/cipherlist"},
 		"trust/token":      {"state/store"},
+		"trust/tvs":        {"trust/signedfile", "trust/trustlist"},
 		// The annex with the signing keys; the compiler lets only trust/ca in.
 		"trust/ca/internal/keys": {},
 		// Calls.
@@ -131,7 +132,7 @@ func socketHands() map[string]string {
 
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
-	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/enroll",
+	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/enroll", "trust/tvs",
 		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
