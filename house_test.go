@@ -115,7 +115,7 @@ func outsiders() map[string][]string {
 		"github.com/prometheus":         {"node", "node/admin"},
 		"go.opentelemetry.io":           {"node/observe/trace"},
 		"github.com/spf13/cobra":        {"cmd/ringfence"},
-		"github.com/go-jose/go-jose/v4": {"trust/token"},
+		"github.com/go-jose/go-jose/v4": {"trust/token", "trust/trustlist"},
 		"rsc.io/qr":                     {"cmd/ringfence", "node/admin"},
 	}
 }
@@ -132,7 +132,8 @@ func socketHands() map[string]string {
 
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
-	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/enroll", "trust/tvs",
+	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/enroll", "trust/trustlist",
+		"trust/tvs",
 		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
