@@ -98,6 +98,13 @@ func TestOpenSSL(t *testing.T) {
 	}
 
 	one := "\x00\x00\x00\x01"
+	// The exchange that was captured, to the byte: OpenSSL makes a certificate of 831 bytes of these words.
+	captured := newCert("captured", "/C=ZZ/O=Example/CN=sast.example", "3650", "-newkey", "rsa:2048", "-set_serial", "0x1001")
+	b.add(captured, tvs.Standing{Roles: []trustlist.Role{trustlist.CCMTFTP}})
+	req := append(unhex(t, "57 01 01 00 00000001 035d 01 0018 43502d383834312d53455030303131323233333434353500 02 033f"), captured.Raw...)
+	if got := ask("-tls1_3", req); !bytes.Equal(got, unhex(t, "57 01 02 00 00000001 000f 07 0001 00 08 0001 02 09 0004 00015180")) {
+		t.Errorf("captured: %x", got)
+	}
 	name := unhex(t, "01 0018 0143502d383834312d534550303031313232333334343535")
 	yes := unhex(t, "57 01 02 00 00000001 000f 070001 00 080001 02 090004 00015180")
 	for _, version := range []string{"-tls1_2", "-tls1_3"} {

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"ringfence"
 	"ringfence/internal/trust/trustlist"
@@ -65,6 +67,8 @@ const (
 	dayTTL = 24 * time.Hour
 	// maxTTL bounds how long an answer is remembered, on both sides.
 	maxTTL = 30 * 24 * time.Hour
+	// maxNamed bounds how many certificates with one serial number are looked at.
+	maxNamed = 64
 )
 
 // Server answers. Make one with New.
@@ -261,7 +265,7 @@ func (s *Server) query(ctx context.Context, req *Message, e *Event) (*x509.Certi
 	if err != nil {
 		return nil, fault("tvs.query", ringfence.KindOf(err), "it could not be found out which certificate is meant", "", err)
 	}
-	for _, cert := range found {
+	for _, cert := range found[:min(len(found), maxNamed)] {
 		if !bytes.Equal(cert.SerialNumber.Bytes(), req.Serial) || !named(cert.RawIssuer, req.Issuer) || req.Subject != "" && !named(cert.RawSubject, req.Subject) {
 			continue
 		}
@@ -277,7 +281,7 @@ func (s *Server) query(ctx context.Context, req *Message, e *Event) (*x509.Certi
 
 // judge says in e whether a certificate is believed.
 func (s *Server) judge(ctx context.Context, cert *x509.Certificate, e *Event) error {
-	e.Hash, e.Subject, e.Why = sha256.Sum256(cert.Raw), cert.Subject.String(), ""
+	e.Hash, e.Subject, e.Why = sha256.Sum256(cert.Raw), shown(cert.Subject.String()), ""
 	st, err := s.c.Book.Believed(ctx, e.Hash)
 	now := s.c.Now()
 	switch {
@@ -306,6 +310,20 @@ func (s *Server) judge(ctx context.Context, cert *x509.Certificate, e *Event) er
 		e.TTL = max(min(or(st.TTL, s.c.TTL), cert.NotAfter.Sub(now), maxTTL), time.Second).Truncate(time.Second)
 	}
 	return nil
+}
+
+// shown is a name from a stranger's certificate, fit for a log.
+func shown(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, name)
+	if len(name) > 256 {
+		name = strings.ToValidUTF8(name[:256], "") + "…"
+	}
+	return name
 }
 
 // named reports whether text is a name (DER) as phones write it: the parts as RFC 4514 has them, in the order of the certificate or from the last to

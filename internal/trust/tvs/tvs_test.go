@@ -22,6 +22,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"ringfence"
 	"ringfence/internal/trust/signedfile"
@@ -184,6 +185,64 @@ func TestVerify(t *testing.T) {
 		if e := last(); e.Device != device || e.Valid != a.Valid || !strings.Contains(e.Why, c.why) || (c.why == "") != (e.Why == "") || e.Err != nil || e.Hash != sha256.Sum256(c.cert.Raw) || e.Subject != c.cert.Subject.String() {
 			t.Errorf("%s: %+v", name, e)
 		}
+	}
+}
+
+// TestShown has a certificate with a name that would write into a log.
+func TestShown(t *testing.T) {
+	nasty, _ := certify(t, "a\nfake: line\x1b[2J"+strings.Repeat("é", 300), 1)
+	dial, last := serve(t, &book{}, someDay())
+	if a, err := tvs.Verify(t.Context(), dial(), device, nasty); err != nil || a.Valid {
+		t.Errorf("%+v %v", a, err)
+	}
+	if e := last(); strings.ContainsAny(e.Subject, "\n\x1b") || len(e.Subject) > 260 || !utf8.ValidString(e.Subject) || !strings.HasPrefix(e.Subject, "CN=a?fake: line?[2J") {
+		t.Errorf("%q", e.Subject)
+	}
+}
+
+// TestListBook answers from the entries that the list is built of.
+func TestListBook(t *testing.T) {
+	node, _ := certify(t, "node", 0x81)
+	other, _ := certify(t, "node", 0x81)
+	gone, _ := certify(t, "gone", 3)
+	stranger, _ := certify(t, "stranger", 4)
+	odd, _ := certify(t, "odd", 5)
+	b := tvs.NewListBook([]trustlist.Entry{{Role: trustlist.SAST, Cert: node}, {Role: trustlist.TFTP, Cert: node}, {Role: trustlist.TVS, Cert: node}, {Role: trustlist.CCM, Cert: other}, {Role: trustlist.CCM, Cert: gone}, {Role: trustlist.CCM, Cert: odd}},
+		func(_ context.Context, c *x509.Certificate) (bool, error) {
+			if c.Equal(odd) {
+				return false, &ringfence.Fault{Op: "store", Kind: ringfence.KindUnavailable, Text: "the database is away"}
+			}
+			return c.Equal(gone), nil
+		})
+	dial, _ := serve(t, b, someDay())
+	for name, c := range map[string]struct {
+		cert  *x509.Certificate
+		roles []trustlist.Role
+	}{"node": {node, []trustlist.Role{trustlist.SAST, trustlist.TFTP}}, "other": {other, []trustlist.Role{trustlist.CCM}}, "gone": {gone, nil}, "stranger": {stranger, nil}} {
+		if a, err := tvs.Verify(t.Context(), dial(), device, c.cert); err != nil || a.Valid != (c.roles != nil) || !slices.Equal(a.Roles, c.roles) {
+			t.Errorf("%s: %+v %v", name, a, err)
+		}
+	}
+	if _, err := tvs.Verify(t.Context(), dial(), device, odd); ringfence.KindOf(err) != ringfence.KindUnavailable {
+		t.Errorf("%v", err)
+	}
+	who, err := signedfile.SignerOf(gone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := tvs.Query(t.Context(), dial(), device, who); err != nil || a.Valid {
+		t.Errorf("%+v %v", a, err)
+	}
+	if who, err = signedfile.SignerOf(node); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := tvs.Query(t.Context(), dial(), device, who); err != nil || !a.Cert.Equal(node) {
+		t.Errorf("%+v %v", a, err)
+	}
+	// A book without a word on revocation.
+	dial, _ = serve(t, tvs.NewListBook([]trustlist.Entry{{Role: trustlist.CCM, Cert: gone}}, nil), someDay())
+	if a, err := tvs.Verify(t.Context(), dial(), device, gone); err != nil || !a.Allows(trustlist.CCM) {
+		t.Errorf("%+v %v", a, err)
 	}
 }
 
