@@ -19,6 +19,8 @@ needs() {
 /usr/sbin/dnsmasq dnsmasq-base internal/sip/locate a DNS server with NAPTR, SRV and address records
 /usr/bin/openssl openssl internal/trust/cipherlist cipher lists as OpenSSL reads them
 /usr/bin/openssl openssl internal/trust/signedfile signatures and encryption as another implementation sees them
+/usr/bin/openssl openssl internal/trust/trustlist certificates of the worked example, and signatures of lists in both forms
+/usr/bin/openssl openssl internal/trust/tvs certificates, their names, and TLS as another implementation sees them
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined

@@ -167,10 +167,10 @@ func newTrustOfflineCommand(a *app) *cobra.Command {
 			}
 			return takeOut(cmd, out, secret, func(p []byte) ([]byte, error) {
 				var key api.RootKey
-				err := a.ask(cmd.Context(), http.MethodPost, "/trust/root/export", nil, api.RootPassphrase{Passphrase: string(p)}, &key)
+				err := a.ask(cmd.Context(), http.MethodPost, "/trust/root-key", nil, api.RootPassphrase{Passphrase: string(p)}, &key)
 				return []byte(key.PEM), err
 			}, func() error {
-				return a.ask(cmd.Context(), http.MethodPost, "/trust/root/forget", nil, api.ForgetRoot{SHA256: fingerprint(anchor)}, nil)
+				return a.ask(cmd.Context(), http.MethodPost, "/trust/root-key/removal", nil, api.ForgetRoot{SHA256: fingerprint(anchor)}, nil)
 			})
 		},
 	}

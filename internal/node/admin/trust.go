@@ -102,12 +102,12 @@ func (s *Server) routesTrust() {
 		}
 		return answer(api.ImportedAuthority{Notes: out.Notes, NewRoot: out.NewRoot, Authorities: s.authorities()}), err
 	})
-	act(s, op("trust.root.export", http.MethodPost, "/trust/root/export", "The key of the root, encrypted by a passphrase, to be kept elsewhere; it stays here too"), api.ScopeAdmin,
+	act(s, op("trust.root.export", http.MethodPost, "/trust/root-key", "The key of the root, encrypted by a passphrase, to be kept elsewhere; it stays here too"), api.ScopeAdmin,
 		func(*rootKeyIn) string { return "the key of the root" }, func(ctx context.Context, in *rootKeyIn) (*body[api.RootKey], error) {
 			pem, err := s.c.Authority.RootKey(ctx, []byte(in.Body.Passphrase))
 			return answer(api.RootKey{PEM: string(pem)}), err
 		})
-	act(s, op("trust.root.forget", http.MethodPost, "/trust/root/forget", "Take the key of the root out of this node"), api.ScopeAdmin,
+	act(s, op("trust.root.forget", http.MethodPost, "/trust/root-key/removal", "Take the key of the root out of this node"), api.ScopeAdmin,
 		func(*forgetRootIn) string { return "the key of the root" }, func(ctx context.Context, in *forgetRootIn) (*body[[]api.Authority], error) {
 			err := s.c.Authority.ForgetRootKey(ctx, in.Body.SHA256)
 			if err == nil {

@@ -7,7 +7,9 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"ringfence"
@@ -99,10 +101,14 @@ type Record struct {
 type List struct {
 	*signedfile.File
 	Records []Record
+	web     *webSignature // of the JSON form; nil: the file has the signature
 }
 
-// Parse reads a list.
+// Parse reads a list in the form of enterprise phones, or in the JSON form (see ParseJSON).
 func Parse(b []byte) (*List, error) {
+	if len(b) > 0 && b[0] == 'e' { // a version begins with tag 1, a JWS with the base64 of {"
+		return ParseJSON(b)
+	}
 	if len(b) > MaxSize {
 		return nil, broken("it is larger than 1 MiB")
 	}
@@ -110,7 +116,7 @@ func Parse(b []byte) (*List, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.Version != (signedfile.Version{Major: 1, Minor: 2}) {
+	if f.Version != version() {
 		return nil, broken("it is a signed file of version " + f.Version.String() + ", and no trust list (1.2)")
 	}
 	l := &List{File: f}
@@ -181,22 +187,42 @@ func (r *Record) agrees() error {
 	return nil
 }
 
-// Signers returns the certificates that may sign a list for phones that hold this one.
-func (l *List) Signers() (out []*x509.Certificate) {
+// Holders returns the certificates that the list believes in a role.
+func (l *List) Holders(role Role) (out []*x509.Certificate) {
 	for _, r := range l.Records {
-		if r.Role == SAST && r.Cert != nil {
+		if r.Role == role && r.Cert != nil {
 			out = append(out, r.Cert)
 		}
 	}
 	return out
 }
 
+// Signers returns the certificates that may sign a list for phones that hold this one.
+func (l *List) Signers() []*x509.Certificate { return l.Holders(SAST) }
+
+// Verify checks that the list is as whoever holds the key of the certificate signed it, and that it names that certificate.
+func (l *List) Verify(cert *x509.Certificate) error {
+	if l.web != nil {
+		return l.web.verify(l.Signer, cert)
+	}
+	return l.File.Verify(cert)
+}
+
 // VerifyBy checks the signature with one of the signers, such as those of the list that a phone holds. It returns who signed.
 func (l *List) VerifyBy(signers []*x509.Certificate) (*x509.Certificate, error) {
-	for _, c := range signers {
-		if l.Signer.Is(c) {
-			return c, l.Verify(c)
+	var failed error
+	for _, c := range signers { // two may have the same names, and other keys
+		if !l.Signer.Is(c) {
+			continue
 		}
+		err := l.Verify(c)
+		if err == nil {
+			return c, nil
+		}
+		failed = err
+	}
+	if failed != nil {
+		return nil, failed
 	}
 	return nil, fault("trustlist.verify", ringfence.KindDenied, "the list is signed by "+l.Signer.Name+", who may not sign it", "a phone takes only lists signed by a SAST of the list that it holds", nil)
 }
@@ -215,35 +241,79 @@ type Options struct {
 }
 
 // Build makes and signs a list. The signer must be a SAST of the list. A list with one SAST strands its phones when that key is lost, so two are
-// wanted; phones remember no more than two.
+// wanted, with a key each that phones check signatures of; phones remember no more than two.
 func Build(o Options, entries []Entry, cert *x509.Certificate, key crypto.Signer) ([]byte, error) {
-	const op = "trustlist.build"
-	sasts, mine := 0, false
-	version := signedfile.Version{Major: 1}
+	if err := check(entries, cert); err != nil {
+		return nil, err
+	}
 	var body []byte
 	for _, e := range entries {
-		if e.Role == SAST {
-			sasts++
-			mine = mine || e.Cert.Equal(cert)
-		}
 		b, err := record(e)
 		if err != nil {
 			return nil, err
 		}
-		if _, ec := e.Cert.PublicKey.(*ecdsa.PublicKey); ec {
-			version.Minor = 1
-		}
 		body = append(body, b...)
 	}
-	switch {
-	case !mine:
-		return nil, fault(op, ringfence.KindInvalid, "the signer is not a SAST of the list", "add its certificate with the role SAST", nil)
-	case sasts != 2:
-		return nil, fault(op, ringfence.KindInvalid, fmt.Sprintf("the list has %d SASTs, and two are needed", sasts), "with one, its loss strands every phone; phones remember no more than two", nil)
-	case len(entries) > maxRecords:
-		return nil, fault(op, ringfence.KindInvalid, "the list has more than 1000 records", "", nil)
+	if len(body) > MaxSize-0xffff { // leave room for the header: what is built can be read
+		return nil, fault("trustlist.build", ringfence.KindInvalid, "the list is larger than 1 MiB", "leave certificates out", nil)
 	}
-	return signedfile.Sign(signedfile.Options{Version: signedfile.Version{Major: 1, Minor: 2}, SignerVersion: version, Name: o.Name, Time: o.Time, Digest: o.Digest}, body, cert, key)
+	return signedfile.Sign(signedfile.Options{Version: version(), SignerVersion: signerVersion(entries), Name: o.Name, Time: o.Time, Digest: o.Digest}, body, cert, key)
+}
+
+// version is that of trust lists.
+func version() signedfile.Version { return signedfile.Version{Major: 1, Minor: 2} }
+
+// signerVersion tells phones whether there are EC certificates in a list.
+func signerVersion(entries []Entry) signedfile.Version {
+	v := signedfile.Version{Major: 1}
+	for _, e := range entries {
+		if _, ec := e.Cert.PublicKey.(*ecdsa.PublicKey); ec {
+			v.Minor = 1
+		}
+	}
+	return v
+}
+
+// check says whether a list of these entries, signed with the certificate, would serve its phones.
+func check(entries []Entry, cert *x509.Certificate) error {
+	const op = "trustlist.build"
+	var sasts []*x509.Certificate
+	for i, e := range entries {
+		if slices.ContainsFunc(entries[:i], func(o Entry) bool { return o.Role == e.Role && o.Cert.Equal(e.Cert) }) {
+			return fault(op, ringfence.KindInvalid, "the list has "+e.Cert.Subject.String()+" as "+e.Role.String()+" twice", "name each certificate once a role", nil)
+		}
+		if e.Role == SAST {
+			sasts = append(sasts, e.Cert)
+		}
+	}
+	switch {
+	case !slices.ContainsFunc(sasts, cert.Equal):
+		return fault(op, ringfence.KindInvalid, "the signer is not a SAST of the list", "add its certificate with the role SAST", nil)
+	case len(sasts) != 2:
+		return fault(op, ringfence.KindInvalid, fmt.Sprintf("the list has %d SASTs, and two are needed", len(sasts)), "with one, its loss strands every phone; phones remember no more than two", nil)
+	case bytes.Equal(sasts[0].RawSubjectPublicKeyInfo, sasts[1].RawSubjectPublicKeyInfo):
+		return fault(op, ringfence.KindInvalid, "both SASTs have the same key", "the loss of that key would strand every phone; make the second certificate for a key of its own", nil)
+	case len(entries) > maxRecords:
+		return fault(op, ringfence.KindInvalid, "the list has more than 1000 records", "", nil)
+	}
+	for _, c := range sasts {
+		if why := cannotSign(c); why != "" {
+			return fault(op, ringfence.KindUnsupported, "the SAST "+c.Subject.String()+" "+why+", and could never sign a list", "make it an RSA key of 2048 bits: the format has codes for keys of 1024, 2048 and 4096 bits, 1024 are too weak, and most phones take 2048 at most", nil)
+		}
+	}
+	return nil
+}
+
+// cannotSign says why the holder of a certificate can sign no list; "" means that it can.
+func cannotSign(c *x509.Certificate) string {
+	k, ok := c.PublicKey.(*rsa.PublicKey)
+	if !ok {
+		return "has a key that is not RSA (" + c.PublicKeyAlgorithm.String() + ")"
+	}
+	if n := k.Size() * 8; n != 2048 && n != 4096 {
+		return fmt.Sprintf("has an RSA key of %d bits", k.N.BitLen())
+	}
+	return ""
 }
 
 // record writes one record, in the order in which phones have always seen them.
@@ -285,43 +355,61 @@ type Step struct {
 	Why     string   `json:"why"`
 	Added   []Record `json:"added"`
 	Removed []Record `json:"removed"`
-	// Stranded tells that phones would take the list and then nothing would be left that could sign the next one for those who miss it: no SAST of
-	// the old list is in the new one.
+	// Kept are the SASTs of the old list that are in the new one as well and can sign: only they can sign a later list for phones that miss this step.
+	Kept []Record `json:"kept"`
+	// Stranded tells that phones are lost: they cannot verify the new list, so they keep the old one and no longer believe what changes; or they can, but
+	// it keeps no SAST, so that phones that miss it cannot verify any list after it.
 	Stranded bool `json:"stranded"`
 }
 
-// Plan says what phones that hold the list old would make of next.
+// Plan says what phones that hold the list old would make of next: they take it only if a SAST of the list that they hold signed it. A list of our own
+// Build names its signer as SAST, so for phones that take it, one SAST is always kept.
 func Plan(old, next *List) Step {
-	s := Step{Added: []Record{}, Removed: []Record{}}
+	s := Step{Added: []Record{}, Removed: []Record{}, Kept: []Record{}}
 	who, err := next.VerifyBy(old.Signers())
 	if s.Taken = err == nil; s.Taken {
 		s.Why = "it is signed by " + who.Subject.String() + ", a SAST of the list that they hold"
-	} else if f, ok := err.(*ringfence.Fault); ok {
+	} else if f, ok := errors.AsType[*ringfence.Fault](err); ok {
 		s.Why = f.Text
 	}
-	has := func(l *List, r Record) bool {
-		for _, o := range l.Records {
-			if o.Role == r.Role && o.Issuer == r.Issuer && bytes.Equal(o.Serial, r.Serial) {
-				return true
-			}
-		}
-		return false
-	}
-	kept := false
 	for _, r := range old.Records {
-		if has(next, r) {
-			kept = kept || r.Role == SAST
-		} else {
+		switch {
+		case !slices.ContainsFunc(next.Records, r.same):
 			s.Removed = append(s.Removed, r)
+		case r.Role == SAST && r.Cert != nil && cannotSign(r.Cert) == "":
+			s.Kept = append(s.Kept, r)
 		}
 	}
 	for _, r := range next.Records {
-		if !has(old, r) {
+		if !slices.ContainsFunc(old.Records, r.same) {
 			s.Added = append(s.Added, r)
 		}
 	}
-	s.Stranded = s.Taken && !kept
+	s.Stranded = !s.Taken || len(s.Kept) == 0
+	if s.Taken && s.Stranded {
+		s.Why += "; but it keeps none of their SASTs that could sign a list after it"
+	}
 	return s
+}
+
+// same reports whether two records say the same: the very certificate in the same role, or, where a list has no certificate, the same names and key.
+func (r Record) same(o Record) bool {
+	if r.Role != o.Role || (r.Cert == nil) != (o.Cert == nil) {
+		return false
+	}
+	if r.Cert != nil {
+		return r.Cert.Equal(o.Cert)
+	}
+	return r.Subject == o.Subject && r.Issuer == o.Issuer && bytes.Equal(r.Serial, o.Serial) && bytes.Equal(r.part(tagKey), o.part(tagKey)) && bytes.Equal(r.part(tagHash), o.part(tagHash))
+}
+
+func (r Record) part(tag byte) []byte {
+	for _, e := range r.Parts {
+		if e.Tag == tag {
+			return e.Value
+		}
+	}
+	return nil
 }
 
 func broken(text string) error {

@@ -9,10 +9,14 @@ import (
 	"ringfence/internal/trust/signedfile"
 )
 
-// Show writes the list as a phone shows its own: the header and each record, element by element, with where it begins and how long it is.
+// Show writes the list as a phone shows its own: the header and each record, element by element, with where it begins and how long it is. Parts of
+// the JSON form have no such places.
 func (l *List) Show(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "%s, version %s, signed at %s\n\n", l.Name, l.Version, l.Time.Format("2006-01-02 15:04:05 UTC"))
+	if l.web != nil {
+		return l.showJSON(t)
+	}
 	rows := func(elements []signedfile.Element, name func(byte) string, value func(signedfile.Element) string) {
 		fmt.Fprintln(t, "BYTEPOS\tTAG\tLENGTH\tVALUE")
 		for _, e := range elements {
@@ -48,6 +52,19 @@ func (l *List) Show(w io.Writer) error {
 			}
 			return short(e.Value)
 		})
+	}
+	return t.Flush()
+}
+
+func (l *List) showJSON(t *tabwriter.Writer) error {
+	fmt.Fprintln(t, "TAG\tVALUE")
+	fmt.Fprintf(t, "SIGNER\t%s, serial %x of %s\n", l.Signer.Name, l.Signer.Serial, l.Signer.Issuer)
+	fmt.Fprintf(t, "SIGNATURE INFO\tRSA %d with %s\n", l.Bits, l.Digest)
+	fmt.Fprintf(t, "CERTIFICATE HASH\t%s\n", short(l.web.thumbprint[:]))
+	fmt.Fprintf(t, "SIGNATURE\t%s\n", short(l.Signature))
+	for i, r := range l.Records {
+		fmt.Fprintf(t, "\nRecord %d: %s\nTAG\tVALUE\n", i+1, r.Role)
+		fmt.Fprintf(t, "SUBJECT\t%s\nISSUER\t%s\nSERIAL\t%s\nROLE\t%s\nCERTIFICATE\tuntil %s\n", r.Subject, r.Issuer, short(r.Serial), r.Role, r.Cert.NotAfter.Format("2006-01-02"))
 	}
 	return t.Flush()
 }
