@@ -45,6 +45,7 @@ func allowed() map[string][]string {
 		"trust/enroll":     {"state/store"},
 		"trust/chain":      {},
 		"trust/keyring":    {"trust/chain"},
+		"trust/publish":    {"state/store", "trust/trustlist"},
 		"trust/revocation": {},
 		"trust/signedfile": {},
 		"trust/trustlist":  {"trust/signedfile"},
@@ -67,7 +68,7 @@ func allowed() map[string][]string {
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "media/codec", "sip/locate", "state/store", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
-		"node/admin/api":      {"call/control", "call/dialplan", "node/observe/ladder", "state/store", "trust/tlspolicy"},
+		"node/admin/api":      {"call/control", "call/dialplan", "node/observe/ladder", "state/store", "trust/tlspolicy", "trust/trustlist"},
 		"node/admin/client":   {"node/admin/api"},
 		"node/records":        {"state/store"},
 		"node/observe/redact": {},

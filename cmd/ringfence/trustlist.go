@@ -4,21 +4,24 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"ringfence"
+	"ringfence/internal/node/admin/api"
 	"ringfence/internal/trust/trustlist"
 )
 
-func newTrustListsCommand() *cobra.Command {
+func newTrustListsCommand(a *app) *cobra.Command {
 	return group(&cobra.Command{Use: "trustlist", Short: "The trust lists of enterprise phones: ITL and CTL",
-		Long: "trustlist shows, builds and verifies the lists of certificates that enterprise phones believe, and says before one is published which phones\n" +
-			"would take it. It works on files and asks no node. docs/guides/trust-lists.md shows the whole.",
-		Example: "  ringfence trustlist show ITLFile.tlv\n  ringfence trustlist plan --from ITLFile.old --to ITLFile.tlv"},
-		newListShowCommand(), newListBuildCommand(), newListVerifyCommand(), newListPlanCommand())
+		Long: "trustlist is about the lists of certificates that enterprise phones believe: those that the node publishes, and files. It says before a list is published which phones\n" +
+			"hold which one and who would be lost. docs/guides/trust-lists.md shows the whole.",
+		Example: "  ringfence trustlist status\n  ringfence trustlist plan --rotate a\n  ringfence trustlist show ITLFile.tlv\n  ringfence trustlist plan --from ITLFile.old --to ITLFile.tlv"},
+		newListStatusCommand(a), newListShowCommand(a), newListBuildCommand(), newListVerifyCommand(), newListPlanCommand(a), newListPublishCommand(a), newListRotateCommand(a), newListAskCommand())
 }
 
 func listFile(name string) (*trustlist.List, error) {
@@ -43,15 +46,15 @@ func viewOf(l *trustlist.List) listView {
 	return listView{l.Name, l.Version.String(), l.Signer.Name, l.Digest.String(), l.Time, l.Records}
 }
 
-func newListShowCommand() *cobra.Command {
+func newListShowCommand(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "show FILE", Short: "Show a list as a phone shows its own",
-		Long:    "show prints the header and each record of a list, element by element. It ends with whether the signature holds by the list's own signers, which\nsays that the list is whole, and nothing about who made it.",
-		Example: "  ringfence trustlist show ITLFile.tlv\n  ringfence trustlist show CTLFile.tlv --json",
+		Use: "show FILE|itl|ctl|json", Short: "Show a list as a phone shows its own",
+		Long:    "show reads a file, or takes the list that the node publishes. It prints the header and each record of a list, element by element. It ends with whether the signature holds by the list's own signers, which\nsays that the list is whole, and nothing about who made it.",
+		Example: "  ringfence trustlist show itl\n  ringfence trustlist show ITLFile.tlv\n  ringfence trustlist show CTLFile.tlv --json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := listFile(args[0])
+			l, err := a.list(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -161,16 +164,36 @@ func newListVerifyCommand() *cobra.Command {
 	return cmd
 }
 
-func newListPlanCommand() *cobra.Command {
-	var from, to string
+func newListPlanCommand(a *app) *cobra.Command {
+	var from, to, rotate string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "plan --from FILE --to FILE", Short: "Say what phones that hold one list would make of another",
-		Long: "plan says whether phones that hold the list --from would take the list --to, what would change for them, and whether a phone that misses this step\n" +
-			"would still take the next. It fails if phones would be lost.",
-		Example: "  ringfence trustlist plan --from ITLFile.old --to ITLFile.tlv",
+		Use: "plan [--rotate SIGNER | --from FILE --to FILE]", Short: "Say what phones would make of a list before it is published",
+		Long: "plan asks the node what publishing would do: what changes, which phones hold which list, and who would be lost. --rotate plans another signer. With --from and --to it\n" +
+			"asks no node, but says whether phones that hold the one file would take the other, and whether a phone that misses this step would still take the next. It fails if\n" +
+			"phones would be lost.",
+		Example: "  ringfence trustlist plan\n  ringfence trustlist plan --rotate a --json\n  ringfence trustlist plan --from ITLFile.old --to ITLFile.tlv",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if from == "" {
+				q := url.Values{}
+				if rotate != "" {
+					q.Set("rotate", rotate)
+				}
+				var p api.ListPlan
+				if err := a.ask(cmd.Context(), http.MethodGet, "/trustlists/plan", q, nil, &p); err != nil {
+					return err
+				}
+				if err := show(cmd, asJSON, p, func(w io.Writer) { printListPlan(w, p) }); err != nil {
+					return err
+				}
+				for _, h := range p.Held {
+					if h.Lost && p.Changes {
+						return &ringfence.Fault{Kind: ringfence.KindDenied, Text: fmt.Sprintf("phones that hold version %d would be lost", h.Version), Hint: "let them fetch the present list first"}
+					}
+				}
+				return nil
+			}
 			old, err := listFile(from)
 			if err != nil {
 				return err
@@ -194,8 +217,9 @@ func newListPlanCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&from, "from", "", "the list that phones hold")
 	cmd.Flags().StringVar(&to, "to", "", "the list that is to be published")
-	_ = cmd.MarkFlagRequired("from")
-	_ = cmd.MarkFlagRequired("to")
+	cmd.Flags().StringVar(&rotate, "rotate", "", "plan another signer in this place: a or b")
+	cmd.MarkFlagsRequiredTogether("from", "to")
+	cmd.MarkFlagsMutuallyExclusive("from", "rotate")
 	return jsonFlag(cmd, &asJSON)
 }
 

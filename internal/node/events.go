@@ -79,7 +79,11 @@ func (p people) Reload(ctx context.Context) error {
 func (n *Node) catchUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	for what, read := range map[string]func(context.Context) error{"revocations": n.Authority.Refresh, "users and devices": n.Roster.Reload, "the keyring": n.reloadKeyring} {
+	reads := map[string]func(context.Context) error{"revocations": n.Authority.Refresh, "users and devices": n.Roster.Reload, "the keyring": n.reloadKeyring}
+	if n.Lists != nil {
+		reads["the trust lists"] = n.Lists.Refresh
+	}
+	for what, read := range reads {
 		if err := read(ctx); err != nil && ctx.Err() == nil {
 			n.log.Error("the store could not be read again", "what", what, "err", err, "hint", ringfence.HintOf(err))
 		}

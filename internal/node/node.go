@@ -39,6 +39,7 @@ import (
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/enroll"
 	"ringfence/internal/trust/keyring"
+	"ringfence/internal/trust/publish"
 	"ringfence/internal/trust/revocation"
 	"ringfence/internal/trust/tlspolicy"
 	"ringfence/internal/trust/token"
@@ -63,6 +64,7 @@ type Node struct {
 	Store      *store.Store
 	Authority  *ca.Authority
 	Keyring    *keyring.Ring
+	Lists      *publish.Publisher // nil: no trust lists are published
 	Enroll     *enroll.Service
 	Tokens     *token.Server
 	Records    *records.Keeper
@@ -122,7 +124,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
@@ -334,8 +336,10 @@ func (n *Node) listen(ctx context.Context) error {
 	if n.sipAddr, err = n.Transport.Listen(ctx, "sip-tls", n.Config.SIP.TLS, conf); err != nil {
 		return err
 	}
-	if err := n.listenMore(ctx); err != nil {
-		return err
+	for _, more := range []func(context.Context) error{n.listenMore, n.listenPhones} {
+		if err := more(ctx); err != nil {
+			return err
+		}
 	}
 	ln, err := n.opener.Listen(ctx, "https", n.Config.API.HTTPS)
 	if err != nil {
@@ -357,6 +361,9 @@ func (n *Node) listen(ctx context.Context) error {
 	}
 	mux.Handle("/oauth/", n.Tokens.Handler())
 	mux.Handle("/.well-known/oauth-authorization-server", n.Tokens.Handler())
+	if n.Lists != nil {
+		mux.Handle("/trustlist/", n.Lists.Handler(n.fetches, n.log))
+	}
 	mux.Handle("/", n.Admin.Handler())
 	n.https = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ConnState: n.web.state, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
@@ -412,6 +419,15 @@ func (n *Node) maintain(ctx context.Context) {
 		if err := n.Tokens.Maintain(ctx); err != nil {
 			n.log.Warn("the keys of access tokens could not be maintained", "err", err)
 		}
+		if n.Lists != nil {
+			err := n.Lists.Maintain(ctx)
+			if err == nil {
+				err = n.present(ctx)
+			}
+			if err != nil {
+				n.log.Error("the trust lists could not be maintained", "err", err, "hint", ringfence.HintOf(err))
+			}
+		}
 		if time.Now().After(ca.RenewAt(n.identity.Leaf())) {
 			if err := n.RenewIdentity(ctx); err != nil {
 				n.log.Error("the node's certificate could not be renewed", "err", err, "hint", ringfence.HintOf(err))
@@ -430,7 +446,10 @@ func (n *Node) RenewIdentity(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return n.identity.Replace(issued.Chain, key)
+	if err := n.identity.Replace(issued.Chain, key); err != nil {
+		return err
+	}
+	return n.present(ctx)
 }
 
 // AuthorityChanged implements admin.Host. Other nodes hear of it, and read the authority again.

@@ -14,6 +14,7 @@ import (
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/keyring"
 	"ringfence/internal/trust/tlspolicy"
+	"ringfence/internal/trust/trustlist"
 )
 
 // named is whom and what TLS settings name: our own authority and certificate, this host's anchors, and what an administrator added.
@@ -23,8 +24,11 @@ var _ tlspolicy.Keyring = named{}
 
 // Identity implements tlspolicy.Keyring.
 func (k named) Identity(alias string) (*tls.Certificate, error) {
-	if alias == tlspolicy.NodeIdentity {
+	switch alias {
+	case tlspolicy.NodeIdentity:
 		return k.n.identity.Certificate(), nil
+	case tlspolicy.TVSIdentity:
+		return k.n.service(trustlist.TVS)
 	}
 	return k.n.Keyring.Certificate(alias)
 }
@@ -98,7 +102,7 @@ func (n *Node) checkPeer(cs tls.ConnectionState) error {
 // Endpoints implements admin.Host: what listens with TLS, and what the node connects to with it.
 func (n *Node) Endpoints() (out []tlspolicy.Endpoint) {
 	listens := map[string]netip.AddrPort{"sip": n.sipAddr, "https": n.webAddr}
-	for _, class := range []string{"sip-wss", "sip-oauth"} {
+	for _, class := range []string{"sip-wss", "sip-oauth", "tvs"} {
 		if at, ok := n.bound[class]; ok {
 			listens[class] = at
 		}

@@ -34,6 +34,7 @@ type Config struct {
 	SignIns   SignIns
 	Authority Authority
 	Keyring   Keyring
+	Lists     Lists         // nil: no trust lists are published
 	Anchor    func() []byte // the trust anchor as PEM
 	Settings  Settings
 	Host      Host

@@ -18,6 +18,7 @@ import (
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/keyring"
+	"ringfence/internal/trust/publish"
 	"ringfence/internal/trust/tlspolicy"
 )
 
@@ -129,6 +130,15 @@ type Keyring interface {
 	Identities() []keyring.Identity
 	AddIdentity(ctx context.Context, alias string, chain, key []byte, replace bool) (keyring.Identity, []string, error)
 	RemoveIdentity(ctx context.Context, alias string) error
+}
+
+// Lists publishes the trust lists of enterprise phones; *publish.Publisher is one.
+type Lists interface {
+	Published() (l store.TrustList, waiting string)
+	Holders(ctx context.Context) ([]store.ListHolder, error)
+	Plan(ctx context.Context, slot string) (publish.Proposal, error)
+	Publish(ctx context.Context, force bool) (publish.Proposal, error)
+	Rotate(ctx context.Context, slot string, force bool) (publish.Proposal, error)
 }
 
 // Settings owns the configuration; *config.Keeper is one.

@@ -52,6 +52,7 @@ func (s *Server) routesTLS() {
 			return in.Body.Do + " " + clip(in.Body.Place) + " " + clip(in.Body.Setting)
 		}, s.editTLS)
 	s.routesKeyring()
+	s.routesLists()
 }
 
 // endpoints returns what speaks TLS, and each address for which something is set.

@@ -57,6 +57,7 @@ func (c Config) Check() (wrong []Wrong) {
 	for i, n := range c.NodeDNS {
 		bad(!host.MatchString(n), fmt.Sprintf("node-names[%d]", i), "%.80q is not a host name in lower case", n)
 	}
+	bad(c.Enterprise.TVSRemember != 0 && (c.Enterprise.TVSRemember < time.Minute || c.Enterprise.TVSRemember > 30*24*time.Hour), "enterprise.tvs-remember", "%s is not between 1m and 720h", c.Enterprise.TVSRemember)
 	for _, w := range c.TLS.Check(c.ListensTLS()) {
 		wrong = append(wrong, Wrong{"tls." + w.Path, w.Text})
 	}

@@ -31,6 +31,8 @@ type Config struct {
 	Bus     Bus           `yaml:"bus"`
 	Observe Observe       `yaml:"observe"`
 	OAuth   OAuth         `yaml:"oauth,omitempty"`
+	// Enterprise is what only enterprise phones need.
+	Enterprise Enterprise `yaml:"enterprise,omitempty"`
 	// TLS is what listeners speak, by place in the tree; docs/guides/tls-policy.md.
 	TLS     tlspolicy.Tree `yaml:"tls,omitempty"`
 	NodeDNS []string       `yaml:"node-names"` // further names of this node, for its certificate
@@ -112,6 +114,19 @@ func (a Announcements) Files() map[string]string {
 type OAuth struct {
 	Clients []OAuthClient `yaml:"clients,omitempty"`
 }
+
+// Enterprise says what is done for enterprise phones, which believe what a trust list names.
+type Enterprise struct {
+	// Lists publishes trust lists, built anew whenever a certificate in them changes. They are also published for the sake of TVS and CAPF.
+	Lists bool `yaml:"lists,omitempty"`
+	// TVS is where phones ask whether a certificate is good, e.g. [::]:2445; empty: off.
+	TVS netip.AddrPort `yaml:"tvs,omitempty"`
+	// TVSRemember is for how long phones may remember an answer; that is also how long a revocation may take to reach them.
+	TVSRemember time.Duration `yaml:"tvs-remember,omitempty"`
+}
+
+// Publishes reports whether trust lists are published.
+func (e Enterprise) Publishes() bool { return e.Lists || e.TVS.IsValid() }
 
 // OAuthClient is a program that may be signed in. It keeps no secret of its own.
 type OAuthClient struct {
@@ -198,7 +213,7 @@ func (c Config) Validate() error {
 
 // ListensTLS returns the addresses of the listeners that speak TLS, by the names of their flows; invalid where one is off.
 func (c Config) ListensTLS() map[string]netip.AddrPort {
-	return map[string]netip.AddrPort{"sip": c.SIP.TLS, "sip-wss": c.SIP.WSS, "sip-oauth": c.SIP.OAuth, "https": c.API.HTTPS}
+	return map[string]netip.AddrPort{"sip": c.SIP.TLS, "sip-wss": c.SIP.WSS, "sip-oauth": c.SIP.OAuth, "https": c.API.HTTPS, "tvs": c.Enterprise.TVS}
 }
 
 // Flows declares what the node needs of the network.
@@ -227,6 +242,10 @@ func (c Config) Flows() []ringfence.Flow {
 	if c.SIP.OAuth.IsValid() {
 		flows = append(flows, ringfence.Flow{Name: "sip-oauth", Purpose: "SIP signalling over TLS of phones and programs that prove themselves by an access token", Room: "sip/transport",
 			Direction: ringfence.Listens, Transport: "tcp", Addr: c.SIP.OAuth.Addr(), Ports: at(c.SIP.OAuth), Peers: "any phone that signed in", DSCP: 24, TLS: ringfence.TLSServer})
+	}
+	if c.Enterprise.TVS.IsValid() {
+		flows = append(flows, ringfence.Flow{Name: "tvs", Purpose: "answers enterprise phones whether a certificate is good", Room: "trust/tvs", Direction: ringfence.Listens, Transport: "tcp",
+			Addr: c.Enterprise.TVS.Addr(), Ports: at(c.Enterprise.TVS), Peers: "enterprise phones", TLS: ringfence.TLSServer})
 	}
 	if c.SIP.Plain.IsValid() {
 		for _, transport := range [...]string{"udp", "tcp"} {

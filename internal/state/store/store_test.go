@@ -51,7 +51,7 @@ func TestStore(t *testing.T) {
 	}{
 		{"users", checkUsers}, {"devices", checkDevices}, {"digest", checkDigest}, {"activation", checkActivation},
 		{"activation race", checkActivationRace}, {"certificates", checkCertificates}, {"bindings", checkBindings},
-		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"call journal", checkCallJournal}, {"audit", checkAudit}, {"tokens", checkTokens}, {"grants", checkGrants}, {"settings", checkSettings},
+		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"call journal", checkCallJournal}, {"audit", checkAudit}, {"tokens", checkTokens}, {"grants", checkGrants}, {"trust lists", checkTrustLists}, {"settings", checkSettings},
 		{"secrets", checkSecrets}, {"exceptions", checkExceptions}, {"tx", checkTx}, {"tx counter", checkTxCounter},
 		{"text", checkText0}, {"cancel", checkCancel}, {"moved seal", checkMovedSeal},
 	}
@@ -515,6 +515,34 @@ func checkGrants(t *testing.T, s *Store) {
 	noErr(t, s.DeleteDevice(ctx(), "e"))
 	_, err = s.Grant(ctx(), "g2")
 	wantKind(t, err, ringfence.KindNotFound)
+}
+
+func checkTrustLists(t *testing.T, s *Store) {
+	noErr(t, s.CreateUser(ctx(), User{ID: "lists"}))
+	noErr(t, s.CreateDevice(ctx(), Device{ID: "SEP1", User: "lists"}))
+	_, err := s.TrustList(ctx(), 0)
+	wantKind(t, err, ringfence.KindNotFound)
+	for v := int64(1); v <= 3; v++ {
+		noErr(t, s.AddTrustList(ctx(), TrustList{Version: v, ITL: []byte{0, byte(v)}, CTL: []byte{1, byte(v)}, JSON: []byte("a.b.c"), Made: at(int(v)), Note: "why"}))
+	}
+	wantKind(t, s.AddTrustList(ctx(), TrustList{Version: 3}), ringfence.KindConflict)
+	l, err := s.TrustList(ctx(), 0)
+	noErr(t, err)
+	same(t, l, TrustList{Version: 3, ITL: []byte{0, 3}, CTL: []byte{1, 3}, JSON: []byte("a.b.c"), Made: at(3), Note: "why"})
+	h := ListHolder{Device: "SEP1", Kind: "itl", Version: 2, Fetched: at(5), Proved: true}
+	noErr(t, s.HoldList(ctx(), h))
+	noErr(t, s.HoldList(ctx(), ListHolder{Device: "SEP1", Kind: "itl", Version: 1, Fetched: at(6)})) // a claim without proof that it went back
+	wantKind(t, s.HoldList(ctx(), ListHolder{Device: "nobody", Kind: "itl", Version: 1, Fetched: at(6)}), ringfence.KindInvalid)
+	all, err := s.ListHolders(ctx())
+	noErr(t, err)
+	same(t, all, []ListHolder{h})
+	n, err := s.PurgeTrustLists(ctx(), 3)
+	noErr(t, err)
+	same(t, n, 1) // the second is held
+	noErr(t, s.DeleteDevice(ctx(), "SEP1"))
+	all, err = s.ListHolders(ctx())
+	noErr(t, err)
+	same(t, len(all), 0)
 }
 
 func checkSettings(t *testing.T, s *Store) {

@@ -25,6 +25,9 @@ const (
 	RoleProxy  Role = "proxy"  // an edge proxy, which carries requests of phones and speaks for none
 	RoleTrunk  Role = "trunk"  // the far end of a trunk, or our own end of it
 	RoleCTI    Role = "cti"    // a CTI client
+
+	RoleSigner  Role = "signer"  // what signs trust lists and configuration files of enterprise phones
+	RoleService Role = "service" // a service that enterprise phones find in their trust list, such as CAPF
 )
 
 const (
@@ -55,6 +58,10 @@ func (r Role) rule() (rule, bool) {
 		return rule{90 * dayLong, 180 * dayLong, false, false, client}, true
 	case RoleProxy, RoleTrunk:
 		return rule{90 * dayLong, 180 * dayLong, true, true, both}, true
+	case RoleSigner: // long, since phones that were switched off for months must still know it
+		return rule{2 * 365 * dayLong, 2 * 365 * dayLong, false, false, nil}, true
+	case RoleService:
+		return rule{365 * dayLong, 2 * 365 * dayLong, true, false, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, true
 	case RoleCTI:
 		return rule{90 * dayLong, 180 * dayLong, false, false, client}, true
 	}

@@ -361,7 +361,7 @@ func checkAlias(alias string) error {
 	if !ok {
 		return fault("keyring", ringfence.KindInvalid, fmt.Sprintf("%.80q cannot be an alias", alias), "use 1 to 64 lower-case letters, digits and . _ -", nil)
 	}
-	if slices.Contains([]string{"own", "host", "node"}, alias) {
+	if slices.Contains([]string{"own", "host", "node", "tvs", "capf"}, alias) {
 		return fault("keyring", ringfence.KindInvalid, alias+" cannot be an alias: it has a meaning of its own", "choose another", nil)
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 // Endpoint is what TLS is asked for: one kind of listener or of connections that we open, and its address.
 type Endpoint struct {
 	Class     string         // the name of its flow, such as sip
-	Transport string         // what it carries: sip, https, observe or bus
+	Transport string         // what it carries: sip, https, phones, observe or bus
 	Dials     bool           // we open the connections
 	Addr      netip.AddrPort // where it listens, or whom it connects to; invalid: not known yet
 }
@@ -21,6 +21,7 @@ type class struct {
 	dials           bool
 	auth            string // what a listener asks of its clients where the tree says nothing
 	anchors         string // whom it believes where the tree says nothing
+	identity        string // what it presents where the tree says nothing; empty: NodeIdentity
 }
 
 // Words that stand for anchors and identities which are there without anybody's adding them.
@@ -28,6 +29,7 @@ const (
 	OwnAnchors   = "own"  // this organisation's authority
 	HostAnchors  = "host" // whom this host trusts, and what observe.authorities names
 	NodeIdentity = "node" // the certificate that the node issues to itself
+	TVSIdentity  = "tvs"  // the one that trust lists name as TVS
 )
 
 func classes() []class {
@@ -36,6 +38,7 @@ func classes() []class {
 		{name: "sip-wss", transport: "sip", auth: "request", anchors: OwnAnchors},
 		{name: "sip-oauth", transport: "sip", auth: "none", anchors: OwnAnchors},
 		{name: "https", transport: "https", auth: "request", anchors: OwnAnchors},
+		{name: "tvs", transport: "phones", auth: "none", anchors: OwnAnchors, identity: TVSIdentity},
 		{name: "sip-peer", transport: "sip", dials: true, anchors: OwnAnchors},
 		{name: "syslog", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "hep", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
@@ -115,5 +118,5 @@ func ParsePlace(path string) (Endpoint, error) {
 
 // general returns the places that are about more than one class.
 func general() []string {
-	return []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/observe", "/system/transport/bus"}
+	return []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/phones", "/system/transport/observe", "/system/transport/bus"}
 }

@@ -103,6 +103,9 @@ const builtInPlace = "built in"
 func builtIn(e Endpoint) Settings {
 	c, _ := classOf(e.Class)
 	s := Settings{Min: "1.2", Max: "1.3", Suites: "ECDHE+AESGCM:ECDHE+CHACHA20:!PSK", Groups: []string{"X25519MLKEM768", "x25519", "secp256r1"}, Identity: NodeIdentity, Anchors: strings.Fields(c.anchors), ClientAuth: c.auth}
+	if c.identity != "" {
+		s.Identity = c.identity
+	}
 	if c.dials {
 		s.NameCheck = "host"
 	}
@@ -176,7 +179,7 @@ func (t Tree) For(e Endpoint) Effective {
 func (t Tree) Named() (identities, anchors map[string]string) {
 	identities, anchors = map[string]string{}, map[string]string{}
 	for _, path := range slices.Sorted(maps.Keys(t)) {
-		if id := t[path].Identity; id != "" && id != NodeIdentity {
+		if id := t[path].Identity; id != "" && id != NodeIdentity && id != TVSIdentity {
 			identities[id] = path
 		}
 		for _, a := range t[path].Anchors {

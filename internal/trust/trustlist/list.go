@@ -54,6 +54,12 @@ func (r Role) String() string {
 // MarshalText writes the name.
 func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
+// UnmarshalText reads the name.
+func (r *Role) UnmarshalText(b []byte) (err error) {
+	*r, err = ParseRole(string(b))
+	return err
+}
+
 // ParseRole reads the name of a role.
 func ParseRole(text string) (Role, error) {
 	for _, r := range [...]Role{SAST, CCM, CCMTFTP, TFTP, CAPF, AppServer, TVS} {

@@ -430,6 +430,10 @@ func FuzzParseRole(f *testing.F) {
 		if r, err := trustlist.ParseRole(in); (err == nil) != (in == r.String() && !strings.HasPrefix(in, "role ")) {
 			t.Fatalf("%q: %v %v", in, r, err)
 		}
+		var r trustlist.Role
+		if err := r.UnmarshalText([]byte(in)); err == nil && r.String() != in {
+			t.Fatalf("%q was read as %v", in, r)
+		}
 	})
 }
 
