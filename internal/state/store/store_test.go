@@ -51,7 +51,7 @@ func TestStore(t *testing.T) {
 	}{
 		{"users", checkUsers}, {"devices", checkDevices}, {"digest", checkDigest}, {"activation", checkActivation},
 		{"activation race", checkActivationRace}, {"certificates", checkCertificates}, {"bindings", checkBindings},
-		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"call journal", checkCallJournal}, {"audit", checkAudit}, {"tokens", checkTokens}, {"grants", checkGrants}, {"trust lists", checkTrustLists}, {"settings", checkSettings},
+		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"call journal", checkCallJournal}, {"audit", checkAudit}, {"tokens", checkTokens}, {"grants", checkGrants}, {"trust lists", checkTrustLists}, {"CAPF orders", checkCAPF}, {"settings", checkSettings},
 		{"secrets", checkSecrets}, {"exceptions", checkExceptions}, {"tx", checkTx}, {"tx counter", checkTxCounter},
 		{"text", checkText0}, {"cancel", checkCancel}, {"moved seal", checkMovedSeal},
 	}
@@ -541,6 +541,72 @@ func checkTrustLists(t *testing.T, s *Store) {
 	same(t, n, 1) // the second is held
 	noErr(t, s.DeleteDevice(ctx(), "SEP1"))
 	all, err = s.ListHolders(ctx())
+	noErr(t, err)
+	same(t, len(all), 0)
+}
+
+func checkCAPF(t *testing.T, s *Store) {
+	noErr(t, s.CreateUser(ctx(), User{ID: "capf"}))
+	noErr(t, s.CreateDevice(ctx(), Device{ID: "sep1", User: "capf"}))
+	o := CAPFOrder{ID: "o1", Device: "sep1", Operation: "Install/Upgrade", Auth: "By Authentication String", String: "1234", Key: "ec-p256", CompletesBy: at(100), Attempts: 2, CAPFOutcome: CAPFOutcome{Status: "Operation Pending"}}
+	noErr(t, s.AddCAPFOrder(ctx(), o, at(1)))
+	o.ID = "o2"
+	noErr(t, s.AddCAPFOrder(ctx(), o, at(2))) // in the place of the first
+	got, err := s.OpenCAPFOrder(ctx(), "sep1")
+	noErr(t, err)
+	o.Open, o.Created, o.Certificate = true, at(2), []byte{}
+	same(t, got, o)
+	var sealed string
+	noErr(t, s.reader.QueryRowContext(ctx(), `SELECT secret FROM capf_orders WHERE id='o2'`).Scan(&sealed))
+	if strings.Contains(sealed, "1234") || sealed == "" {
+		t.Error("the string is not sealed")
+	}
+	for _, want := range []struct {
+		left int
+		ok   bool
+	}{{1, true}, {0, true}, {0, false}} {
+		left, ok, err := s.SpendCAPFAttempt(ctx(), "o2")
+		noErr(t, err)
+		same(t, left, want.left)
+		same(t, ok, want.ok)
+	}
+	noErr(t, s.RefuseCAPFOrder(ctx(), "o2", CAPFOutcome{Status: "Operation Pending", Reason: "wrong string", At: at(3), Source: "192.0.2.1"}, true))
+	orphan, err := s.ClaimCAPFOrder(ctx(), "o2", "s1", at(10), at(4))
+	noErr(t, err)
+	same(t, orphan, "")
+	noErr(t, s.RefuseCAPFOrder(ctx(), "o2", CAPFOutcome{Status: "Upgrade Failed"}, false)) // does nothing
+	wantKind(t, s.AddCAPFOrder(ctx(), CAPFOrder{ID: "o3", Device: "sep1"}, at(5)), ringfence.KindConflict)
+	_, err = s.ClaimCAPFOrder(ctx(), "o2", "s2", at(10), at(9))
+	wantKind(t, err, ringfence.KindConflict)
+	noErr(t, s.NoteCAPFIssued(ctx(), "o2", "s1", "aa"))
+	wantKind(t, s.NoteCAPFIssued(ctx(), "o2", "s2", "bb"), ringfence.KindConflict)
+	stale, err := s.StaleCAPFOrders(ctx(), at(9))
+	noErr(t, err)
+	same(t, len(stale), 0)
+	stale, err = s.StaleCAPFOrders(ctx(), at(10))
+	noErr(t, err)
+	same(t, len(stale), 1)
+	same(t, stale[0].Issued, "aa")
+	orphan, err = s.ClaimCAPFOrder(ctx(), "o2", "s2", at(20), at(11))
+	noErr(t, err)
+	same(t, orphan, "aa")
+	done := CAPFOutcome{Status: "Upgrade Success", At: at(12), Source: "192.0.2.1", Serial: "bb", Certificate: []byte{1, 2}}
+	wantKind(t, s.RecordCAPFOrder(ctx(), "o2", "s1", done, false), ringfence.KindConflict)
+	noErr(t, s.RecordCAPFOrder(ctx(), "o2", "s2", done, false))
+	wantKind(t, s.RecordCAPFOrder(ctx(), "o2", "s2", done, false), ringfence.KindConflict)
+	_, err = s.OpenCAPFOrder(ctx(), "sep1")
+	wantKind(t, err, ringfence.KindNotFound)
+	all, err := s.CAPFOrders(ctx(), "", 10)
+	noErr(t, err)
+	same(t, len(all), 1)
+	same(t, all[0].CAPFOutcome, done)
+	same(t, all[0].String, "")
+	noErr(t, s.AddCAPFOrder(ctx(), CAPFOrder{ID: "o4", Device: "sep1", CompletesBy: at(30)}, at(20)))
+	stale, err = s.StaleCAPFOrders(ctx(), at(30))
+	noErr(t, err)
+	same(t, len(stale), 1)
+	noErr(t, s.DeleteDevice(ctx(), "sep1"))
+	all, err = s.CAPFOrders(ctx(), "sep1", 10)
 	noErr(t, err)
 	same(t, len(all), 0)
 }
