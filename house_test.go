@@ -41,6 +41,7 @@ func allowed() map[string][]string {
 		"media/relay":      {"media/rtp"},
 		"media/player":     {"media/codec", "media/relay", "media/rtp"},
 		"trust/ca":         {"state/store", "trust/ca/internal/keys", "trust/chain"},
+		"trust/capf":       {},
 		"trust/cipherlist": {},
 		"trust/enroll":     {"state/store"},
 		"trust/chain":      {},
@@ -147,7 +148,7 @@ func tlsHands() map[string]string {
 
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
-	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/chain", "trust/enroll", "trust/keyring",
+	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/capf", "trust/chain", "trust/enroll", "trust/keyring",
 		"trust/trustlist", "trust/tvs",
 		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }

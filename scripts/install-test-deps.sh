@@ -18,6 +18,7 @@ needs() {
 /usr/sbin/nats-server nats-server test/interop that tell each other what changes
 /usr/sbin/dnsmasq dnsmasq-base internal/sip/locate a DNS server with NAPTR, SRV and address records
 /usr/bin/openssl openssl internal/trust/cipherlist cipher lists as OpenSSL reads them
+/usr/bin/openssl openssl internal/trust/capf a phone's TLS, keys and signatures, and its view of a certificate
 /usr/bin/openssl openssl internal/trust/signedfile signatures and encryption as another implementation sees them
 /usr/bin/openssl openssl internal/trust/trustlist certificates of the worked example, and signatures of lists in both forms
 /usr/bin/openssl openssl internal/trust/tvs certificates, their names, and TLS as another implementation sees them
