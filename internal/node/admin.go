@@ -69,7 +69,11 @@ func (n *Node) openAdmin(ctx context.Context) (err error) {
 	if n.Lists != nil {
 		lists = n.Lists
 	}
-	n.Admin = admin.New(admin.Config{Ladder: messages, Lists: lists, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
+	var check admin.OrderCheck
+	if n.CAPF != nil {
+		check = n.CAPF
+	}
+	n.Admin = admin.New(admin.Config{Ladder: messages, Lists: lists, OrderCheck: check, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
 		Store: recent{n.Store, n.Records}, Roster: people{n.Roster, n}, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, SignIns: n.Tokens, Authority: n.Authority, Keyring: keys{n.Keyring, n}, Anchor: n.Authority.RootPEM,
 		Settings: n.Settings, Host: n, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log})
 	n.AdminCode, err = n.Admin.FirstCode(ctx)

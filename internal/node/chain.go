@@ -102,5 +102,6 @@ func (v verifier) Verify(cs tls.ConnectionState) (transport.Peer, *ringfence.TLS
 	if err != nil {
 		return transport.Peer{}, proof, err
 	}
+	proof.Anchor = who.AnchorSubject // and not an authority on the way there
 	return transport.Peer{Name: who.Name, Role: string(who.Role), Serial: who.Serial}, proof, nil
 }

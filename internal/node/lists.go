@@ -29,6 +29,9 @@ func (n *Node) openLists(ctx context.Context) (err error) {
 	if e.TVS.IsValid() {
 		services = append(services, trustlist.TVS)
 	}
+	if e.CAPF.IsValid() {
+		services = append(services, trustlist.CAPF)
+	}
 	n.Lists, err = publish.Open(ctx, publish.Config{Node: n.Config.Node, Services: services, Vault: n.Store, Shelf: n.Store, Certify: n.certify, Changed: func() {
 		l, _ := n.Lists.Published()
 		n.log.Info("trust lists were published", "version", l.Version, "why", l.Note)
@@ -72,6 +75,9 @@ func (n *Node) service(role trustlist.Role) (*tls.Certificate, error) {
 
 // listenPhones opens what only enterprise phones need.
 func (n *Node) listenPhones(ctx context.Context) error {
+	if err := n.listenCAPF(ctx); err != nil {
+		return err
+	}
 	at := n.Config.Enterprise.TVS
 	if !at.IsValid() {
 		return nil

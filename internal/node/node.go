@@ -37,6 +37,7 @@ import (
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/ca"
+	"ringfence/internal/trust/capf"
 	"ringfence/internal/trust/enroll"
 	"ringfence/internal/trust/keyring"
 	"ringfence/internal/trust/publish"
@@ -65,6 +66,7 @@ type Node struct {
 	Authority  *ca.Authority
 	Keyring    *keyring.Ring
 	Lists      *publish.Publisher // nil: no trust lists are published
+	CAPF       *capf.Server       // nil: phones get no certificates by CAPF
 	Enroll     *enroll.Service
 	Tokens     *token.Server
 	Records    *records.Keeper
@@ -124,7 +126,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
@@ -418,6 +420,11 @@ func (n *Node) maintain(ctx context.Context) {
 		}
 		if err := n.Tokens.Maintain(ctx); err != nil {
 			n.log.Warn("the keys of access tokens could not be maintained", "err", err)
+		}
+		if n.CAPF != nil {
+			if err := n.CAPF.Sweep(ctx); err != nil {
+				n.log.Error("what phones left of their orders could not be cleared away", "err", err, "hint", ringfence.HintOf(err))
+			}
 		}
 		if n.Lists != nil {
 			err := n.Lists.Maintain(ctx)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"ringfence"
@@ -29,6 +30,8 @@ func (k named) Identity(alias string) (*tls.Certificate, error) {
 		return k.n.identity.Certificate(), nil
 	case tlspolicy.TVSIdentity:
 		return k.n.service(trustlist.TVS)
+	case tlspolicy.CAPFIdentity:
+		return k.n.service(trustlist.CAPF)
 	}
 	return k.n.Keyring.Certificate(alias)
 }
@@ -46,7 +49,7 @@ func (k named) Anchors(aliases []string) (*x509.CertPool, error) {
 	for _, alias := range aliases {
 		switch alias {
 		case tlspolicy.OwnAnchors:
-			for _, c := range k.n.Authority.RootCerts() {
+			for _, c := range k.n.Authority.AnchorCerts() {
 				pool.AddCert(c)
 			}
 		case tlspolicy.HostAnchors:
@@ -102,7 +105,7 @@ func (n *Node) checkPeer(cs tls.ConnectionState) error {
 // Endpoints implements admin.Host: what listens with TLS, and what the node connects to with it.
 func (n *Node) Endpoints() (out []tlspolicy.Endpoint) {
 	listens := map[string]netip.AddrPort{"sip": n.sipAddr, "https": n.webAddr}
-	for _, class := range []string{"sip-wss", "sip-oauth", "tvs"} {
+	for _, class := range []string{"sip-wss", "sip-oauth", "tvs", "capf"} {
 		if at, ok := n.bound[class]; ok {
 			listens[class] = at
 		}
@@ -128,19 +131,24 @@ func (n *Node) checkNamed(c config.Config) error {
 	identities, anchors := c.TLS.Named()
 	for alias, place := range identities {
 		if _, err := n.Keyring.Certificate(alias); err != nil {
-			return unknownAlias("identity", alias, place)
+			return unknownAlias("identity", alias, "tls."+place)
 		}
 	}
 	for alias, place := range anchors {
 		if _, err := n.Keyring.Anchor(alias); err != nil {
-			return unknownAlias("anchor", alias, place)
+			return unknownAlias("anchor", alias, "tls."+place)
+		}
+	}
+	for _, alias := range c.Enterprise.Manufacturers {
+		if _, err := n.Keyring.Anchor(alias); err != nil {
+			return unknownAlias("anchor", alias, "enterprise.manufacturers")
 		}
 	}
 	return nil
 }
 
 func unknownAlias(kind, alias, place string) error {
-	return &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: "tls." + place + ": there is no " + kind + " " + alias, Hint: "add it first: ringfence trust " + kind + " add " + alias + " …"}
+	return &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: place + ": there is no " + kind + " " + alias, Hint: "add it first: ringfence trust " + kind + " add " + alias + " …"}
 }
 
 // keys is the keyring of the administration API: each change is put into force here and told to other nodes, and what settings name stays.
@@ -160,6 +168,9 @@ func (k keys) RemoveAnchor(ctx context.Context, alias string) error {
 	_, anchors := k.n.Policy().Named()
 	if place, ok := anchors[alias]; ok {
 		return stillNamed("anchors", alias, place)
+	}
+	if slices.Contains(k.n.Current().Enterprise.Manufacturers, alias) {
+		return &ringfence.Fault{Op: "node.keyring", Kind: ringfence.KindConflict, Text: "enterprise.manufacturers still names " + alias, Hint: "take it out of the configuration first"}
 	}
 	return k.changed(k.Ring.RemoveAnchor(ctx, alias))
 }

@@ -34,13 +34,15 @@ type Config struct {
 	SignIns   SignIns
 	Authority Authority
 	Keyring   Keyring
-	Lists     Lists         // nil: no trust lists are published
-	Anchor    func() []byte // the trust anchor as PEM
-	Settings  Settings
-	Host      Host
-	Plan      func() dialplan.Plan
-	Log       *slog.Logger
-	Now       func() time.Time // nil: time.Now
+	Lists     Lists // nil: no trust lists are published
+	// OrderCheck is nil if phones get no certificates by CAPF.
+	OrderCheck OrderCheck
+	Anchor     func() []byte // the trust anchor as PEM
+	Settings   Settings
+	Host       Host
+	Plan       func() dialplan.Plan
+	Log        *slog.Logger
+	Now        func() time.Time // nil: time.Now
 }
 
 // Server is the API. Its handlers may run at the same time.

@@ -28,6 +28,7 @@ type Store interface {
 	Access
 	Records
 	Certificates
+	Orders
 }
 
 // People are users and their devices, as the store keeps them.

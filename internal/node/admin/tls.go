@@ -53,6 +53,7 @@ func (s *Server) routesTLS() {
 		}, s.editTLS)
 	s.routesKeyring()
 	s.routesLists()
+	s.routesCAPF()
 }
 
 // endpoints returns what speaks TLS, and each address for which something is set.

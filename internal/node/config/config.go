@@ -121,12 +121,16 @@ type Enterprise struct {
 	Lists bool `yaml:"lists,omitempty"`
 	// TVS is where phones ask whether a certificate is good, e.g. [::]:2445; empty: off.
 	TVS netip.AddrPort `yaml:"tvs,omitempty"`
+	// CAPF is where phones get their certificates (LSC) when that is ordered, e.g. [::]:3804; empty: off.
+	CAPF netip.AddrPort `yaml:"capf,omitempty"`
+	// Manufacturers are the aliases of anchors whose certificates in phones (MIC) count as a proof towards CAPF.
+	Manufacturers []string `yaml:"manufacturers,omitempty"`
 	// TVSRemember is for how long phones may remember an answer; that is also how long a revocation may take to reach them.
 	TVSRemember time.Duration `yaml:"tvs-remember,omitempty"`
 }
 
 // Publishes reports whether trust lists are published.
-func (e Enterprise) Publishes() bool { return e.Lists || e.TVS.IsValid() }
+func (e Enterprise) Publishes() bool { return e.Lists || e.TVS.IsValid() || e.CAPF.IsValid() }
 
 // OAuthClient is a program that may be signed in. It keeps no secret of its own.
 type OAuthClient struct {
@@ -213,7 +217,7 @@ func (c Config) Validate() error {
 
 // ListensTLS returns the addresses of the listeners that speak TLS, by the names of their flows; invalid where one is off.
 func (c Config) ListensTLS() map[string]netip.AddrPort {
-	return map[string]netip.AddrPort{"sip": c.SIP.TLS, "sip-wss": c.SIP.WSS, "sip-oauth": c.SIP.OAuth, "https": c.API.HTTPS, "tvs": c.Enterprise.TVS}
+	return map[string]netip.AddrPort{"sip": c.SIP.TLS, "sip-wss": c.SIP.WSS, "sip-oauth": c.SIP.OAuth, "https": c.API.HTTPS, "tvs": c.Enterprise.TVS, "capf": c.Enterprise.CAPF}
 }
 
 // Flows declares what the node needs of the network.
@@ -246,6 +250,10 @@ func (c Config) Flows() []ringfence.Flow {
 	if c.Enterprise.TVS.IsValid() {
 		flows = append(flows, ringfence.Flow{Name: "tvs", Purpose: "answers enterprise phones whether a certificate is good", Room: "trust/tvs", Direction: ringfence.Listens, Transport: "tcp",
 			Addr: c.Enterprise.TVS.Addr(), Ports: at(c.Enterprise.TVS), Peers: "enterprise phones", TLS: ringfence.TLSServer})
+	}
+	if c.Enterprise.CAPF.IsValid() {
+		flows = append(flows, ringfence.Flow{Name: "capf", Purpose: "gives enterprise phones their certificates when that was ordered", Room: "trust/capf", Direction: ringfence.Listens, Transport: "tcp",
+			Addr: c.Enterprise.CAPF.Addr(), Ports: at(c.Enterprise.CAPF), Peers: "enterprise phones", TLS: ringfence.TLSServer})
 	}
 	if c.SIP.Plain.IsValid() {
 		for _, transport := range [...]string{"udp", "tcp"} {

@@ -418,10 +418,21 @@ func (a *Authority) Signs(leaf *x509.Certificate) bool {
 // RootCerts returns the trust anchors of this authority, the one of what is signed now first.
 func (a *Authority) RootCerts() []*x509.Certificate { return a.issuing.Load().roots() }
 
-// Anchors reports whether one of some verified chains ends in a root of this authority.
+// AnchorCerts returns what verifies certificates of this authority: its roots, and its issuing authorities, since a phone that has its certificate by CAPF
+// shows it without the one above.
+func (a *Authority) AnchorCerts() []*x509.Certificate {
+	is := a.issuing.Load()
+	out := append(is.roots(), is.cert)
+	for _, s := range is.older {
+		out = append(out, s.cert)
+	}
+	return out
+}
+
+// Anchors reports whether one of some verified chains ends in one of [Authority.AnchorCerts].
 func (a *Authority) Anchors(chains [][]*x509.Certificate) bool {
-	roots := a.RootCerts()
-	return slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return len(c) > 0 && slices.ContainsFunc(roots, c[len(c)-1].Equal) })
+	own := a.AnchorCerts()
+	return slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return len(c) > 0 && slices.ContainsFunc(own, c[len(c)-1].Equal) })
 }
 
 // RootPEM returns the trust anchor of what is signed now as PEM.

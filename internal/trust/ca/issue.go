@@ -75,10 +75,16 @@ func (a *Authority) Issue(ctx context.Context, req Request) (Issued, error) {
 		}
 		t.IPAddresses = append(t.IPAddresses, ip.Unmap().AsSlice())
 	}
+	return a.finish(ctx, is, t, req)
+}
+
+// finish signs what a template says, by is, and keeps it.
+func (a *Authority) finish(ctx context.Context, is *issuer, t *x509.Certificate, req Request) (Issued, error) {
+	const op = "ca.issue"
 	if t.NotAfter.After(is.cert.NotAfter) {
 		t.NotAfter = is.cert.NotAfter
 	}
-	if !t.NotAfter.After(now) {
+	if !t.NotAfter.After(a.now()) {
 		return Issued{}, fault(op, ringfence.KindUnavailable, "the issuing authority expired on "+day(is.cert.NotAfter), "see `ringfence trust status` for how it gets a successor", nil)
 	}
 	if base := a.base(); base != "" {

@@ -55,7 +55,11 @@ func (a *Authority) Verify(chain []*x509.Certificate, role Role, now time.Time) 
 		return Verified{}, fault(op, ringfence.KindDenied, "the certificate of "+leaf.Subject.CommonName+" has the role "+string(got)+", not "+string(role),
 			"use a certificate that was issued for the role "+string(role), nil)
 	}
-	return Verified{Name: leaf.Subject.CommonName, Role: got, Serial: serial, AnchorSubject: path[len(path)-1].Subject.String(), NotAfter: leaf.NotAfter}, nil
+	name := leaf.Subject.CommonName
+	if got == RoleDevice {
+		name = deviceOf(leaf)
+	}
+	return Verified{Name: name, Role: got, Serial: serial, AnchorSubject: path[len(path)-1].Subject.String(), NotAfter: leaf.NotAfter}, nil
 }
 
 // explain words the reasons of x509.

@@ -30,6 +30,7 @@ const (
 	HostAnchors  = "host" // whom this host trusts, and what observe.authorities names
 	NodeIdentity = "node" // the certificate that the node issues to itself
 	TVSIdentity  = "tvs"  // the one that trust lists name as TVS
+	CAPFIdentity = "capf" // the one that trust lists name as CAPF
 )
 
 func classes() []class {
@@ -39,6 +40,7 @@ func classes() []class {
 		{name: "sip-oauth", transport: "sip", auth: "none", anchors: OwnAnchors},
 		{name: "https", transport: "https", auth: "request", anchors: OwnAnchors},
 		{name: "tvs", transport: "phones", auth: "none", anchors: OwnAnchors, identity: TVSIdentity},
+		{name: "capf", transport: "phones", auth: "none", anchors: OwnAnchors, identity: CAPFIdentity},
 		{name: "sip-peer", transport: "sip", dials: true, anchors: OwnAnchors},
 		{name: "syslog", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "hep", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},

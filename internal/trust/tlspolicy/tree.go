@@ -179,7 +179,7 @@ func (t Tree) For(e Endpoint) Effective {
 func (t Tree) Named() (identities, anchors map[string]string) {
 	identities, anchors = map[string]string{}, map[string]string{}
 	for _, path := range slices.Sorted(maps.Keys(t)) {
-		if id := t[path].Identity; id != "" && id != NodeIdentity && id != TVSIdentity {
+		if id := t[path].Identity; id != "" && !slices.Contains([]string{NodeIdentity, TVSIdentity, CAPFIdentity}, id) {
 			identities[id] = path
 		}
 		for _, a := range t[path].Anchors {
