@@ -401,6 +401,15 @@ func TestCertificateProof(t *testing.T) {
 			}
 		})
 	}
+	// Even if our own authority is among the anchors, a revoked LSC does not pass as the certificate of a manufacturer.
+	o.Server.c.MICs = NewAnchors([]*x509.Certificate{o.ours.cert})
+	again := order(Delete)
+	again.Auth = ByMIC
+	withRevoked, rv := o.book.add(phoneName, again), client()
+	rv.Proof = &revoked
+	if s := o.meet(t, rv); s.err == nil || withRevoked.status != OperationPending || withRevoked.claim != "" {
+		t.Fatalf("%+v %+v", s, withRevoked)
+	}
 	// Without anchors no manufacturer is believed.
 	o.Server.c.MICs = nil
 	want := order(Delete)
@@ -448,6 +457,24 @@ func TestSubject(t *testing.T) {
 		if got != c.want || (err == nil) != c.ok {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
+	}
+}
+
+// TestReasonsAreSafeToShow puts what a stranger wrote into a certificate before an administrator.
+func TestReasonsAreSafeToShow(t *testing.T) {
+	o := newOffice(t)
+	want := order(InstallUpgrade)
+	want.Auth = ByMIC
+	e := o.book.add(phoneName, want)
+	c := client()
+	bad := o.maker.mic(t, newEC(t), pkix.Name{CommonName: "SEP001122334455\x1b[2J\u202e", Organization: []string{strings.Repeat("x", 300)}})
+	c.Proof = &bad
+	if s := o.meet(t, c); s.err == nil || e.last.Reason == "" || strings.ContainsAny(e.last.Reason, "\x1b\u202e") {
+		t.Fatalf("%+v %q", s, e.last.Reason)
+	}
+	err := fault("test", ringfence.KindDenied, "said \x1b[2J\u202e"+strings.Repeat("y", 600), "", nil)
+	if got := describe(err); strings.ContainsAny(got, "\x1b\u202e") || len(got) > 510 || !strings.HasPrefix(got, "said [2Jyy") {
+		t.Errorf("%q", got)
 	}
 }
 

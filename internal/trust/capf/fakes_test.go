@@ -27,6 +27,7 @@ type book struct {
 	mu     sync.Mutex
 	orders map[string]*entry // by the name on the wire
 	fail   map[string]error  // by method
+	late   bool              // Record fails after it did its work
 	wrote  []Outcome         // Refuse and Record that took effect
 	now    func() time.Time
 }
@@ -120,11 +121,14 @@ func (b *book) Issued(_ context.Context, id, session, serial string) error {
 	return b.fail["Issued"]
 }
 
-func (b *book) Record(_ context.Context, id, session string, o Outcome) error {
+func (b *book) Record(ctx context.Context, id, session string, o Outcome) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := b.fail["Record"]; err != nil {
+	if err := b.fail["Record"]; err != nil && !b.late {
 		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	e := b.byID(id)
 	if e.claim != session || e.status != OperationPending {
@@ -132,7 +136,22 @@ func (b *book) Record(_ context.Context, id, session string, o Outcome) error {
 	}
 	e.status, e.last, e.claim, e.serial = o.Status, o, "", ""
 	b.wrote = append(b.wrote, o)
-	return nil
+	return b.fail["Record"]
+}
+
+func (b *book) Stale(_ context.Context, now time.Time) (abandoned []Abandoned, overdue []Order, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.orders {
+		switch {
+		case e.status != OperationPending:
+		case e.claim != "" && !now.Before(e.until):
+			abandoned = append(abandoned, Abandoned{e.ID, e.Operation, e.claim, e.serial})
+		case e.claim == "" && !now.Before(e.CompletesBy):
+			overdue = append(overdue, e.Order)
+		}
+	}
+	return abandoned, overdue, b.fail["Stale"]
 }
 
 func (b *book) look(name string) entry {
@@ -192,11 +211,17 @@ func (a *authority) IssueLSC(_ context.Context, device ringfence.DeviceID, name 
 	return der, err
 }
 
-func (a *authority) Revoke(_ context.Context, serial, reason string) error {
+func (a *authority) Revoke(ctx context.Context, serial, reason string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err := a.fail["Revoke"]; err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if _, ok := a.revoked[serial]; ok {
+		return fault("test", ringfence.KindConflict, "revoked before", "", nil)
 	}
 	a.revoked[serial] = reason
 	return nil

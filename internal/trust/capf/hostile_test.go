@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
+	"math/big"
 	"net"
 	"strings"
 	"sync"
@@ -133,6 +134,96 @@ func TestUnexpected(t *testing.T) {
 	}
 }
 
+// TestOtherSession sends the right message with the id of another session, in each state.
+func TestOtherSession(t *testing.T) {
+	o := newOffice(t)
+	key := spki(t, newEC(t).Public())
+	for n := range 3 {
+		e := o.book.add(phoneName, order(InstallUpgrade))
+		s := o.script(t)
+		right := s.id
+		say := func(at int, c command, e ...element) { // a wrong id is refused before the body is read, so nobody waits for that
+			if at == n {
+				s.id = right ^ 0x80
+				go s.send(c, e...)
+				return
+			}
+			s.send(c, e...)
+		}
+		say(0, cmdAuthResponse, byteElement(tagVersion, 3), textElement(tagPassword, "123456"), textElement(tagDevice, phoneName))
+		if n > 0 {
+			s.read(cmdKeyRequest)
+			say(1, cmdKeyResponse, element{tagPublicKey, key})
+		}
+		if n > 1 {
+			s.read(cmdStoreRequest)
+			say(2, cmdStoreResponse, byteElement(tagReason, 1))
+		}
+		s.ends(7)
+		if ringfence.KindOf(s.err) != ringfence.KindInvalid || e.status != OperationPending || o.ours.standing() != 0 || !strings.Contains(s.report.Reason, "another session") {
+			t.Errorf("message %d: %v %+v", n, s.err, e)
+		}
+	}
+}
+
+// TestBadServer is what a phone does not take from a server.
+func TestBadServer(t *testing.T) {
+	frame := func(id uint32, c command, e ...element) []byte {
+		b, err := message{command: c, session: id, elements: e}.bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	hello, ask := frame(1, cmdAuthRequest), frame(1, cmdKeyRequest, byteElement(tagCurve, 0), byteElement(tagKeyType, 1))
+	foreign := certificateElement(newAuthority(t, "Example", time.Now).lsc(t, phoneName, newEC(t)).Certificate, certLSC)
+	for name, in := range map[string][][]byte{
+		"another session":           {hello, frame(2, cmdKeyRequest, byteElement(tagCurve, 0), byteElement(tagKeyType, 1))},
+		"a certificate unasked":     {hello, frame(1, cmdStoreRequest, foreign)},
+		"hello twice":               {hello, hello},
+		"two keys":                  {hello, ask, ask},
+		"delete after a key":        {hello, ask, frame(1, cmdDeleteRequest)},
+		"a certificate for others":  {hello, ask, frame(1, cmdStoreRequest, foreign), frame(1, cmdEnd, byteElement(tagReason, 7))},
+		"an end without a reason":   {hello, frame(1, cmdEnd)},
+		"an end with reason 3":      {hello, frame(1, cmdEnd, byteElement(tagReason, 3))},
+		"a weak key":                {hello, frame(1, cmdKeyRequest, shortElement(tagKeySize, 512)), frame(1, cmdEnd, byteElement(tagReason, 7))},
+		"a delay that is no number": {frame(1, cmdRetryLater, element{tagRetryDelay, []byte("soon")})},
+		"nothing":                   {},
+	} {
+		p := &pocket{}
+		c := client()
+		c.Keeper = p
+		conn := &canned{in: bytes.NewReader(bytes.Join(in, nil))}
+		if r, err := c.Run(t.Context(), conn); err == nil || p.cert != nil || r.Certificate != nil {
+			t.Errorf("%s: %+v %v", name, r, err)
+		}
+	}
+	for _, c := range []Client{{}, {Name: "a b", Keeper: &pocket{}}, {Name: phoneName}} {
+		if _, err := c.Run(t.Context(), &canned{}); err == nil {
+			t.Errorf("%+v runs", c)
+		}
+	}
+}
+
+// TestTimeRunsOut lets the time of an order end while the phone makes its key.
+func TestTimeRunsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t)
+		want := order(InstallUpgrade)
+		want.CompletesBy = time.Now().Add(time.Minute)
+		e := o.book.add(phoneName, want)
+		s := o.script(t)
+		s.auth("123456")
+		s.read(cmdKeyRequest)
+		time.Sleep(time.Minute)
+		s.send(cmdKeyResponse, element{tagPublicKey, spki(t, newEC(t).Public())})
+		s.ends(7)
+		if len(o.ours.signed) != 0 || e.status != UpgradeFailed || !strings.Contains(e.last.Reason, "completed by") {
+			t.Fatalf("%+v", e)
+		}
+	})
+}
+
 // TestTruncated cuts the phone's side of a whole session at every byte: the certificate counts only if all of it arrived.
 func TestTruncated(t *testing.T) {
 	o := newOffice(t)
@@ -194,8 +285,13 @@ func TestPhoneSaysNo(t *testing.T) {
 		"another curve":      spki(t, mustKey(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)).Public()),
 		"RSA":                spki(t, newRSA(t, 2048).Public()),
 		"RSA exponent three": spki(t, &rsa.PublicKey{N: newRSA(t, 2048).N, E: 3}),
+		"RSA even modulus":   spki(t, &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(3), 2046), E: 65537}),
 	} {
-		e := o.book.add(phoneName, order(InstallUpgrade))
+		want := order(InstallUpgrade)
+		if strings.HasPrefix(name, "RSA e") {
+			want.Key = RSA2048
+		}
+		e := o.book.add(phoneName, want)
 		s := o.script(t)
 		s.auth("123456")
 		s.read(cmdKeyRequest)
@@ -228,7 +324,7 @@ func mustKey(k *ecdsa.PrivateKey, err error) *ecdsa.PrivateKey {
 // TestWhatFailsBehind has each thing that the server asks of others fail.
 func TestWhatFailsBehind(t *testing.T) {
 	down := fault("test", ringfence.KindUnavailable, "the database is down", "", nil)
-	for _, where := range []string{"Pending", "Claim", "Issued", "Record", "Spend"} {
+	for _, where := range []string{"Pending", "Claim", "Issued", "Spend"} {
 		o := newOffice(t)
 		e := o.book.add(phoneName, order(InstallUpgrade))
 		o.book.fail[where] = down
@@ -259,30 +355,99 @@ func TestWhatFailsBehind(t *testing.T) {
 	}
 }
 
-// TestOrphan is a certificate that could not be revoked when its session failed: the next session does it.
+// TestOrphan is a certificate that could not be revoked when its session failed: the next session does it, or the sweep.
 func TestOrphan(t *testing.T) {
+	for name, c := range map[string]struct{ sweep, revoked bool }{"next session": {}, "sweep": {sweep: true}, "revoked by hand, next session": {revoked: true}, "revoked by hand, sweep": {true, true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := newOffice(t)
+				e := o.book.add(phoneName, order(InstallUpgrade))
+				down := fault("test", ringfence.KindUnavailable, "the database is down", "", nil)
+				o.ours.fail["Revoke"] = down
+				s := o.script(t)
+				s.auth("123456")
+				s.read(cmdKeyRequest)
+				s.send(cmdKeyResponse, element{tagPublicKey, spki(t, newEC(t).Public())})
+				s.read(cmdStoreRequest)
+				s.finish()
+				if s.err == nil || e.claim == "" || e.serial == "" || o.ours.standing() != 1 {
+					t.Fatalf("%v %+v", s.err, e)
+				}
+				cl := client()
+				if s := o.meet(t, cl); ringfence.KindOf(s.err) != ringfence.KindConflict || s.result.RetryAfter == 0 || cl.Keeper.Certificate() != nil {
+					t.Fatalf("the claim has not run out: %+v", s)
+				}
+				if err := o.Sweep(t.Context()); err != nil || e.claim == "" {
+					t.Fatal("a claim was swept away that has not run out")
+				}
+				time.Sleep(11 * time.Minute)
+				if err := o.Sweep(t.Context()); !errors.Is(err, error(down)) || e.claim == "" || o.ours.standing() != 1 {
+					t.Fatalf("the sweep did not say that it could not revoke: %v", err)
+				}
+				o.ours.fail = map[string]error{}
+				if c.revoked {
+					if err := o.ours.Revoke(t.Context(), e.serial, "by hand"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if c.sweep {
+					if err := o.Sweep(t.Context()); err != nil || e.claim != "" || e.status != OperationPending || o.ours.standing() != 0 {
+						t.Fatalf("%v %+v", err, e)
+					}
+				}
+				e.left = 1
+				if s := o.meet(t, cl); s.err != nil || e.status != UpgradeSuccess || len(o.ours.signed) != 2 || o.ours.standing() != 1 {
+					t.Fatalf("%+v %+v", s, e)
+				}
+			})
+		})
+	}
+}
+
+// TestRecordFails is a store that fails when the phone has stored the certificate: what counts is what the store took down.
+func TestRecordFails(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			o := newOffice(t)
+			e := o.book.add(phoneName, order(InstallUpgrade))
+			o.book.fail["Record"], o.book.late = fault("test", ringfence.KindUnavailable, "the connection to the database broke", "", nil), late
+			if s := o.meet(t, client()); ringfence.KindOf(s.err) != ringfence.KindUnavailable || s.result.RetryAfter != time.Minute || o.ours.standing() != 1 {
+				t.Fatalf("%+v", s)
+			}
+			o.book.fail, o.book.late = map[string]error{}, false
+			time.Sleep(11 * time.Minute)
+			if err := o.Sweep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if late && (e.status != UpgradeSuccess || o.ours.standing() != 1) || !late && (e.status != OperationPending || o.ours.standing() != 0) {
+				t.Fatalf("taken down %v: %+v, %d stand", late, e, o.ours.standing())
+			}
+		})
+	}
+	// One that another session has taken over meanwhile is not this one's any more.
+	o := newOffice(t)
+	o.book.add(phoneName, order(InstallUpgrade))
+	o.book.fail["Record"] = fault("test", ringfence.KindConflict, "another session has the order", "", nil)
+	if s := o.meet(t, client()); s.err == nil || o.ours.standing() != 0 || len(o.ours.signed) != 1 {
+		t.Fatalf("%+v", s)
+	}
+}
+
+// TestOverdue is an order that no phone came for.
+func TestOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(t)
-		e := o.book.add(phoneName, order(InstallUpgrade))
-		o.ours.fail["Revoke"] = fault("test", ringfence.KindUnavailable, "the database is down", "", nil)
-		s := o.script(t)
-		s.auth("123456")
-		s.read(cmdKeyRequest)
-		s.send(cmdKeyResponse, element{tagPublicKey, spki(t, newEC(t).Public())})
-		s.read(cmdStoreRequest)
-		s.finish()
-		if s.err == nil || e.claim == "" || e.serial == "" || o.ours.standing() != 1 {
-			t.Fatalf("%v %+v", s.err, e)
+		e := o.book.add(phoneName, order(Delete))
+		if err := o.Sweep(t.Context()); err != nil || e.status != OperationPending {
+			t.Fatalf("%v %+v", err, e)
 		}
-		c := client()
-		if s := o.meet(t, c); ringfence.KindOf(s.err) != ringfence.KindConflict || s.result.RetryAfter == 0 || c.Keeper.Certificate() != nil {
-			t.Fatalf("the claim has not run out: %+v", s)
+		time.Sleep(time.Hour)
+		if err := o.Sweep(t.Context()); err != nil || e.status != DeleteFailed || !strings.Contains(e.last.Reason, "completed by") {
+			t.Fatalf("%v %+v", err, e)
 		}
-		o.ours.fail = map[string]error{}
-		time.Sleep(11 * time.Minute)
-		e.left = 1
-		if s := o.meet(t, c); s.err != nil || e.status != UpgradeSuccess || len(o.ours.signed) != 2 || o.ours.standing() != 1 {
-			t.Fatalf("%+v %+v", s, e)
+		o.book.fail["Stale"] = fault("test", ringfence.KindUnavailable, "the database is down", "", nil)
+		if err := o.Sweep(t.Context()); err == nil {
+			t.Error("the sweep could not look and does not say so")
 		}
 	})
 }
@@ -446,6 +611,16 @@ func TestSourcesThatFail(t *testing.T) {
 			t.Fatalf("%+v", s)
 		}
 	})
+	// Phones that ask before anybody typed the string are no attackers, and may share an address.
+	o := newOffice(t, func(c *Config) { c.Failures = 3 })
+	o.book.add(phoneName, order(InstallUpgrade))
+	c := client()
+	c.String = ""
+	for range 5 {
+		if s := o.meet(t, c); ringfence.KindOf(s.err) != ringfence.KindUnauthenticated {
+			t.Fatal(s.err)
+		}
+	}
 	g := &guard{perMinute: 2, sessions: 3, perSource: 2, now: time.Now, sources: map[string]*source{}}
 	var leave []func()
 	for _, c := range []struct{ key, why string }{{"a", ""}, {"a", ""}, {"a", "from this address"}, {"b", ""}, {"c", "too many sessions"}} {

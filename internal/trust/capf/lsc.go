@@ -18,9 +18,11 @@ import (
 // Issuer signs LSCs and withdraws them.
 type Issuer interface {
 	// IssueLSC signs a certificate for a public key and keeps it before it returns. Nothing shows that the phone holds the private half: the
-	// session that sent the key had proved that it is the device. The result is DER; see [Template] for what it should say.
+	// session that sent the key had proved that it is the device. The result is DER; see [Template] for what it should say. After an error there
+	// is no certificate.
 	IssueLSC(ctx context.Context, device ringfence.DeviceID, name string, pub crypto.PublicKey) (der []byte, err error)
-	// Revoke withdraws a certificate by its serial in lower-case hexadecimal. When it returns, the fact is on disk.
+	// Revoke withdraws a certificate by its serial in lower-case hexadecimal. When it returns, the fact is on disk. KindConflict is that it was
+	// revoked before.
 	Revoke(ctx context.Context, serial, reason string) error
 }
 

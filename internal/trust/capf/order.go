@@ -129,7 +129,7 @@ func keyOn(kind byte, bits uint16, curve byte) (Key, bool) {
 func (k Key) matches(pub crypto.PublicKey) bool {
 	switch p := pub.(type) {
 	case *rsa.PublicKey:
-		return k.bits() > 0 && p.N.BitLen() == k.bits() && p.E >= 65537 && p.E&1 == 1
+		return k.bits() > 0 && p.N.BitLen() == k.bits() && p.N.Bit(0) == 1 && p.E >= 65537 && p.E&1 == 1
 	case *ecdsa.PublicKey:
 		c, _ := k.curve()
 		return c != nil && p.Curve == c
@@ -243,11 +243,22 @@ type Orders interface {
 	// Refuse notes that a session was turned away before it had the order. With OperationPending the order stays open; any other status is its
 	// end. An order that some session has claimed, or that is over, stays as it is.
 	Refuse(ctx context.Context, id string, o Outcome) error
-	// Claim gives the order to one session until a time at most; KindConflict if another one has it, or if it is over. orphan is the
-	// serial that a session before it noted with Issued and never recorded, because its node stopped.
+	// Claim gives the order to one session until a time; KindConflict if another one has it and its time is not over, or if the order is. orphan
+	// is the serial that a session before it noted with Issued without coming to its Record: its node stopped, or the store failed.
 	Claim(ctx context.Context, id, session string, until time.Time) (orphan string, err error)
 	// Issued notes the serial of a certificate before the phone gets it.
 	Issued(ctx context.Context, id, session, serial string) error
-	// Record ends a session's claim, and unless the status is OperationPending the order with it; KindConflict if the session has no claim.
+	// Record ends a session's claim, and unless the status is OperationPending the order with it; KindConflict if the session does not have the
+	// claim. A claim whose time is over is the session's until another session takes it.
 	Record(ctx context.Context, id, session string, o Outcome) error
+	// Stale returns the claims whose time was over at now, and the open orders without a claim that were to be completed before now.
+	Stale(ctx context.Context, now time.Time) (abandoned []Abandoned, overdue []Order, err error)
+}
+
+// Abandoned is a claim that no session will record.
+type Abandoned struct {
+	Order     string
+	Operation Operation
+	Session   string
+	Serial    string // of a certificate that does not count; may be empty
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"net"
 	"slices"
 	"time"
@@ -115,13 +116,55 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn) (Report, error) {
 	defer leave()
 
 	err := ss.run(ctx, w)
-	if err != nil {
+	if err != nil && !ss.harmless {
 		switch ringfence.KindOf(err) {
 		case ringfence.KindInvalid, ringfence.KindUnauthenticated, ringfence.KindDenied, ringfence.KindNotFound:
 			s.guard.failed(from)
 		}
 	}
 	return ss.report, err
+}
+
+const neverRecorded = "the session that it was made in did not come to its end"
+
+// revoke withdraws a certificate, and is content if somebody did that before.
+func (s *Server) revoke(ctx context.Context, serial, reason string) error {
+	err := s.c.Issuer.Revoke(ctx, serial, reason)
+	if err != nil && ringfence.KindOf(err) == ringfence.KindConflict {
+		return nil
+	}
+	return err
+}
+
+// Sweep clears away what sessions left that did not come to their end, because a node stopped or a store failed: it revokes their
+// certificates and opens their orders again. It also ends the orders whose time is over and that no phone came for. Call it now and then, on one node
+// or on all.
+func (s *Server) Sweep(ctx context.Context) error {
+	now := s.c.Now()
+	abandoned, overdue, err := s.c.Orders.Stale(ctx, now)
+	if err != nil {
+		return err
+	}
+	var all error
+	for _, a := range abandoned {
+		if a.Serial != "" {
+			if err := s.revoke(ctx, a.Serial, neverRecorded); err != nil {
+				all = errors.Join(all, err)
+				continue
+			}
+		}
+		err := s.c.Orders.Record(ctx, a.Order, a.Session, Outcome{Status: OperationPending, Reason: "the last session did not come to its end", At: now, Serial: a.Serial})
+		if err != nil && ringfence.KindOf(err) != ringfence.KindConflict { // a session took it over meanwhile
+			all = errors.Join(all, err)
+		}
+	}
+	for _, o := range overdue {
+		all = errors.Join(all, s.c.Orders.Refuse(ctx, o.ID, Outcome{Status: o.Operation.failed(), Reason: describe(tooLate(o)), At: now}))
+	}
+	if all != nil {
+		return fault("capf.sweep", ringfence.KindOf(all), "not everything that unfinished sessions left could be cleared away", "it is tried again", all)
+	}
+	return nil
 }
 
 // newSession returns a session id: random, so that nobody knows what a proof will have to cover, and not zero.

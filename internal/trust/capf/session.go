@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"ringfence"
 )
@@ -62,6 +63,8 @@ type session struct {
 	answer   byte // the reason that a phone hears if the session fails
 	final    bool // the failure is the end of the order
 	locked   bool
+	unclear  bool // whether the success was recorded is not known
+	harmless bool // the failure says nothing about who is at the other end
 }
 
 // run is the session: it speaks first, then each message of the phone is a step.
@@ -208,7 +211,11 @@ func (ss *session) inTime() error {
 		return nil
 	}
 	ss.final = true
-	return fault("capf.order", ringfence.KindTimeout, "the operation was to be completed by "+ss.order.CompletesBy.UTC().Format("2006-01-02 15:04 UTC"), "order it again", nil)
+	return tooLate(ss.order)
+}
+
+func tooLate(o Order) error {
+	return fault("capf.order", ringfence.KindTimeout, "the operation was to be completed by "+o.CompletesBy.UTC().Format("2006-01-02 15:04 UTC"), "order it again", nil)
 }
 
 // prove checks what the phone proved itself with, and counts the attempt: a guess at the string before it is known whether it is right, and a
@@ -224,6 +231,7 @@ func (ss *session) prove(ctx context.Context, name string, m message) error {
 			return err
 		}
 		if guess == "" {
+			ss.harmless = true // phones ask when they start, before anybody typed it
 			return fault(op, ringfence.KindUnauthenticated, "the phone sent no authentication string", "type it at the phone", nil)
 		}
 	case ByLSC, ByMIC:
@@ -264,7 +272,7 @@ func (ss *session) begin(ctx context.Context) (message, error) {
 	ss.claim = claim
 	if orphan != "" {
 		ss.issued = orphan // revoked by undo if this fails now, and found again if that fails too
-		if err := ss.s.c.Issuer.Revoke(ctx, orphan, "the session that it was made in did not come to an end"); err != nil {
+		if err := ss.s.revoke(ctx, orphan, neverRecorded); err != nil {
 			return message{}, err
 		}
 		ss.issued = ""
@@ -414,6 +422,7 @@ func (ss *session) fetched(ctx context.Context, m message) (message, error) {
 func (ss *session) succeed(ctx context.Context, o Outcome) (message, error) {
 	o.Status, o.At, o.Source = ss.order.Operation.success(), ss.s.c.Now(), ss.report.Source
 	if err := ss.s.c.Orders.Record(ctx, ss.order.ID, ss.claim, o); err != nil {
+		ss.unclear = ringfence.KindOf(err) != ringfence.KindConflict
 		return message{}, err
 	}
 	ss.report.Status, ss.report.Reason = o.Status, o.Reason
@@ -441,9 +450,14 @@ func (ss *session) undo(ctx context.Context, cause error) error {
 		o.Status = ss.order.Operation.failed()
 	}
 	ss.report.Status, ss.report.Reason = o.Status, o.Reason
+	if ss.unclear {
+		// The phone did what it should, and the store may have taken that down before it failed, or not. It knows: if it did not, the claim runs
+		// out with the serial in it. Revoking now could leave a success on record whose certificate does not hold.
+		return fault("capf.record", ringfence.KindUnavailable, "the phone did what was ordered, and whether that was recorded is not known", "the order shows it when the store is back", cause)
+	}
 	if ss.issued != "" {
-		if err := ss.s.c.Issuer.Revoke(ctx, ss.issued, "the phone did not say that it stored it"); err != nil {
-			// The claim is left to run out, with the serial in it: whoever claims the order next revokes it.
+		if err := ss.s.revoke(ctx, ss.issued, "the phone did not say that it stored it"); err != nil {
+			// The claim is left to run out, with the serial in it: whoever claims the order next revokes it, or Sweep does.
 			ss.report.Status = OperationPending
 			return fault("capf.undo", ringfence.KindInternal, "the certificate "+ss.issued+" that no phone said it stored could not be revoked", "it is tried again in the next session", errors.Join(err, cause))
 		}
@@ -472,10 +486,21 @@ func describe(err error) string {
 	if hint := ringfence.HintOf(err); hint != "" {
 		text += " (" + hint + ")"
 	}
-	if len(text) > 500 {
-		text = strings.ToValidUTF8(text[:500], "") + " ..."
+	return clean(text, 500)
+}
+
+// clean makes a text that may have parts from outside, such as names in certificates, safe to show.
+func clean(s string, limit int) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, s)
+	if r := []rune(s); len(r) > limit {
+		return string(r[:limit]) + " ..."
 	}
-	return text
+	return s
 }
 
 // retry reports whether it is us who cannot serve now, so that the phone should come again.

@@ -35,7 +35,7 @@ func Subject(name pkix.Name) (Identity, error) {
 	}
 	for _, a := range name.Names {
 		v, ok := a.Value.(string)
-		if !ok || len(v) > 256 {
+		if !ok || len(v) > 256 || clean(v, 256) != v {
 			continue
 		}
 		mac := ""
