@@ -176,13 +176,14 @@ func TestBadServer(t *testing.T) {
 		return b
 	}
 	hello, ask := frame(1, cmdAuthRequest), frame(1, cmdKeyRequest, byteElement(tagCurve, 0), byteElement(tagKeyType, 1))
+	done := frame(1, cmdEnd, byteElement(tagReason, 1))
 	foreign := certificateElement(newAuthority(t, "Example", time.Now).lsc(t, phoneName, newEC(t)).Certificate, certLSC)
 	for name, in := range map[string][][]byte{
-		"another session":           {hello, frame(2, cmdKeyRequest, byteElement(tagCurve, 0), byteElement(tagKeyType, 1))},
-		"a certificate unasked":     {hello, frame(1, cmdStoreRequest, foreign)},
-		"hello twice":               {hello, hello},
-		"two keys":                  {hello, ask, ask},
-		"delete after a key":        {hello, ask, frame(1, cmdDeleteRequest)},
+		"another session":           {hello, frame(2, cmdKeyRequest, byteElement(tagCurve, 0), byteElement(tagKeyType, 1)), frame(2, cmdEnd, byteElement(tagReason, 1))},
+		"a certificate unasked":     {hello, frame(1, cmdStoreRequest, foreign), done},
+		"hello twice":               {hello, hello, done},
+		"two keys":                  {hello, ask, ask, done},
+		"delete after a key":        {hello, ask, frame(1, cmdDeleteRequest), done},
 		"a certificate for others":  {hello, ask, frame(1, cmdStoreRequest, foreign), frame(1, cmdEnd, byteElement(tagReason, 7))},
 		"an end without a reason":   {hello, frame(1, cmdEnd)},
 		"an end with reason 3":      {hello, frame(1, cmdEnd, byteElement(tagReason, 3))},
