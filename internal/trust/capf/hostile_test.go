@@ -622,6 +622,16 @@ func TestSourcesThatFail(t *testing.T) {
 			t.Fatal(s.err)
 		}
 	}
+	// One too many is hung up on, before anything that costs.
+	o = newOffice(t, func(c *Config) { c.PerSource = 1 })
+	first := o.script(t)
+	near, far := net.Pipe()
+	defer far.Close()
+	if r, err := o.Serve(t.Context(), near); ringfence.KindOf(err) != ringfence.KindOverload || r.Name != "" {
+		t.Fatal(err)
+	}
+	first.finish()
+	o.script(t).finish()
 	g := &guard{perMinute: 2, sessions: 3, perSource: 2, now: time.Now, sources: map[string]*source{}}
 	var leave []func()
 	for _, c := range []struct{ key, why string }{{"a", ""}, {"a", ""}, {"a", "from this address"}, {"b", ""}, {"c", "too many sessions"}} {
@@ -638,6 +648,12 @@ func TestSourcesThatFail(t *testing.T) {
 	}
 	if l, _ := g.enter("c"); l == nil || g.open != 1 {
 		t.Fatal("a place that was left is not free")
+	}
+	if g.failed("d"); !g.patient("d") {
+		t.Fatal("two failures are allowed")
+	}
+	if g.failed("d"); g.patient("d") || !g.patient("c") {
+		t.Fatal("the wrong source has to wait")
 	}
 	for i := range 2 * maxSources {
 		g.failed(string(rune('A'+i%26)) + time.Duration(i).String())
