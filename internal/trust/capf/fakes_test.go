@@ -28,6 +28,7 @@ type book struct {
 	orders map[string]*entry // by the name on the wire
 	fail   map[string]error  // by method
 	late   bool              // Record fails after it did its work
+	before func()            // Record does anything
 	wrote  []Outcome         // Refuse and Record that took effect
 	now    func() time.Time
 }
@@ -124,6 +125,9 @@ func (b *book) Issued(_ context.Context, id, session, serial string) error {
 func (b *book) Record(ctx context.Context, id, session string, o Outcome) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.before != nil {
+		b.before()
+	}
 	if err := b.fail["Record"]; err != nil && !b.late {
 		return err
 	}

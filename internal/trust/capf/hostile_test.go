@@ -594,6 +594,26 @@ func TestServiceStops(t *testing.T) {
 	}
 }
 
+// TestServiceStopsAtTheEnd stops the service when the phone has stored the certificate: that is taken down all the same.
+func TestServiceStopsAtTheEnd(t *testing.T) {
+	o := newOffice(t)
+	e := o.book.add(phoneName, order(InstallUpgrade))
+	ctx, cancel := context.WithCancel(t.Context())
+	o.book.before = cancel
+	near, far := net.Pipe()
+	defer far.Close()
+	done := make(chan error, 1)
+	go func() {
+		_, err := o.Serve(ctx, near)
+		done <- err
+	}()
+	c := client()
+	_, _ = c.Run(t.Context(), far) // that it hears the goodbye is not certain
+	if err := <-done; err != nil || e.status != UpgradeSuccess || e.claim != "" || o.ours.standing() != 1 || c.Keeper.Certificate() == nil {
+		t.Fatalf("%v %+v", err, e)
+	}
+}
+
 func TestSourcesThatFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(t, func(c *Config) { c.Failures = 3 })
