@@ -401,6 +401,15 @@ func TestCertificateProof(t *testing.T) {
 			}
 		})
 	}
+	// Even if our own authority is among the anchors, a revoked LSC does not pass as the certificate of a manufacturer.
+	o.Server.c.MICs = NewAnchors([]*x509.Certificate{o.ours.cert})
+	again := order(Delete)
+	again.Auth = ByMIC
+	withRevoked, rv := o.book.add(phoneName, again), client()
+	rv.Proof = &revoked
+	if s := o.meet(t, rv); s.err == nil || withRevoked.status != OperationPending || withRevoked.claim != "" {
+		t.Fatalf("%+v %+v", s, withRevoked)
+	}
 	// Without anchors no manufacturer is believed.
 	o.Server.c.MICs = nil
 	want := order(Delete)

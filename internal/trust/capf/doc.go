@@ -12,7 +12,8 @@
 //	server → phone  end, with a reason
 //
 // A certificate counts as installed when the phone has said that it stored it, and not before; if it says no, or is gone, the certificate is
-// revoked. Nothing that arrives in the wrong order, twice or with another session id changes anything.
+// revoked. Nothing that arrives in the wrong order, twice or with another session id changes anything. What is left by a node that stopped in the
+// middle of it, [Server.Sweep] clears away.
 //
 // What the protocol does not give, and what is done about it. The phone never signs a certificate request, so nothing proves that it holds
 // the private half of the key that it sends: the key is bound to the session that authenticated instead, and a key that is the phone's present

@@ -28,6 +28,7 @@ type book struct {
 	orders map[string]*entry // by the name on the wire
 	fail   map[string]error  // by method
 	late   bool              // Record fails after it did its work
+	before func()            // Record does anything
 	wrote  []Outcome         // Refuse and Record that took effect
 	now    func() time.Time
 }
@@ -121,11 +122,17 @@ func (b *book) Issued(_ context.Context, id, session, serial string) error {
 	return b.fail["Issued"]
 }
 
-func (b *book) Record(_ context.Context, id, session string, o Outcome) error {
+func (b *book) Record(ctx context.Context, id, session string, o Outcome) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.before != nil {
+		b.before()
+	}
 	if err := b.fail["Record"]; err != nil && !b.late {
 		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	e := b.byID(id)
 	if e.claim != session || e.status != OperationPending {
@@ -208,11 +215,14 @@ func (a *authority) IssueLSC(_ context.Context, device ringfence.DeviceID, name 
 	return der, err
 }
 
-func (a *authority) Revoke(_ context.Context, serial, reason string) error {
+func (a *authority) Revoke(ctx context.Context, serial, reason string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err := a.fail["Revoke"]; err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if _, ok := a.revoked[serial]; ok {
 		return fault("test", ringfence.KindConflict, "revoked before", "", nil)

@@ -134,6 +134,97 @@ func TestUnexpected(t *testing.T) {
 	}
 }
 
+// TestOtherSession sends the right message with the id of another session, in each state.
+func TestOtherSession(t *testing.T) {
+	o := newOffice(t)
+	key := spki(t, newEC(t).Public())
+	for n := range 3 {
+		e := o.book.add(phoneName, order(InstallUpgrade))
+		s := o.script(t)
+		right := s.id
+		say := func(at int, c command, e ...element) { // a wrong id is refused before the body is read, so nobody waits for that
+			if at == n {
+				s.id = right ^ 0x80
+				go s.send(c, e...)
+				return
+			}
+			s.send(c, e...)
+		}
+		say(0, cmdAuthResponse, byteElement(tagVersion, 3), textElement(tagPassword, "123456"), textElement(tagDevice, phoneName))
+		if n > 0 {
+			s.read(cmdKeyRequest)
+			say(1, cmdKeyResponse, element{tagPublicKey, key})
+		}
+		if n > 1 {
+			s.read(cmdStoreRequest)
+			say(2, cmdStoreResponse, byteElement(tagReason, 1))
+		}
+		s.ends(7)
+		if ringfence.KindOf(s.err) != ringfence.KindInvalid || e.status != OperationPending || o.ours.standing() != 0 || !strings.Contains(s.report.Reason, "another session") {
+			t.Errorf("message %d: %v %+v", n, s.err, e)
+		}
+	}
+}
+
+// TestBadServer is what a phone does not take from a server.
+func TestBadServer(t *testing.T) {
+	frame := func(id uint32, c command, e ...element) []byte {
+		b, err := message{command: c, session: id, elements: e}.bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	hello, ask := frame(1, cmdAuthRequest), frame(1, cmdKeyRequest, byteElement(tagCurve, 0), byteElement(tagKeyType, 1))
+	done := frame(1, cmdEnd, byteElement(tagReason, 1))
+	foreign := certificateElement(newAuthority(t, "Example", time.Now).lsc(t, phoneName, newEC(t)).Certificate, certLSC)
+	for name, in := range map[string][][]byte{
+		"another session":           {hello, frame(2, cmdKeyRequest, byteElement(tagCurve, 0), byteElement(tagKeyType, 1)), frame(2, cmdEnd, byteElement(tagReason, 1))},
+		"a certificate unasked":     {hello, frame(1, cmdStoreRequest, foreign), done},
+		"hello twice":               {hello, hello, done},
+		"two keys":                  {hello, ask, ask, done},
+		"delete after a key":        {hello, ask, frame(1, cmdDeleteRequest), done},
+		"a certificate for others":  {hello, ask, frame(1, cmdStoreRequest, foreign), frame(1, cmdEnd, byteElement(tagReason, 7))},
+		"an end without a reason":   {hello, frame(1, cmdEnd)},
+		"an end with reason 3":      {hello, frame(1, cmdEnd, byteElement(tagReason, 3))},
+		"a weak key":                {hello, frame(1, cmdKeyRequest, shortElement(tagKeySize, 512)), frame(1, cmdEnd, byteElement(tagReason, 7))},
+		"a delay that is no number": {frame(1, cmdRetryLater, element{tagRetryDelay, []byte("soon")})},
+		"nothing":                   {},
+	} {
+		p := &pocket{}
+		c := client()
+		c.Keeper = p
+		conn := &canned{in: bytes.NewReader(bytes.Join(in, nil))}
+		if r, err := c.Run(t.Context(), conn); err == nil || p.cert != nil || r.Certificate != nil {
+			t.Errorf("%s: %+v %v", name, r, err)
+		}
+	}
+	for _, c := range []Client{{}, {Name: "a b", Keeper: &pocket{}}, {Name: phoneName}} {
+		if _, err := c.Run(t.Context(), &canned{}); err == nil {
+			t.Errorf("%+v runs", c)
+		}
+	}
+}
+
+// TestTimeRunsOut lets the time of an order end while the phone makes its key.
+func TestTimeRunsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t)
+		want := order(InstallUpgrade)
+		want.CompletesBy = time.Now().Add(time.Minute)
+		e := o.book.add(phoneName, want)
+		s := o.script(t)
+		s.auth("123456")
+		s.read(cmdKeyRequest)
+		time.Sleep(time.Minute)
+		s.send(cmdKeyResponse, element{tagPublicKey, spki(t, newEC(t).Public())})
+		s.ends(7)
+		if len(o.ours.signed) != 0 || e.status != UpgradeFailed || !strings.Contains(e.last.Reason, "completed by") {
+			t.Fatalf("%+v", e)
+		}
+	})
+}
+
 // TestTruncated cuts the phone's side of a whole session at every byte: the certificate counts only if all of it arrived.
 func TestTruncated(t *testing.T) {
 	o := newOffice(t)
@@ -503,6 +594,26 @@ func TestServiceStops(t *testing.T) {
 	}
 }
 
+// TestServiceStopsAtTheEnd stops the service when the phone has stored the certificate: that is taken down all the same.
+func TestServiceStopsAtTheEnd(t *testing.T) {
+	o := newOffice(t)
+	e := o.book.add(phoneName, order(InstallUpgrade))
+	ctx, cancel := context.WithCancel(t.Context())
+	o.book.before = cancel
+	near, far := net.Pipe()
+	defer far.Close()
+	done := make(chan error, 1)
+	go func() {
+		_, err := o.Serve(ctx, near)
+		done <- err
+	}()
+	c := client()
+	_, _ = c.Run(t.Context(), far) // that it hears the goodbye is not certain
+	if err := <-done; err != nil || e.status != UpgradeSuccess || e.claim != "" || o.ours.standing() != 1 || c.Keeper.Certificate() == nil {
+		t.Fatalf("%v %+v", err, e)
+	}
+}
+
 func TestSourcesThatFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(t, func(c *Config) { c.Failures = 3 })
@@ -531,6 +642,16 @@ func TestSourcesThatFail(t *testing.T) {
 			t.Fatal(s.err)
 		}
 	}
+	// One too many is hung up on, before anything that costs.
+	o = newOffice(t, func(c *Config) { c.PerSource = 1 })
+	first := o.script(t)
+	near, far := net.Pipe()
+	defer far.Close()
+	if r, err := o.Serve(t.Context(), near); ringfence.KindOf(err) != ringfence.KindOverload || r.Name != "" {
+		t.Fatal(err)
+	}
+	first.finish()
+	o.script(t).finish()
 	g := &guard{perMinute: 2, sessions: 3, perSource: 2, now: time.Now, sources: map[string]*source{}}
 	var leave []func()
 	for _, c := range []struct{ key, why string }{{"a", ""}, {"a", ""}, {"a", "from this address"}, {"b", ""}, {"c", "too many sessions"}} {
@@ -547,6 +668,12 @@ func TestSourcesThatFail(t *testing.T) {
 	}
 	if l, _ := g.enter("c"); l == nil || g.open != 1 {
 		t.Fatal("a place that was left is not free")
+	}
+	if g.failed("d"); !g.patient("d") {
+		t.Fatal("two failures are allowed")
+	}
+	if g.failed("d"); g.patient("d") || !g.patient("c") {
+		t.Fatal("the wrong source has to wait")
 	}
 	for i := range 2 * maxSources {
 		g.failed(string(rune('A'+i%26)) + time.Duration(i).String())

@@ -2,7 +2,6 @@ package capf
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,16 +15,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"ringfence/internal/trust/ca"
-)
-
-// The node's authority verifies and revokes as this room asks for.
-var (
-	_ LSCs = (*ca.Authority)(nil)
-	_ interface {
-		Revoke(ctx context.Context, serial, reason string) error
-	} = (*ca.Authority)(nil)
 )
 
 // need returns where a judge is installed. A missing one fails the test: who skips a judge has no verdict.

@@ -43,8 +43,6 @@ func (g *guard) enter(key string) (leave func(), refusal string) {
 		return nil, "too many sessions are open"
 	case s.open >= g.perSource:
 		return nil, "too many sessions are open from this address"
-	case s.tokens < 1:
-		return nil, "this address failed too often"
 	}
 	g.open++
 	s.open++
@@ -54,6 +52,13 @@ func (g *guard) enter(key string) (leave func(), refusal string) {
 		g.open--
 		s.open--
 	}, ""
+}
+
+// patient reports whether a source failed so little that it is served.
+func (g *guard) patient(key string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.source(g.key(key)).tokens >= 1
 }
 
 // failed counts a failure of a source.

@@ -98,6 +98,13 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn) (Report, error) {
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })() // wakes whoever reads or writes
 
 	ss := &session{s: s, report: Report{Source: conn.RemoteAddr().String()}, id: newSession()}
+	from := sourceOf(ss.report.Source)
+	// Before the handshake, which is the dearest part of a session: whoever is one too many is not told so.
+	leave, refusal := s.guard.enter(from)
+	if leave == nil {
+		return ss.report, fault("capf.limit", ringfence.KindOverload, refusal, "", nil)
+	}
+	defer leave()
 	w := wire{conn: conn, ctx: ctx}
 	if h, ok := conn.(interface{ HandshakeContext(context.Context) error }); ok {
 		hs, stop := context.WithTimeout(ctx, s.c.Step)
@@ -107,13 +114,10 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn) (Report, error) {
 			return ss.report, fault("capf.tls", ringfence.KindInsecure, "the connection could not be sealed", "", err)
 		}
 	}
-	from := sourceOf(ss.report.Source)
-	leave, refusal := s.guard.enter(from)
-	if leave == nil {
+	if !s.guard.patient(from) {
 		_ = w.send(ss.later(), s.c.Step)
-		return ss.report, fault("capf.limit", ringfence.KindOverload, refusal, "", nil)
+		return ss.report, fault("capf.limit", ringfence.KindOverload, "this address failed too often", "", nil)
 	}
-	defer leave()
 
 	err := ss.run(ctx, w)
 	if err != nil && !ss.harmless {

@@ -421,6 +421,9 @@ func (ss *session) fetched(ctx context.Context, m message) (message, error) {
 // succeed records that the order was carried out, and only then says goodbye.
 func (ss *session) succeed(ctx context.Context, o Outcome) (message, error) {
 	o.Status, o.At, o.Source = ss.order.Operation.success(), ss.s.c.Now(), ss.report.Source
+	// The phone has done it: that is taken down even if the service stops right now.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
 	if err := ss.s.c.Orders.Record(ctx, ss.order.ID, ss.claim, o); err != nil {
 		ss.unclear = ringfence.KindOf(err) != ringfence.KindConflict
 		return message{}, err
