@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	"ringfence"
@@ -71,9 +72,42 @@ func (n *Node) serveCAPF(ctx context.Context, c net.Conn) {
 		n.log.Info("a phone was turned away by CAPF", "remote", r.Source, "name", clean(r.Name, 64), "err", err)
 		return
 	}
-	if r.Order != "" {
-		n.log.Info("CAPF was at an order", "device", r.Device, "operation", string(r.Operation), "status", string(r.Status), "reason", r.Reason, "remote", r.Source)
+	if r.Order == "" {
+		return
 	}
+	n.log.Info("CAPF was at an order", "device", r.Device, "operation", string(r.Operation), "status", string(r.Status), "reason", r.Reason, "remote", r.Source)
+	if err := n.afterCAPF(context.WithoutCancel(ctx), r); err != nil {
+		n.log.Error("the certificate that a phone has no more could not be revoked", "device", r.Device, "err", err, "hint", "ringfence trust list --state live --name "+string(r.Device))
+	}
+}
+
+// afterCAPF revokes what a phone has no more: the certificate that it deleted, or the one before a new one.
+func (n *Node) afterCAPF(ctx context.Context, r capf.Report) error {
+	reason := map[capf.Status]string{capf.UpgradeSuccess: "superseded", capf.DeleteSuccess: "cessation of operation"}[r.Status]
+	if reason == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	keep := ""
+	last, err := n.Store.CAPFOrders(ctx, r.Device, 1)
+	if err != nil || len(last) == 0 {
+		return err
+	}
+	if r.Status == capf.UpgradeSuccess {
+		keep = last[0].Serial
+	}
+	certs, err := n.Store.CertificatesOf(ctx, r.Device)
+	for _, c := range certs {
+		// Those that it got by CAPF have its own name; one that it got by an activation code is none of theirs.
+		if mine := strings.HasPrefix(c.Subject, "CN="+r.Name+","); !mine || !c.RevokedAt.IsZero() || c.Serial == keep || !c.NotAfter.After(time.Now()) {
+			continue
+		}
+		if _, failed := n.RevokeSerial(ctx, c.Serial, reason); failed != nil && ringfence.KindOf(failed) != ringfence.KindConflict {
+			err = errors.Join(err, failed)
+		}
+	}
+	return err
 }
 
 // manufacturers verifies the certificates that manufacturers put into phones, by the anchors that the configuration names.
