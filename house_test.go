@@ -40,6 +40,7 @@ func allowed() map[string][]string {
 		"sip/dialog":       {"sip", "sip/transport", "sip/transaction"},
 		"media/relay":      {"media/rtp"},
 		"media/player":     {"media/codec", "media/relay", "media/rtp"},
+		"trust/acme":       {},
 		"trust/ca":         {"state/store", "trust/ca/internal/keys"},
 		"trust/cipherlist": {},
 		"trust/enroll":     {"state/store"},
@@ -114,7 +115,7 @@ func outsiders() map[string][]string {
 		"github.com/prometheus":         {"node", "node/admin"},
 		"go.opentelemetry.io":           {"node/observe/trace"},
 		"github.com/spf13/cobra":        {"cmd/ringfence"},
-		"github.com/go-jose/go-jose/v4": {"trust/token"},
+		"github.com/go-jose/go-jose/v4": {"trust/acme", "trust/token"},
 		"rsc.io/qr":                     {"cmd/ringfence", "node/admin"},
 	}
 }
@@ -131,7 +132,7 @@ func socketHands() map[string]string {
 
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
-	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/enroll",
+	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/acme", "trust/ca", "trust/enroll",
 		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 

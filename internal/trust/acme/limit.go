@@ -1,0 +1,72 @@
+package acme
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// maxCounted bounds the memory of a quota; whoever comes when it is full shares one count.
+const maxCounted = 16384
+
+// quota lets each key do most things in a period, counted from the key's first one.
+type quota struct {
+	most   int
+	period time.Duration
+	now    func() time.Time
+
+	mu     sync.Mutex
+	counts map[string]count
+}
+
+type count struct {
+	n     int
+	since time.Time
+}
+
+func newQuota(most int, period time.Duration, now func() time.Time) *quota {
+	return &quota{most: most, period: period, now: now, counts: map[string]count{}}
+}
+
+// take counts one, and returns how long the key has to wait if that was one too many.
+func (q *quota) take(key string) (wait time.Duration) {
+	now := q.now()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c, known := q.counts[key]
+	if !known && len(q.counts) >= maxCounted {
+		for k, old := range q.counts {
+			if now.Sub(old.since) >= q.period {
+				delete(q.counts, k)
+			}
+		}
+		if len(q.counts) >= maxCounted {
+			key = ""
+			c = q.counts[key]
+		}
+	}
+	// A clock that was set back must not lock anybody out for longer than a period.
+	if age := now.Sub(c.since); age >= q.period || age < 0 {
+		c = count{since: now}
+	}
+	if c.n >= q.most {
+		return c.since.Add(q.period).Sub(now)
+	}
+	c.n++
+	q.counts[key] = c
+	return 0
+}
+
+// sourceOf is who counts as one source: an IPv4 address, or the /64 of an IPv6 host.
+func sourceOf(remote string) string {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return "?"
+	}
+	ip := ap.Addr().Unmap().WithZone("")
+	if ip.Is6() {
+		p, _ := ip.Prefix(64) // 64 bits are always a prefix of IPv6
+		return p.String()
+	}
+	return ip.String()
+}
