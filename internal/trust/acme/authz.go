@@ -2,11 +2,10 @@ package acme
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"time"
-
-	"github.com/go-jose/go-jose/v4/json"
 
 	"ringfence"
 )

@@ -17,6 +17,7 @@ type quota struct {
 
 	mu     sync.Mutex
 	counts map[string]count
+	swept  time.Time
 }
 
 type count struct {
@@ -35,9 +36,12 @@ func (q *quota) take(key string) (wait time.Duration) {
 	defer q.mu.Unlock()
 	c, known := q.counts[key]
 	if !known && len(q.counts) >= maxCounted {
-		for k, old := range q.counts {
-			if now.Sub(old.since) >= q.period {
-				delete(q.counts, k)
+		if age := now.Sub(q.swept); age >= q.period/8 || age < 0 { // not each time, which would be slow just when there is most to do
+			q.swept = now
+			for k, old := range q.counts {
+				if now.Sub(old.since) >= q.period {
+					delete(q.counts, k)
+				}
 			}
 		}
 		if len(q.counts) >= maxCounted {

@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/go-jose/go-jose/v4/json"
 
 	"ringfence"
 )
