@@ -40,10 +40,13 @@ func allowed() map[string][]string {
 		"sip/dialog":       {"sip", "sip/transport", "sip/transaction"},
 		"media/relay":      {"media/rtp"},
 		"media/player":     {"media/codec", "media/relay", "media/rtp"},
-		"trust/acme":       {},
+		"trust/acme":       {"trust/quota"},
 		"trust/ca":         {"state/store", "trust/ca/internal/keys"},
 		"trust/cipherlist": {},
 		"trust/enroll":     {"state/store"},
+		"trust/est":        {"trust/ca", "trust/pkcs7", "trust/quota"},
+		"trust/pkcs7":      {},
+		"trust/quota":      {},
 		"trust/revocation": {},
 		"trust/signedfile": {},
 		"trust/trustlist":  {"trust/signedfile"},
@@ -133,7 +136,7 @@ func socketHands() map[string]string {
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/acme", "trust/ca", "trust/enroll",
-		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
+		"trust/est", "call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

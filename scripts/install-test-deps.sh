@@ -20,6 +20,9 @@ needs() {
 /usr/bin/certbot certbot internal/trust/acme an ACME client made by somebody else
 /usr/bin/openssl openssl internal/trust/acme certificates as another implementation sees them
 /usr/bin/openssl openssl internal/trust/cipherlist cipher lists as OpenSSL reads them
+/usr/bin/curl curl internal/trust/est an EST client made of two programs,
+/usr/bin/openssl openssl internal/trust/est and what it makes requests and reads certificates with
+/usr/bin/openssl openssl internal/trust/pkcs7 certificates as another implementation sees them
 /usr/bin/openssl openssl internal/trust/signedfile signatures and encryption as another implementation sees them
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it

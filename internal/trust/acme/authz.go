@@ -155,7 +155,7 @@ func (s *Server) begin(q *request, a Authorization, i int) (Authorization, error
 		s.resume(q, a)
 		return a, nil
 	}
-	if wait := s.tries.take(a.Account + " " + a.Identifier.Value); wait > 0 {
+	if wait := s.tries.Take(a.Account + " " + a.Identifier.Value); wait > 0 {
 		return a, tooMany("too many tries for "+a.Identifier.Value, wait)
 	}
 	select {

@@ -204,7 +204,7 @@ func TestRevocation(t *testing.T) {
 	s := newSite(t, nil)
 	mine, other, third := s.rawClient(".example.org"), s.rawClient(".example.org"), s.rawClient(".example.org")
 	at := s.base + "/acme/revoke-cert"
-	leaf, key := mine.issued("a.example.org", "b.example.org")
+	leaf, _ := mine.issued("a.example.org", "b.example.org")
 	ask := func(c *x509.Certificate, more string) string {
 		return `{"certificate":"` + b64(c.Raw) + `"` + more + `}`
 	}
@@ -234,7 +234,7 @@ func TestRevocation(t *testing.T) {
 		t.Errorf("by who may have all names: %d %s", a.status, a.body)
 	}
 	expect(t, mine.post(at, ask(leaf, "")), 400, "alreadyRevoked")
-	leaf, key = mine.issued("a.example.org")
+	leaf, key := mine.issued("a.example.org")
 	if a := (&raw{s: s, key: key}).post(at, ask(leaf, `,"reason":1`)); a.status != http.StatusOK || s.ca.revoked[leaf.SerialNumber.String()] != 1 {
 		t.Errorf("by its own key: %d %s", a.status, a.body)
 	}

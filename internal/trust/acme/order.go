@@ -74,7 +74,7 @@ func (s *Server) newOrder(q *request) (*reply, error) {
 	if err := s.replaceable(q, ask.Replaces); err != nil {
 		return nil, err
 	}
-	if wait := s.orders.take(q.account.ID); wait > 0 {
+	if wait := s.orders.Take(q.account.ID); wait > 0 {
 		return nil, tooMany("too many orders of this account", wait)
 	}
 	now := s.c.Now().UTC().Truncate(time.Second)

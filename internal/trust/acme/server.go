@@ -23,6 +23,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"ringfence"
+	"ringfence/internal/trust/quota"
 )
 
 // Wanted is a certificate to be signed. The names were shown to be under the account's control.
@@ -82,9 +83,9 @@ type Config struct {
 type Server struct {
 	c       Config
 	nonces  *nonces
-	sources *quota
-	orders  *quota
-	tries   *quota
+	sources *quota.Quota
+	orders  *quota.Quota
+	tries   *quota.Quota
 
 	ctx     context.Context // of validations
 	stop    context.CancelFunc
@@ -145,8 +146,8 @@ func New(c Config) (*Server, error) {
 			return nil, fault(op, ringfence.KindInvalid, fmt.Sprintf("a time of the ACME server is out of bounds: %v", *d.n), "", nil)
 		}
 	}
-	s := &Server{c: c, nonces: newNonces(c.Now), sources: newQuota(c.PerMinute, time.Minute, c.Now), orders: newQuota(c.OrdersPerHour, time.Hour, c.Now),
-		tries: newQuota(c.TriesPerHour, time.Hour, c.Now), waiting: make(chan struct{}, mostWaiting), looking: make(chan struct{}, mostLooking)}
+	s := &Server{c: c, nonces: newNonces(c.Now), sources: quota.New(c.PerMinute, time.Minute, c.Now), orders: quota.New(c.OrdersPerHour, time.Hour, c.Now),
+		tries: quota.New(c.TriesPerHour, time.Hour, c.Now), waiting: make(chan struct{}, mostWaiting), looking: make(chan struct{}, mostLooking)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -207,7 +208,7 @@ func (s *Server) Handler() http.Handler {
 		if r.URL.Path != pathDirectory {
 			h.Add("Link", "<"+s.c.Base+pathDirectory+`>;rel="index"`)
 		}
-		if wait := s.sources.take(sourceOf(r.RemoteAddr)); wait > 0 {
+		if wait := s.sources.Take(quota.Source(r.RemoteAddr)); wait > 0 {
 			s.write(w, nil, tooMany("too many requests from this address", wait))
 			return
 		}

@@ -1,4 +1,4 @@
-package acme
+package quota
 
 import (
 	"net/netip"
@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// maxCounted bounds the memory of a quota; whoever comes when it is full shares one count.
+// maxCounted bounds the memory of a Quota; whoever comes when it is full shares one count.
 const maxCounted = 16384
 
-// quota lets each key do most things in a period, counted from the key's first one.
-type quota struct {
+// Quota lets each key do so many things in a period, counted from the key's first one. Its methods may be called from any goroutine.
+type Quota struct {
 	most   int
 	period time.Duration
 	now    func() time.Time
@@ -25,12 +25,13 @@ type count struct {
 	since time.Time
 }
 
-func newQuota(most int, period time.Duration, now func() time.Time) *quota {
-	return &quota{most: most, period: period, now: now, counts: map[string]count{}}
+// New returns a Quota of most things in a period.
+func New(most int, period time.Duration, now func() time.Time) *Quota {
+	return &Quota{most: most, period: period, now: now, counts: map[string]count{}}
 }
 
-// take counts one, and returns how long the key has to wait if that was one too many.
-func (q *quota) take(key string) (wait time.Duration) {
+// Take counts one, and returns how long the key has to wait if that was one too many.
+func (q *Quota) Take(key string) (wait time.Duration) {
 	now := q.now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -61,8 +62,8 @@ func (q *quota) take(key string) (wait time.Duration) {
 	return 0
 }
 
-// sourceOf is who counts as one source: an IPv4 address, or the /64 of an IPv6 host.
-func sourceOf(remote string) string {
+// Source is who counts as one at a remote address with a port: an IPv4 address, or the /64 of an IPv6 host.
+func Source(remote string) string {
 	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return "?"
