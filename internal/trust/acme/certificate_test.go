@@ -283,6 +283,7 @@ func TestRenewalInformation(t *testing.T) {
 	}
 	ask := `{"identifiers":[{"type":"dns","value":"a.example.org"}],"replaces":"` + id + `"}`
 	expect(t, other.post(s.base+"/acme/new-order", ask), 403, "unauthorized")
+	expect(t, r.post(s.base+"/acme/new-order", strings.Replace(ask, "a.example", "b.example", 1)), 400, "malformed")
 	a := r.post(s.base+"/acme/new-order", ask)
 	if a.status != http.StatusCreated || a.member(t, "replaces") != id {
 		t.Fatalf("%d %s", a.status, a.body)

@@ -71,7 +71,7 @@ func (s *Server) newOrder(q *request) (*reply, error) {
 	if err := s.allowed(ctx, q.binding, ids); err != nil {
 		return nil, err
 	}
-	if err := s.replaceable(q, ask.Replaces); err != nil {
+	if err := s.replaceable(q, ask.Replaces, ids); err != nil {
 		return nil, err
 	}
 	if wait := s.orders.Take(q.account.ID); wait > 0 {
@@ -120,7 +120,7 @@ func (s *Server) allowed(ctx context.Context, b Binding, ids []Identifier) error
 }
 
 // replaceable checks what an order says that it renews (RFC 9773 section 5).
-func (s *Server) replaceable(q *request, certID string) error {
+func (s *Server) replaceable(q *request, certID string, ids []Identifier) error {
 	if certID == "" {
 		return nil
 	}
@@ -130,6 +130,9 @@ func (s *Server) replaceable(q *request, certID string) error {
 	old, err := s.c.State.OrderByCertificate(q.Context(), certID)
 	if ringfence.KindOf(err) == ringfence.KindNotFound && err != nil || err == nil && old.Account != q.account.ID {
 		return refuse("unauthorized", "this account has no certificate that the order could replace")
+	}
+	if err == nil && !slices.ContainsFunc(ids, func(id Identifier) bool { return slices.Contains(old.Identifiers, id) }) {
+		return refuse("malformed", "the order has no name in common with the certificate that it is to replace")
 	}
 	return err
 }
@@ -270,6 +273,9 @@ func (s *Server) finalize(q *request) (*reply, error) {
 		s.c.Log.Error("an ACME certificate could not be signed", "order", o.ID, "err", signErr, "hint", ringfence.HintOf(signErr))
 	}
 	if err := s.c.State.UpdateOrder(ctx, o); err != nil {
+		if leaf != nil {
+			s.c.Log.Error("an ACME certificate was signed and could not be kept; revoke it", "order", o.ID, "serial", leaf.SerialNumber.Text(16))
+		}
 		return nil, err
 	}
 	if signErr != nil {

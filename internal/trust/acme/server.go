@@ -379,7 +379,7 @@ func (s *Server) write(w http.ResponseWriter, out *reply, err error) {
 	status, kind, retry := http.StatusOK, "application/json", time.Duration(0)
 	if err != nil {
 		p := problemOf(err)
-		if p.Status >= 500 {
+		if p.Status >= 500 && ringfence.KindOf(err) != ringfence.KindConflict { // two requests of one client met
 			s.c.Log.Error("an ACME request failed", "err", err, "hint", ringfence.HintOf(err))
 		}
 		if p.location != "" {
