@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -140,6 +141,8 @@ type zone struct {
 	mu   sync.Mutex
 	addr map[string][]netip.Addr
 	txt  map[string][]string
+	// fromFile, if not empty, is a file with a name and the TXT record of its _acme-challenge.
+	fromFile string
 }
 
 func (z *zone) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
@@ -154,6 +157,11 @@ func (z *zone) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 func (z *zone) LookupTXT(_ context.Context, name string) ([]string, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	if b, err := os.ReadFile(z.fromFile); err == nil {
+		if at, text, _ := strings.Cut(string(b), " "); "_acme-challenge."+at+"." == name {
+			return []string{text}, nil
+		}
+	}
 	if l := z.txt[strings.TrimSuffix(name, ".")]; len(l) > 0 {
 		return l, nil
 	}
@@ -165,6 +173,12 @@ func (z *zone) here(name string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.addr[name] = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+}
+
+func (z *zone) read(file string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.fromFile = file
 }
 
 func (z *zone) setTXT(name string, list ...string) {
