@@ -70,7 +70,10 @@ func (s *Server) newAccount(q *request) (*reply, error) {
 		return nil, err
 	}
 	if err := s.c.State.CreateAccount(ctx, a); err != nil {
-		if ringfence.KindOf(err) == ringfence.KindConflict { // the same key at the same time is as good as never
+		if ringfence.KindOf(err) == ringfence.KindConflict {
+			if other, err := s.c.State.AccountByKey(ctx, q.thumb); err == nil { // the same request, a moment earlier
+				return s.accountReply(other, http.StatusOK), nil
+			}
 			return nil, refuse("unauthorized", "another account was made with this key id; ask an administrator for another one")
 		}
 		return nil, err

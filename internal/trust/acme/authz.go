@@ -200,6 +200,12 @@ func (s *Server) resume(q *request, a Authorization) {
 
 // start looks at a challenge in the background; it gives back the token of s.waiting.
 func (s *Server) start(a Authorization, i int, thumb string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		<-s.waiting
+		return
+	}
 	s.wait.Go(func() {
 		defer func() { <-s.waiting }()
 		select {

@@ -2,6 +2,7 @@ package acme_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,6 +12,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,6 +220,57 @@ func TestAccountsNeedABinding(t *testing.T) {
 	expect(t, r.post(r.kid, ""), 403, "unauthorized")
 	if len(b.Key) != 32 || len(b.ID) != 22 {
 		t.Errorf("a binding of %d bytes and %d characters", len(b.Key), len(b.ID))
+	}
+}
+
+// meeting is a State whose first lookups by key wait for each other, so that all of them find nothing.
+type meeting struct {
+	*acme.Memory
+	once sync.WaitGroup
+	left atomic.Int32
+}
+
+func (m *meeting) AccountByKey(ctx context.Context, thumbprint string) (acme.Account, error) {
+	a, err := m.Memory.AccountByKey(ctx, thumbprint)
+	if m.left.Add(-1) >= 0 {
+		m.once.Done()
+		m.once.Wait()
+	}
+	return a, err
+}
+
+// TestOneAccountForAKey makes one account many times at once: one request makes it, the others find it.
+func TestOneAccountForAKey(t *testing.T) {
+	m := &meeting{Memory: acme.NewMemory()}
+	m.once.Add(8)
+	m.left.Store(8)
+	s := newSite(t, func(c *acme.Config) { c.State = m })
+	r := &raw{s: s, key: newKey(t)}
+	url := s.base + "/acme/new-account"
+	e := s.eab(s.bind("a.example.org"), r.key, url)
+	var bodies [8][]byte
+	for i := range bodies {
+		bodies[i] = jws(t, r.key, r.header(url), []byte(`{"externalAccountBinding":`+string(e)+`}`))
+	}
+	var answers [len(bodies)]answer
+	var wait sync.WaitGroup
+	for i := range bodies {
+		wait.Go(func() { answers[i] = s.send(url, bodies[i]) })
+	}
+	wait.Wait()
+	made := 0
+	for _, a := range answers {
+		if a.status == http.StatusCreated {
+			made++
+		} else if a.status != http.StatusOK {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		if a.header.Get("Location") != answers[0].header.Get("Location") {
+			t.Errorf("two accounts: %v", a.header)
+		}
+	}
+	if made != 1 {
+		t.Errorf("%d requests made the account", made)
 	}
 }
 

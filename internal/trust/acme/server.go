@@ -89,6 +89,8 @@ type Server struct {
 
 	ctx     context.Context // of validations
 	stop    context.CancelFunc
+	mu      sync.Mutex // guards closed, and that nothing is added to wait after it
+	closed  bool
 	wait    sync.WaitGroup
 	waiting chan struct{} // one token for each challenge that waits or is looked at
 	looking chan struct{} // one token for each that is looked at
@@ -155,6 +157,9 @@ func New(c Config) (*Server, error) {
 // Close gives up looking at challenges and waits until nothing runs any more. Challenges that were being looked at are taken up again
 // by the next request for them.
 func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	s.stop()
 	s.wait.Wait()
 }
