@@ -40,6 +40,7 @@ func allowed() map[string][]string {
 		"sip/dialog":       {"sip", "sip/transport", "sip/transaction"},
 		"media/relay":      {"media/rtp"},
 		"media/player":     {"media/codec", "media/relay", "media/rtp"},
+		"trust/acme":       {"trust/quota"},
 		"trust/ca":         {"state/store", "trust/ca/internal/keys", "trust/chain"},
 		"trust/capf":       {},
 		"trust/cipherlist": {},
@@ -47,6 +48,9 @@ func allowed() map[string][]string {
 		"trust/chain":      {},
 		"trust/keyring":    {"trust/chain"},
 		"trust/publish":    {"state/store", "trust/trustlist"},
+		"trust/est":        {"trust/ca", "trust/pkcs7", "trust/quota"},
+		"trust/pkcs7":      {},
+		"trust/quota":      {},
 		"trust/revocation": {},
 		"trust/signedfile": {},
 		"trust/trustlist":  {"trust/signedfile"},
@@ -120,7 +124,7 @@ func outsiders() map[string][]string {
 		"github.com/prometheus":         {"node", "node/admin"},
 		"go.opentelemetry.io":           {"node/observe/trace"},
 		"github.com/spf13/cobra":        {"cmd/ringfence"},
-		"github.com/go-jose/go-jose/v4": {"trust/token", "trust/trustlist"},
+		"github.com/go-jose/go-jose/v4": {"trust/acme", "trust/token", "trust/trustlist"},
 		"rsc.io/qr":                     {"cmd/ringfence", "node/admin"},
 	}
 }
@@ -148,7 +152,7 @@ func tlsHands() map[string]string {
 
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
-	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/capf", "trust/chain", "trust/enroll", "trust/keyring",
+	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/trustlist", "trust/tvs",
 		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }

@@ -17,8 +17,15 @@ needs() {
 /usr/lib/postgresql/15/bin/initdb postgresql-15 test/interop two nodes on one database
 /usr/sbin/nats-server nats-server test/interop that tell each other what changes
 /usr/sbin/dnsmasq dnsmasq-base internal/sip/locate a DNS server with NAPTR, SRV and address records
+/usr/bin/certbot certbot internal/trust/acme an ACME client made by somebody else,
+/usr/bin/dehydrated dehydrated internal/trust/acme another one, of shell and openssl,
+/usr/bin/curl curl internal/trust/acme and what it speaks HTTP with
+/usr/bin/openssl openssl internal/trust/acme certificates as another implementation sees them
 /usr/bin/openssl openssl internal/trust/cipherlist cipher lists as OpenSSL reads them
 /usr/bin/openssl openssl internal/trust/capf a phone's TLS, keys and signatures, and its view of a certificate
+/usr/bin/curl curl internal/trust/est an EST client made of two programs,
+/usr/bin/openssl openssl internal/trust/est and what it makes requests and reads certificates with
+/usr/bin/openssl openssl internal/trust/pkcs7 certificates as another implementation sees them
 /usr/bin/openssl openssl internal/trust/signedfile signatures and encryption as another implementation sees them
 /usr/bin/openssl openssl internal/trust/trustlist certificates of the worked example, and signatures of lists in both forms
 /usr/bin/openssl openssl internal/trust/tvs certificates, their names, and TLS as another implementation sees them

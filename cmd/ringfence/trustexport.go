@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/asn1"
 	"encoding/pem"
 	"net/http"
 	"slices"
@@ -11,6 +10,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/node/admin/api"
+	"ringfence/internal/trust/pkcs7"
 )
 
 func newTrustExportCommand(a *app) *cobra.Command {
@@ -67,9 +67,9 @@ func exported(format string, certs [][]byte) ([]byte, error) {
 	case "der":
 		return certs[0], nil
 	case "pkcs7":
-		der, err := certsOnly(certs)
+		der, err := pkcs7.CertsOnly(certs)
 		if err != nil {
-			return nil, &ringfence.Fault{Kind: ringfence.KindInternal, Text: "the certificates cannot be written as PKCS #7", Err: err}
+			return nil, err
 		}
 		return pem.EncodeToMemory(&pem.Block{Type: "PKCS7", Bytes: der}), nil
 	}
@@ -78,28 +78,4 @@ func exported(format string, certs [][]byte) ([]byte, error) {
 		out.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c}))
 	}
 	return out.Bytes(), nil
-}
-
-// certsOnly is a SignedData that nobody signed, the customary wrapping of a chain (RFC 2315 section 9.1, RFC 5652 section 5.1).
-func certsOnly(certs [][]byte) ([]byte, error) {
-	sorted := slices.Clone(certs)
-	slices.SortFunc(sorted, bytes.Compare) // DER orders the members of a SET OF
-	type contentInfo struct {
-		Type    asn1.ObjectIdentifier
-		Content asn1.RawValue `asn1:"optional"`
-	}
-	tagged := func(b []byte) asn1.RawValue {
-		return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: b}
-	}
-	signed, err := asn1.Marshal(struct {
-		Version      int
-		Digests      []asn1.RawValue `asn1:"set"`
-		Content      contentInfo
-		Certificates asn1.RawValue
-		Signers      []asn1.RawValue `asn1:"set"`
-	}{1, []asn1.RawValue{}, contentInfo{Type: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}}, tagged(bytes.Join(sorted, nil)), []asn1.RawValue{}})
-	if err != nil {
-		return nil, err
-	}
-	return asn1.Marshal(contentInfo{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}, tagged(signed)})
 }

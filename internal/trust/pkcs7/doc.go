@@ -1,0 +1,2 @@
+// Package pkcs7 writes certificates as PKCS #7, the wrapping in which many programs take and give chains.
+package pkcs7
