@@ -40,7 +40,7 @@ func allowed() map[string][]string {
 		"sip/dialog":       {"sip", "sip/transport", "sip/transaction"},
 		"media/relay":      {"media/rtp"},
 		"media/player":     {"media/codec", "media/relay", "media/rtp"},
-		"trust/acme":       {"trust/quota"},
+		"trust/acme":       {"state/store", "trust/quota"},
 		"trust/ca":         {"state/store", "trust/ca/internal/keys", "trust/chain"},
 		"trust/capf":       {},
 		"trust/cipherlist": {},
@@ -144,6 +144,7 @@ func tlsHands() map[string]string {
 	return map[string]string{
 		"internal/trust/tlspolicy": "the tree of TLS settings",
 		"internal/trust/enroll":    "a device that does not know yet whom to believe",
+		"internal/trust/acme":      "looks at challenges of machines that have no certificate yet",
 		"internal/testkit":         "tests",
 		"internal/testkit/onehost": "tests",
 		"cmd/ringfence":            "the command line is a client, and its phone has an anchor of its own",
