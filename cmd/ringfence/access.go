@@ -224,7 +224,7 @@ func newTrustCommand(a *app) *cobra.Command {
 			return show(cmd, asJSON, v, func(w io.Writer) { facts(w, "subject", v.Subject, "until", v.NotAfter, "SHA-256", v.SHA256) })
 		},
 	}
-	cmd.AddCommand(newTrustStatusCommand(a), newTrustListCommand(a), newTrustShowCommand(a), newTrustIssueCommand(a), newTrustRenewCommand(a), newTrustRevokeCommand(a), newAnchorCommand(a), newIdentityCommand(a), newCAPFCommand(a),
+	cmd.AddCommand(newTrustStatusCommand(a), newTrustListCommand(a), newTrustShowCommand(a), newTrustIssueCommand(a), newTrustRenewCommand(a), newTrustRevokeCommand(a), newAnchorCommand(a), newIdentityCommand(a), newCAPFCommand(a), newACMECommand(a),
 		newTrustRehearseCommand(a), newTrustCACommand(a), newTrustFileCommand())
 	return jsonFlag(cmd, &asJSON)
 }

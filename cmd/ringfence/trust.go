@@ -113,10 +113,10 @@ func newTrustListCommand(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&role, "role", "", "only of this role: node, device, admin, proxy, trunk, cti, signer or service")
+	cmd.Flags().StringVar(&role, "role", "", "only of this role: node, device, admin, proxy, trunk, cti, machine, signer or service")
 	cmd.Flags().StringVar(&name, "name", "", "only of this name")
 	cmd.Flags().StringVar(&state, "state", "", "only in this state: live, expired or revoked")
-	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"node", "device", "admin", "proxy", "trunk", "cti", "signer", "service"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"node", "device", "admin", "proxy", "trunk", "cti", "machine", "signer", "service"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{"live", "expired", "revoked"}, cobra.ShellCompDirectiveNoFileComp))
 	return jsonFlag(cmd, &asJSON)
 }

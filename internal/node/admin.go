@@ -16,6 +16,7 @@ import (
 	"ringfence/internal/node/records"
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/acme"
 )
 
 // Current returns the configuration in force: what the node was started with, and the live settings as they were last applied.
@@ -73,7 +74,11 @@ func (n *Node) openAdmin(ctx context.Context) (err error) {
 	if n.CAPF != nil {
 		check = n.CAPF
 	}
-	n.Admin = admin.New(admin.Config{Ladder: messages, Lists: lists, OrderCheck: check, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
+	var machines admin.Machines
+	if n.Config.ACME.Serve {
+		machines = acme.NewStored(n.Store)
+	}
+	n.Admin = admin.New(admin.Config{Ladder: messages, Machines: machines, Lists: lists, OrderCheck: check, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
 		Store: recent{n.Store, n.Records}, Roster: people{n.Roster, n}, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, SignIns: n.Tokens, Authority: n.Authority, Keyring: keys{n.Keyring, n}, Anchor: n.Authority.RootPEM,
 		Settings: n.Settings, Host: n, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log})
 	n.AdminCode, err = n.Admin.FirstCode(ctx)

@@ -36,6 +36,7 @@ import (
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/acme"
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/capf"
 	"ringfence/internal/trust/enroll"
@@ -67,6 +68,7 @@ type Node struct {
 	Keyring    *keyring.Ring
 	Lists      *publish.Publisher // nil: no trust lists are published
 	CAPF       *capf.Server       // nil: phones get no certificates by CAPF
+	ACME       *acme.Server       // nil: machines get no certificates by ACME
 	Enroll     *enroll.Service
 	Tokens     *token.Server
 	Records    *records.Keeper
@@ -363,6 +365,9 @@ func (n *Node) listen(ctx context.Context) error {
 	}
 	mux.Handle("/oauth/", n.Tokens.Handler())
 	mux.Handle("/.well-known/oauth-authorization-server", n.Tokens.Handler())
+	if err := n.automatic(mux); err != nil {
+		return err
+	}
 	if n.Lists != nil {
 		mux.Handle("/trustlist/", n.Lists.Handler(n.fetches, n.log))
 	}
@@ -421,6 +426,7 @@ func (n *Node) maintain(ctx context.Context) {
 		if err := n.Tokens.Maintain(ctx); err != nil {
 			n.log.Warn("the keys of access tokens could not be maintained", "err", err)
 		}
+		n.maintainACME(ctx, n.log)
 		if n.CAPF != nil {
 			if err := n.CAPF.Sweep(ctx); err != nil {
 				n.log.Error("what phones left of their orders could not be cleared away", "err", err, "hint", ringfence.HintOf(err))

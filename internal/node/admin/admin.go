@@ -37,6 +37,7 @@ type Config struct {
 	Lists     Lists // nil: no trust lists are published
 	// OrderCheck is nil if phones get no certificates by CAPF.
 	OrderCheck OrderCheck
+	Machines   Machines      // nil: no machine gets certificates by ACME
 	Anchor     func() []byte // the trust anchor as PEM
 	Settings   Settings
 	Host       Host

@@ -54,6 +54,7 @@ func (s *Server) routesTLS() {
 	s.routesKeyring()
 	s.routesLists()
 	s.routesCAPF()
+	s.routesACME()
 }
 
 // endpoints returns what speaks TLS, and each address for which something is set.

@@ -40,7 +40,7 @@ type (
 	certificatesIn struct {
 		After string `query:"after" maxLength:"64" doc:"list what comes after this serial"`
 		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000"`
-		Role  string `query:"role" enum:"node,device,admin,proxy,trunk,cti,signer,service" doc:"only of this role"`
+		Role  string `query:"role" enum:"node,device,admin,proxy,trunk,cti,machine,signer,service" doc:"only of this role"`
 		Name  string `query:"name" maxLength:"64" doc:"only of this name"`
 		State string `query:"state" enum:"live,expired,revoked" doc:"only in this state"`
 	}

@@ -33,6 +33,9 @@ type Config struct {
 	OAuth   OAuth         `yaml:"oauth,omitempty"`
 	// Enterprise is what only enterprise phones need.
 	Enterprise Enterprise `yaml:"enterprise,omitempty"`
+	// ACME gives the site's own machines their certificates (RFC 8555); EST gives devices of other vendors theirs (RFC 7030).
+	ACME ACME `yaml:"acme,omitempty"`
+	EST  EST  `yaml:"est,omitempty"`
 	// TLS is what listeners speak, by place in the tree; docs/guides/tls-policy.md.
 	TLS     tlspolicy.Tree `yaml:"tls,omitempty"`
 	NodeDNS []string       `yaml:"node-names"` // further names of this node, for its certificate
@@ -113,6 +116,37 @@ func (a Announcements) Files() map[string]string {
 // OAuth says which programs may be signed in, besides our own phone.
 type OAuth struct {
 	Clients []OAuthClient `yaml:"clients,omitempty"`
+}
+
+// ACME says whether and how machines get certificates by ACME, at the https port.
+type ACME struct {
+	Serve bool `yaml:"serve,omitempty"`
+	// Networks are those in which machines are looked for when they show that a name is theirs; empty: every address but this host's and its link's.
+	Networks []netip.Prefix `yaml:"networks,omitempty"`
+	// HTTPPort and TLSPort are where they are looked for, if not at 80 and 443 as the standard has it.
+	HTTPPort uint16 `yaml:"http-port,omitempty"`
+	TLSPort  uint16 `yaml:"tls-port,omitempty"`
+}
+
+// Ports returns where machines are looked for.
+func (a ACME) Ports() (http, tls uint16) {
+	http, tls = 80, 443
+	if a.HTTPPort != 0 {
+		http = a.HTTPPort
+	}
+	if a.TLSPort != 0 {
+		tls = a.TLSPort
+	}
+	return http, tls
+}
+
+// EST says whether and how devices get certificates by EST, at the https port.
+type EST struct {
+	Serve bool `yaml:"serve,omitempty"`
+	// Linked takes only requests that are tied to their connection, which few devices can.
+	Linked bool `yaml:"linked,omitempty"`
+	// SameKey lets a device renew its certificate for the key that it has.
+	SameKey bool `yaml:"same-key,omitempty"`
 }
 
 // Enterprise says what is done for enterprise phones, which believe what a trust list names.
@@ -246,6 +280,13 @@ func (c Config) Flows() []ringfence.Flow {
 	if c.SIP.OAuth.IsValid() {
 		flows = append(flows, ringfence.Flow{Name: "sip-oauth", Purpose: "SIP signalling over TLS of phones and programs that prove themselves by an access token", Room: "sip/transport",
 			Direction: ringfence.Listens, Transport: "tcp", Addr: c.SIP.OAuth.Addr(), Ports: at(c.SIP.OAuth), Peers: "any phone that signed in", DSCP: 24, TLS: ringfence.TLSServer})
+	}
+	if c.ACME.Serve {
+		plain, sealed := c.ACME.Ports()
+		flows = append(flows, ringfence.Flow{Name: "acme-http", Purpose: "looks whether a machine that wants a certificate holds its name (RFC 8555 section 8.3), in the clear since it has none yet", Room: "trust/acme",
+			Direction: ringfence.Dials, Transport: "tcp", Ports: ringfence.PortRange{First: plain, Last: plain}, Peers: "machines that order certificates", TLS: ringfence.TLSNone},
+			ringfence.Flow{Name: "acme-tls", Purpose: "the same by RFC 8737, where the machine shows a certificate that it made for the occasion", Room: "trust/acme",
+				Direction: ringfence.Dials, Transport: "tcp", Ports: ringfence.PortRange{First: sealed, Last: sealed}, Peers: "machines that order certificates", TLS: ringfence.TLSNone})
 	}
 	if c.Enterprise.TVS.IsValid() {
 		flows = append(flows, ringfence.Flow{Name: "tvs", Purpose: "answers enterprise phones whether a certificate is good", Room: "trust/tvs", Direction: ringfence.Listens, Transport: "tcp",

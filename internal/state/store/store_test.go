@@ -51,7 +51,7 @@ func TestStore(t *testing.T) {
 	}{
 		{"users", checkUsers}, {"devices", checkDevices}, {"digest", checkDigest}, {"activation", checkActivation},
 		{"activation race", checkActivationRace}, {"certificates", checkCertificates}, {"bindings", checkBindings},
-		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"call journal", checkCallJournal}, {"audit", checkAudit}, {"tokens", checkTokens}, {"grants", checkGrants}, {"trust lists", checkTrustLists}, {"CAPF orders", checkCAPF}, {"settings", checkSettings},
+		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"call journal", checkCallJournal}, {"audit", checkAudit}, {"tokens", checkTokens}, {"grants", checkGrants}, {"trust lists", checkTrustLists}, {"CAPF orders", checkCAPF}, {"documents", checkDocuments}, {"settings", checkSettings},
 		{"secrets", checkSecrets}, {"exceptions", checkExceptions}, {"tx", checkTx}, {"tx counter", checkTxCounter},
 		{"text", checkText0}, {"cancel", checkCancel}, {"moved seal", checkMovedSeal},
 	}
@@ -609,6 +609,46 @@ func checkCAPF(t *testing.T, s *Store) {
 	all, err = s.CAPFOrders(ctx(), "sep1", 10)
 	noErr(t, err)
 	same(t, len(all), 0)
+}
+
+func checkDocuments(t *testing.T, s *Store) {
+	d := Document{Kind: "thing", ID: "a", Owner: "o", Tag: "t", State: "open", Until: at(10), Keys: []string{"k1", "k2"}, Body: []byte("hidden")}
+	e := Document{Kind: "thing", ID: "b", Owner: "o", State: "done", Body: []byte{}}
+	noErr(t, s.CreateDocuments(ctx(), d, e))
+	for _, bad := range []Document{{Kind: "thing", ID: "a"}, {Kind: "thing", ID: "c", Keys: []string{"k2"}}} {
+		wantKind(t, s.CreateDocuments(ctx(), Document{Kind: "thing", ID: "half"}, bad), ringfence.KindConflict)
+	}
+	_, err := s.Document(ctx(), "thing", "half")
+	wantKind(t, err, ringfence.KindNotFound)
+	var body string
+	noErr(t, s.reader.QueryRowContext(ctx(), `SELECT body FROM documents WHERE id='a'`).Scan(&body))
+	if strings.Contains(body, "hidden") {
+		t.Error("a body is not sealed")
+	}
+	got, err := s.DocumentByKey(ctx(), "thing", "k2")
+	noErr(t, err)
+	d.Keys = nil
+	same(t, got, d)
+	d.Keys, d.State = []string{"k3"}, "done"
+	noErr(t, s.ReplaceDocument(ctx(), d))
+	wantKind(t, s.ReplaceDocument(ctx(), d), ringfence.KindConflict)
+	wantKind(t, s.ReplaceDocument(ctx(), Document{Kind: "thing", ID: "none"}), ringfence.KindNotFound)
+	_, err = s.DocumentByKey(ctx(), "thing", "k1")
+	wantKind(t, err, ringfence.KindNotFound)
+	for _, x := range []struct {
+		owner, tag, state, after string
+		want                     int
+	}{{"o", "", "", "", 2}, {"o", "t", "", "", 1}, {"", "", "done", "", 2}, {"o", "", "", "a", 1}, {"p", "", "", "", 0}} {
+		all, err := s.Documents(ctx(), "thing", x.owner, x.tag, x.state, x.after, 10)
+		noErr(t, err)
+		same(t, len(all), x.want)
+	}
+	n, err := s.ForgetDocuments(ctx(), "thing", at(11))
+	noErr(t, err)
+	same(t, n, 1)
+	noErr(t, s.CreateDocuments(ctx(), Document{Kind: "thing", ID: "again", Keys: []string{"k3"}}))
+	noErr(t, s.DeleteDocument(ctx(), "thing", "b"))
+	wantKind(t, s.DeleteDocument(ctx(), "thing", "b"), ringfence.KindNotFound)
 }
 
 func checkSettings(t *testing.T, s *Store) {

@@ -26,6 +26,7 @@ const (
 	RoleTrunk  Role = "trunk"  // the far end of a trunk, or our own end of it
 	RoleCTI    Role = "cti"    // a CTI client
 
+	RoleMachine Role = "machine" // a machine of the site, such as a web server, which may do nothing here
 	RoleSigner  Role = "signer"  // what signs trust lists and configuration files of enterprise phones
 	RoleService Role = "service" // a service that enterprise phones find in their trust list, such as CAPF
 )
@@ -58,6 +59,8 @@ func (r Role) rule() (rule, bool) {
 		return rule{90 * dayLong, 180 * dayLong, false, false, client}, true
 	case RoleProxy, RoleTrunk:
 		return rule{90 * dayLong, 180 * dayLong, true, true, both}, true
+	case RoleMachine:
+		return rule{90 * dayLong, 90 * dayLong, true, false, both}, true
 	case RoleSigner: // long, since phones that were switched off for months must still know it
 		return rule{2 * 365 * dayLong, 2 * 365 * dayLong, false, false, nil}, true
 	case RoleService:
