@@ -111,7 +111,7 @@ func (d devices) Certificate(_ context.Context, chain []*x509.Certificate) (est.
 	if err == nil {
 		return est.Client{Name: string(id), Certificate: chain[0]}, nil
 	}
-	if len(chain) == 0 || (manufacturers{d.n}).VerifyMIC(chain[0], time.Now()) != nil {
+	if len(chain) == 0 || manufacturers(d).VerifyMIC(chain[0], time.Now()) != nil {
 		return est.Client{}, err
 	}
 	who, err := capf.Subject(chain[0].Subject)
