@@ -130,6 +130,12 @@ func (n *Node) Policy() tlspolicy.Tree { return n.policy.Tree() }
 func (n *Node) checkNamed(c config.Config) error {
 	identities, anchors := c.TLS.Named()
 	for alias, place := range identities {
+		if alias == tlspolicy.TVSIdentity || alias == tlspolicy.CAPFIdentity {
+			if _, err := (named{n}).Identity(alias); err != nil {
+				return &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: "tls." + place + ": there is no certificate of " + alias + ", since that service is not there", Hint: "set enterprise." + alias + " and start the node again first"}
+			}
+			continue
+		}
 		if _, err := n.Keyring.Certificate(alias); err != nil {
 			return unknownAlias("identity", alias, "tls."+place)
 		}
@@ -145,6 +151,15 @@ func (n *Node) checkNamed(c config.Config) error {
 		}
 	}
 	return nil
+}
+
+// presents returns the certificate that peers see of an identity, or nil.
+func (n *Node) presents(alias string) *x509.Certificate {
+	c, err := named{n}.Identity(alias)
+	if err != nil {
+		return nil
+	}
+	return c.Leaf
 }
 
 func unknownAlias(kind, alias, place string) error {

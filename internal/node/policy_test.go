@@ -2,7 +2,11 @@ package node_test
 
 import (
 	"crypto/tls"
+	"strings"
 	"testing"
+
+	"ringfence"
+	"ringfence/internal/trust/tlspolicy"
 )
 
 // TestPolicyIsLive changes what a listener speaks while a phone is connected: the phone goes on, and the next handshake goes by the change, as
@@ -41,4 +45,40 @@ func TestPolicyIsLive(t *testing.T) {
 	s.OK(err)
 	register()
 	s.OK(old(s.SIP.String()))
+}
+
+// TestPolicyShutsNobodyOutUnasked tries changes that would shut out whom a listener is there for: they are not made, unless that is meant.
+func TestPolicyShutsNobodyOutUnasked(t *testing.T) {
+	s := newSite(t, nil)
+	s.User("alice", "101")
+	p := s.raw(s.Identity("alice", "alice-raw"))
+	uri := "sip:" + s.Domain
+	set := func(force bool, setting string, values ...string) error {
+		_, err := s.Node.Settings.EditTLS(s.Ctx, "test", "", force, func(now tlspolicy.Tree) (tlspolicy.Tree, error) {
+			return now.Set(tlspolicy.Edit{Place: "/interface/sip", Setting: setting, Values: values})
+		})
+		return err
+	}
+	for _, c := range [][]string{{"subjects", "carrier.example"}, {"client-auth", "require"}, {"suites", "ECDHE+aRSA+AESGCM"}, {"groups", "X25519MLKEM768"}} {
+		if err := set(false, c[0], c[1:]...); ringfence.KindOf(err) != ringfence.KindConflict || !strings.Contains(err.Error(), c[0]+": ") || ringfence.HintOf(err) == "" {
+			t.Errorf("%s: %v", c[0], err)
+		}
+	}
+	for _, id := range []string{tlspolicy.TVSIdentity, tlspolicy.CAPFIdentity} { // neither is there: no handshake would succeed
+		if err := set(true, "identity", id); ringfence.KindOf(err) != ringfence.KindInvalid || !strings.Contains(err.Error(), "that service is not there") {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	if tree := s.Node.Policy(); len(tree) > 0 {
+		t.Errorf("something was set: %v", tree)
+	}
+	if p.send("REGISTER", uri, "<sip:alice@"+s.Domain+">", nil, "Expires: 600"); p.final().Status() != 200 {
+		t.Error("the phone was lost")
+	}
+	s.OK(set(true, "client-auth", "require"))
+	plan, err := s.Node.Settings.Plan("domain: "+s.Domain+"\ntls:\n  /interface/sip: {client-auth: require, subjects: [carrier.example]}\n", "test.yaml")
+	s.OK(err)
+	if len(plan.Risks) != 1 || !strings.Contains(plan.Risks[0], "/interface/sip: subjects: ") {
+		t.Errorf("%q", plan.Risks)
+	}
 }

@@ -181,11 +181,11 @@ func (t Tree) For(e Endpoint) Effective {
 	return f
 }
 
-// Named returns the aliases of identities and anchors that the tree names, each with the place that does.
+// Named returns the aliases of identities and anchors that the tree names and that may be missing, each with the place that names it.
 func (t Tree) Named() (identities, anchors map[string]string) {
 	identities, anchors = map[string]string{}, map[string]string{}
 	for _, path := range slices.Sorted(maps.Keys(t)) {
-		if id := t[path].Identity; id != "" && !slices.Contains([]string{NodeIdentity, TVSIdentity, CAPFIdentity}, id) {
+		if id := t[path].Identity; id != "" && id != NodeIdentity {
 			identities[id] = path
 		}
 		for _, a := range t[path].Anchors {
