@@ -532,6 +532,7 @@ func checkTrustLists(t *testing.T, s *Store) {
 	h := ListHolder{Device: "SEP1", Kind: "itl", Version: 2, Fetched: at(5), Proved: true}
 	noErr(t, s.HoldList(ctx(), h))
 	noErr(t, s.HoldList(ctx(), ListHolder{Device: "SEP1", Kind: "itl", Version: 1, Fetched: at(6)})) // a claim without proof that it went back
+	noErr(t, s.HoldList(ctx(), ListHolder{Device: "SEP1", Kind: "itl", Version: 3, Fetched: at(6)})) // or that it has a newer one
 	wantKind(t, s.HoldList(ctx(), ListHolder{Device: "nobody", Kind: "itl", Version: 1, Fetched: at(6)}), ringfence.KindInvalid)
 	all, err := s.ListHolders(ctx())
 	noErr(t, err)
