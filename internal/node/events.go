@@ -98,6 +98,9 @@ func (n *Node) catchUp(ctx context.Context) {
 			n.log.Error("the node's certificate could not be renewed", "err", err, "hint", ringfence.HintOf(err))
 		}
 	}
+	if err := n.replaceRevoked(ctx); err != nil {
+		n.log.Error("the node's certificate, which was revoked, could not be replaced", "err", err, "hint", ringfence.HintOf(err))
+	}
 	over := map[ringfence.DeviceID]bool{}
 	see := func(id ringfence.DeviceID) {
 		if d := n.Roster.Device(id); id != "" && (d == nil || d.State != store.DeviceActive) {

@@ -402,6 +402,13 @@ func checkVersions(t *testing.T, s *Store) {
 	same(t, got, v3)
 	_, err = s.ConfigVersionBefore(ctx(), "node-1", 1)
 	wantKind(t, err, ringfence.KindNotFound)
+	v4, v5 := v3, v3
+	v4.N, v4.Node, v5.N = 4, "node-1", 5
+	noErr(t, s.AddConfigVersion(ctx(), v4))
+	noErr(t, s.AddConfigVersion(ctx(), v5))
+	list, err = s.LatestConfigVersions(ctx())
+	noErr(t, err)
+	same(t, list, []ConfigVersion{v4, v5})
 }
 
 func checkCDRs(t *testing.T, s *Store) {
