@@ -135,6 +135,9 @@ func printPlan(w io.Writer, p api.ConfigPlan) {
 			fmt.Fprintln(w, "    + "+f.To)
 		}
 	}
+	for _, r := range p.Risks {
+		fmt.Fprintln(w, "\nWarning: "+r)
+	}
 	if p.Version > 0 {
 		fmt.Fprintf(w, "\napplied as version %d\n", p.Version)
 	}

@@ -145,9 +145,9 @@ func completePlaces(_ *cobra.Command, args []string, _ string) ([]string, cobra.
 
 // newTLSEditCommand makes tls set, tls add and tls remove.
 func newTLSEditCommand(a *app, do string) *cobra.Command {
-	var asJSON bool
+	var asJSON, force bool
 	const live = "\nIt is kept as a version of the configuration, so that `ringfence config undo` takes it back, and holds from the next handshake on: connections that are up stay.\n" +
-		"What connects to the bus goes by it from the next start on."
+		"What connects to the bus goes by it from the next start on. A change that shuts out whom a listener is there for is not made, and it says whom, unless --force says to go on."
 	cmd := map[string]*cobra.Command{
 		"set": {Use: "set PATH SETTING VALUE...", Short: "Set something at a place", Args: cobra.MinimumNArgs(3), Long: "set changes one setting at one place of the tree; a list takes several values." + live,
 			Example: "  ringfence tls set /interface/sip min 1.3\n  ringfence tls set /system groups X25519MLKEM768 x25519\n  ringfence tls set /interface/https identity public"},
@@ -158,7 +158,7 @@ func newTLSEditCommand(a *app, do string) *cobra.Command {
 	}[do]
 	cmd.ValidArgsFunction = completePlaces
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		in := api.TLSEdit{Do: do, Place: args[0]}
+		in := api.TLSEdit{Do: do, Place: args[0], Force: force}
 		if len(args) > 1 {
 			in.Setting, in.Values = args[1], args[2:]
 		}
@@ -168,6 +168,7 @@ func newTLSEditCommand(a *app, do string) *cobra.Command {
 		}
 		return show(cmd, asJSON, p, func(w io.Writer) { printPlan(w, p) })
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "although people are shut out by it")
 	return jsonFlag(cmd, &asJSON)
 }
 

@@ -31,7 +31,7 @@ func (n *Node) openSettings(ctx context.Context) (err error) {
 	if file == "" {
 		file = filepath.Join(n.opts.Data, "ringfence.yaml")
 	}
-	n.Settings, err = config.NewKeeper(ctx, config.KeeperConfig{File: file, Running: n.Config, Versions: n.Store, Override: n.opts.Override, Check: n.checkNamed, Live: n.live})
+	n.Settings, err = config.NewKeeper(ctx, config.KeeperConfig{File: file, Running: n.Config, Versions: n.Store, Override: n.opts.Override, Check: n.checkNamed, Presents: n.presents, Live: n.live})
 	return err
 }
 

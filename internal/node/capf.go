@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,25 +90,29 @@ func (n *Node) afterCAPF(ctx context.Context, r capf.Report) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	keep := ""
-	last, err := n.Store.CAPFOrders(ctx, r.Device, 1)
-	if err != nil || len(last) == 0 {
-		return err
-	}
-	if r.Status == capf.UpgradeSuccess {
-		keep = last[0].Serial
-	}
 	certs, err := n.Store.CertificatesOf(ctx, r.Device)
-	for _, c := range certs {
-		// Those that it got by CAPF have its own name; one that it got by an activation code is none of theirs.
-		if mine := strings.HasPrefix(c.Subject, "CN="+r.Name+","); !mine || !c.RevokedAt.IsZero() || c.Serial == keep || !c.NotAfter.After(time.Now()) {
-			continue
-		}
+	for _, c := range replaced(certs, r, time.Now()) {
 		if _, failed := n.RevokeSerial(ctx, c.Serial, reason); failed != nil && ringfence.KindOf(failed) != ringfence.KindConflict {
 			err = errors.Join(err, failed)
 		}
 	}
 	return err
+}
+
+// replaced returns the certificates that a phone has no more. What the report names stays, and what was signed since: the phone may be at its next order already.
+func replaced(certs []store.Certificate, r capf.Report, now time.Time) (out []store.Certificate) {
+	i := slices.IndexFunc(certs, func(c store.Certificate) bool { return c.Serial == r.Serial })
+	if r.Status == capf.UpgradeSuccess && i < 0 {
+		return nil // rather one too many than none
+	}
+	for j, c := range certs {
+		// Those that it got by CAPF have its own name; one that it got by an activation code is none of theirs.
+		mine := strings.HasPrefix(c.Subject, "CN="+r.Name+",")
+		if mine && j != i && c.RevokedAt.IsZero() && c.NotAfter.After(now) && (i < 0 || !c.NotBefore.After(certs[i].NotBefore)) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // manufacturers verifies the certificates that manufacturers put into phones, by the anchors that the configuration names.

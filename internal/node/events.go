@@ -79,19 +79,27 @@ func (p people) Reload(ctx context.Context) error {
 func (n *Node) catchUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	reads := map[string]func(context.Context) error{"revocations": n.Authority.Refresh, "users and devices": n.Roster.Reload, "the keyring": n.reloadKeyring}
-	if n.Lists != nil {
-		reads["the trust lists"] = n.Lists.Refresh
+	type read struct {
+		what string
+		do   func(context.Context) error
 	}
-	for what, read := range reads {
-		if err := read(ctx); err != nil && ctx.Err() == nil {
-			n.log.Error("the store could not be read again", "what", what, "err", err, "hint", ringfence.HintOf(err))
+	// In this order: the keyring puts into force whom listeners believe, also by what the authority has become.
+	reads := []read{{"revocations", n.Authority.Refresh}, {"users and devices", n.Roster.Reload}, {"the keyring", n.reloadKeyring}}
+	if n.Lists != nil {
+		reads = append(reads, read{"the trust lists", n.Lists.Refresh})
+	}
+	for _, r := range reads {
+		if err := r.do(ctx); err != nil && ctx.Err() == nil {
+			n.log.Error("the store could not be read again", "what", r.what, "err", err, "hint", ringfence.HintOf(err))
 		}
 	}
 	if !n.Authority.Signs(n.identity.Leaf()) { // another one signs now, perhaps under another root
 		if err := n.RenewIdentity(ctx); err != nil {
 			n.log.Error("the node's certificate could not be renewed", "err", err, "hint", ringfence.HintOf(err))
 		}
+	}
+	if err := n.replaceRevoked(ctx); err != nil {
+		n.log.Error("the node's certificate, which was revoked, could not be replaced", "err", err, "hint", ringfence.HintOf(err))
 	}
 	over := map[ringfence.DeviceID]bool{}
 	see := func(id ringfence.DeviceID) {

@@ -403,7 +403,7 @@ func (n *Node) Flows() []ringfence.Flow {
 	return flows
 }
 
-// maintain does what is due now and then: expiries, and the node's own certificate at two thirds of its life.
+// maintain does what is due now and then.
 func (n *Node) maintain(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
@@ -413,38 +413,49 @@ func (n *Node) maintain(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		n.catchUp(ctx)
-		if n.Ladder != nil {
-			n.Ladder.Expire(time.Now())
+		n.Maintain(ctx)
+	}
+}
+
+// Maintain does what is due: what other nodes changed, expiries, the authority, and the node's own certificate at two thirds of its life. A node does it by
+// itself each minute.
+func (n *Node) Maintain(ctx context.Context) {
+	n.catchUp(ctx)
+	if n.Ladder != nil {
+		n.Ladder.Expire(time.Now())
+	}
+	if err := n.Registrar.Expire(ctx); err != nil {
+		n.log.Warn("expired registrations could not be removed", "err", err)
+	}
+	if err := n.Authority.Maintain(ctx); err != nil {
+		n.log.Warn("the authority could not be maintained", "err", err, "hint", ringfence.HintOf(err))
+	}
+	if !n.Authority.Signs(n.identity.Leaf()) { // what it signs is believed by every listener before anybody shows it
+		if err := n.AuthorityChanged(ctx); err != nil {
+			n.log.Error("the node's certificate could not be renewed", "err", err, "hint", ringfence.HintOf(err))
 		}
-		if err := n.Registrar.Expire(ctx); err != nil {
-			n.log.Warn("expired registrations could not be removed", "err", err)
+	}
+	if err := n.Tokens.Maintain(ctx); err != nil {
+		n.log.Warn("the keys of access tokens could not be maintained", "err", err)
+	}
+	n.maintainACME(ctx, n.log)
+	if n.CAPF != nil {
+		if err := n.CAPF.Sweep(ctx); err != nil {
+			n.log.Error("what phones left of their orders could not be cleared away", "err", err, "hint", ringfence.HintOf(err))
 		}
-		if err := n.Authority.Maintain(ctx); err != nil {
-			n.log.Warn("the authority could not be maintained", "err", err)
+	}
+	if n.Lists != nil {
+		err := n.Lists.Maintain(ctx)
+		if err == nil {
+			err = n.present(ctx)
 		}
-		if err := n.Tokens.Maintain(ctx); err != nil {
-			n.log.Warn("the keys of access tokens could not be maintained", "err", err)
+		if err != nil {
+			n.log.Error("the trust lists could not be maintained", "err", err, "hint", ringfence.HintOf(err))
 		}
-		n.maintainACME(ctx, n.log)
-		if n.CAPF != nil {
-			if err := n.CAPF.Sweep(ctx); err != nil {
-				n.log.Error("what phones left of their orders could not be cleared away", "err", err, "hint", ringfence.HintOf(err))
-			}
-		}
-		if n.Lists != nil {
-			err := n.Lists.Maintain(ctx)
-			if err == nil {
-				err = n.present(ctx)
-			}
-			if err != nil {
-				n.log.Error("the trust lists could not be maintained", "err", err, "hint", ringfence.HintOf(err))
-			}
-		}
-		if time.Now().After(ca.RenewAt(n.identity.Leaf())) {
-			if err := n.RenewIdentity(ctx); err != nil {
-				n.log.Error("the node's certificate could not be renewed", "err", err, "hint", ringfence.HintOf(err))
-			}
+	}
+	if time.Now().After(ca.RenewAt(n.identity.Leaf())) {
+		if err := n.RenewIdentity(ctx); err != nil {
+			n.log.Error("the node's certificate could not be renewed", "err", err, "hint", ringfence.HintOf(err))
 		}
 	}
 }
@@ -467,8 +478,8 @@ func (n *Node) RenewIdentity(ctx context.Context) error {
 
 // AuthorityChanged implements admin.Host. Other nodes hear of it, and read the authority again.
 func (n *Node) AuthorityChanged(ctx context.Context) error {
+	n.policy.Refresh() // first: phones may show what the new authority signs at once
 	err := n.RenewIdentity(ctx)
-	n.policy.Refresh()
 	n.publish(bus.Event{Kind: bus.KeyringChanged})
 	return err
 }

@@ -7,11 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"ringfence"
 	"ringfence/internal/node/config"
 	"ringfence/internal/state/bus"
+	"ringfence/internal/state/store"
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/keyring"
 	"ringfence/internal/trust/tlspolicy"
@@ -130,6 +132,12 @@ func (n *Node) Policy() tlspolicy.Tree { return n.policy.Tree() }
 func (n *Node) checkNamed(c config.Config) error {
 	identities, anchors := c.TLS.Named()
 	for alias, place := range identities {
+		if alias == tlspolicy.TVSIdentity || alias == tlspolicy.CAPFIdentity {
+			if _, err := (named{n}).Identity(alias); err != nil {
+				return &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: "tls." + place + ": there is no certificate of " + alias + ", since that service is not there", Hint: "set enterprise." + alias + " and start the node again first"}
+			}
+			continue
+		}
 		if _, err := n.Keyring.Certificate(alias); err != nil {
 			return unknownAlias("identity", alias, "tls."+place)
 		}
@@ -145,6 +153,15 @@ func (n *Node) checkNamed(c config.Config) error {
 		}
 	}
 	return nil
+}
+
+// presents returns the certificate that peers see of an identity, or nil.
+func (n *Node) presents(alias string) *x509.Certificate {
+	c, err := named{n}.Identity(alias)
+	if err != nil {
+		return nil
+	}
+	return c.Leaf
 }
 
 func unknownAlias(kind, alias, place string) error {
@@ -172,6 +189,12 @@ func (k keys) RemoveAnchor(ctx context.Context, alias string) error {
 	if slices.Contains(k.n.Current().Enterprise.Manufacturers, alias) {
 		return &ringfence.Fault{Op: "node.keyring", Kind: ringfence.KindConflict, Text: "enterprise.manufacturers still names " + alias, Hint: "take it out of the configuration first"}
 	}
+	if err := k.namedElsewhere(ctx, alias, func(c config.Config) bool {
+		_, anchors := c.TLS.Named()
+		return anchors[alias] != "" || slices.Contains(c.Enterprise.Manufacturers, alias)
+	}); err != nil {
+		return err
+	}
 	return k.changed(k.Ring.RemoveAnchor(ctx, alias))
 }
 
@@ -187,7 +210,39 @@ func (k keys) RemoveIdentity(ctx context.Context, alias string) error {
 	if place, ok := identities[alias]; ok {
 		return stillNamed("identity", alias, place)
 	}
+	if err := k.namedElsewhere(ctx, alias, func(c config.Config) bool {
+		identities, _ := c.TLS.Named()
+		return identities[alias] != ""
+	}); err != nil {
+		return err
+	}
 	return k.changed(k.Ring.RemoveIdentity(ctx, alias))
+}
+
+// namedElsewhere says which other node names an alias: the keyring is everybody's and the settings are not, and a listener that names what is gone lets nobody in.
+// A node without a good certificate is gone itself.
+func (k keys) namedElsewhere(ctx context.Context, alias string, names func(config.Config) bool) error {
+	all, err := k.n.Store.LatestConfigVersions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range all {
+		if v.Node == k.n.Config.Node {
+			continue
+		}
+		c, err := config.Parse([]byte(v.YAML), v.Node)
+		if err == nil && !names(c) || err != nil && !strings.Contains(v.YAML, alias) { // one of another release may not be readable here
+			continue
+		}
+		live, err := k.n.Store.FindCertificates(ctx, store.CertificateFilter{Role: string(ca.RoleNode), Name: v.Node, State: "live", Now: time.Now(), Limit: 1})
+		if err != nil {
+			return err
+		}
+		if len(live) > 0 {
+			return &ringfence.Fault{Op: "node.keyring", Kind: ringfence.KindConflict, Text: "the configuration of the node " + v.Node + " still names " + alias, Hint: "take it out there first: `ringfence tls get` at " + v.Node + " shows where"}
+		}
+	}
+	return nil
 }
 
 func stillNamed(setting, alias, place string) error {

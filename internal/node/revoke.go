@@ -91,7 +91,15 @@ func (n *Node) RevokeSerial(ctx context.Context, serial, reason string) (e api.E
 	e.Certificates = 1
 	n.publish(bus.Event{Kind: bus.CertificateRevoked, Serial: serial, Cause: reason})
 	e.Connections = n.cutSerials(func(s string) bool { return s == serial })
-	return e, nil
+	return e, n.replaceRevoked(ctx)
+}
+
+// replaceRevoked gives this node another certificate if the one that it presents was revoked: phones that ask would not believe it any more.
+func (n *Node) replaceRevoked(ctx context.Context) error {
+	if !n.Authority.IsRevoked(n.identity.Leaf().SerialNumber.Text(16)) {
+		return nil
+	}
+	return n.RenewIdentity(ctx)
 }
 
 // cutSerials closes the connections that were made with certificates which do not hold any more.

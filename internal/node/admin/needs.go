@@ -149,7 +149,7 @@ type Settings interface {
 	Waiting() []string
 	Plan(text, name string) (config.Plan, error)
 	Apply(ctx context.Context, text, name, author, note string) (config.Plan, error)
-	EditTLS(ctx context.Context, author, note string, change func(tlspolicy.Tree) (tlspolicy.Tree, error)) (config.Plan, error)
+	EditTLS(ctx context.Context, author, note string, force bool, change func(tlspolicy.Tree) (tlspolicy.Tree, error)) (config.Plan, error)
 	Undo(ctx context.Context, to int64, author string) (config.Plan, error)
 	List(ctx context.Context, limit int) ([]store.ConfigVersion, error)
 }

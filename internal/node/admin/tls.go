@@ -99,7 +99,7 @@ func (s *Server) editTLS(ctx context.Context, in *editTLSIn) (*body[api.ConfigPl
 	b := in.Body
 	e := tlspolicy.Edit{Place: b.Place, Setting: b.Setting, Values: b.Values}
 	note := strings.TrimSpace("tls " + b.Do + " " + b.Place + " " + b.Setting + " " + strings.Join(b.Values, " "))
-	p, err := s.c.Settings.EditTLS(ctx, whoOf(ctx).Name, clip(note), func(t tlspolicy.Tree) (tlspolicy.Tree, error) {
+	p, err := s.c.Settings.EditTLS(ctx, whoOf(ctx).Name, clip(note), b.Force, func(t tlspolicy.Tree) (tlspolicy.Tree, error) {
 		switch b.Do {
 		case "set":
 			return t.Set(e)

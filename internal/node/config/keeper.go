@@ -2,10 +2,12 @@ package config
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +31,7 @@ type Plan struct {
 	Version int64 // what it is kept as; 0 before it was applied
 	Changes []Change
 	Flows   []FlowChange
+	Risks   []string // whom it would shut out that the configuration before does not, as PLACE: SETTING: TEXT
 }
 
 // Restart reports whether some of the changes take a restart.
@@ -50,6 +53,8 @@ type KeeperConfig struct {
 	Override func(*Config)
 	// Check says what is wrong with a configuration that only the running node can know; nil: nothing is.
 	Check func(Config) error
+	// Presents returns the certificate that peers see of an identity, or nil if there is none yet; nil: of none.
+	Presents func(alias string) *x509.Certificate
 	// Live puts the live settings of a checked configuration into force. It cannot fail: what could is checked before.
 	Live func(Config)
 	Now  func() time.Time // nil: time.Now
@@ -75,6 +80,9 @@ func NewKeeper(ctx context.Context, c KeeperConfig) (*Keeper, error) {
 	}
 	if c.Override == nil {
 		c.Override = func(*Config) {}
+	}
+	if c.Presents == nil {
+		c.Presents = func(string) *x509.Certificate { return nil }
 	}
 	k := &Keeper{c: c, node: c.Running.Node, running: c.Running}
 	b, err := os.ReadFile(c.File)
@@ -171,7 +179,21 @@ func (k *Keeper) plan(text, name string) (Config, Plan, error) {
 		}
 	}
 	changes, err := Diff(k.wanted, next)
-	return next, Plan{Changes: changes, Flows: DiffFlows(k.wanted.Flows(), next.Flows())}, err
+	return next, Plan{Changes: changes, Flows: DiffFlows(k.wanted.Flows(), next.Flows()), Risks: k.risks(next)}, err
+}
+
+// risks returns whom a configuration shuts out that the present one does not.
+func (k *Keeper) risks(next Config) (out []string) {
+	of := func(c Config) []tlspolicy.Wrong {
+		return c.TLS.Risks(tlspolicy.Site{Domain: c.Domain, Listens: c.ListensTLS(), Presents: k.c.Presents})
+	}
+	before := of(k.wanted)
+	for _, r := range of(next) {
+		if !slices.Contains(before, r) {
+			out = append(out, r.Path+": "+r.Text)
+		}
+	}
+	return out
 }
 
 // Apply checks a text, keeps it as a version, writes it to the file and puts its live settings into force: all of it or nothing.
@@ -217,8 +239,8 @@ func (k *Keeper) apply(ctx context.Context, text, name, author, note string, wri
 	return p, nil
 }
 
-// EditTLS changes the tree of TLS settings and nothing else of the file.
-func (k *Keeper) EditTLS(ctx context.Context, author, note string, change func(tlspolicy.Tree) (tlspolicy.Tree, error)) (Plan, error) {
+// EditTLS changes the tree of TLS settings and nothing else of the file. A change that shuts people out is KindConflict, unless force says to go on.
+func (k *Keeper) EditTLS(ctx context.Context, author, note string, force bool, change func(tlspolicy.Tree) (tlspolicy.Tree, error)) (Plan, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	tree, err := change(k.wanted.TLS)
@@ -228,6 +250,15 @@ func (k *Keeper) EditTLS(ctx context.Context, author, note string, change func(t
 	text, err := withTLS(k.text, tree)
 	if err != nil {
 		return Plan{}, err
+	}
+	if !force {
+		_, p, err := k.plan(text, filepath.Base(k.c.File))
+		if err != nil {
+			return p, err
+		}
+		if len(p.Risks) > 0 {
+			return p, &ringfence.Fault{Op: "config.edit", Kind: ringfence.KindConflict, Text: "people would be shut out, and nothing was changed: " + strings.Join(p.Risks, "; "), Hint: "if that is meant, go on with --force"}
+		}
 	}
 	return k.apply(ctx, text, filepath.Base(k.c.File), author, note, true)
 }

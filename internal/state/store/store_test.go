@@ -402,6 +402,13 @@ func checkVersions(t *testing.T, s *Store) {
 	same(t, got, v3)
 	_, err = s.ConfigVersionBefore(ctx(), "node-1", 1)
 	wantKind(t, err, ringfence.KindNotFound)
+	v4, v5 := v3, v3
+	v4.N, v4.Node, v5.N = 4, "node-1", 5
+	noErr(t, s.AddConfigVersion(ctx(), v4))
+	noErr(t, s.AddConfigVersion(ctx(), v5))
+	list, err = s.LatestConfigVersions(ctx())
+	noErr(t, err)
+	same(t, list, []ConfigVersion{v4, v5})
 }
 
 func checkCDRs(t *testing.T, s *Store) {
@@ -532,6 +539,7 @@ func checkTrustLists(t *testing.T, s *Store) {
 	h := ListHolder{Device: "SEP1", Kind: "itl", Version: 2, Fetched: at(5), Proved: true}
 	noErr(t, s.HoldList(ctx(), h))
 	noErr(t, s.HoldList(ctx(), ListHolder{Device: "SEP1", Kind: "itl", Version: 1, Fetched: at(6)})) // a claim without proof that it went back
+	noErr(t, s.HoldList(ctx(), ListHolder{Device: "SEP1", Kind: "itl", Version: 3, Fetched: at(6)})) // or that it has a newer one
 	wantKind(t, s.HoldList(ctx(), ListHolder{Device: "nobody", Kind: "itl", Version: 1, Fetched: at(6)}), ringfence.KindInvalid)
 	all, err := s.ListHolders(ctx())
 	noErr(t, err)

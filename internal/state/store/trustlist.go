@@ -60,11 +60,12 @@ func (r repos) PurgeTrustLists(ctx context.Context, before int64) (int, error) {
 	return int(n), err
 }
 
-// HoldList remembers which version a device fetched. What was proved by a certificate is not replaced by what was not, unless it is newer.
+// HoldList remembers which version a device fetched. What was proved by a certificate is not replaced by what was not: anybody can ask in the
+// name of a device, and a device that is taken to hold what it does not is lost by the next list.
 func (r repos) HoldList(ctx context.Context, h ListHolder) error {
 	_, err := r.exec(ctx, "store.holder.put", `INSERT INTO list_holders (device_id, kind, version, fetched, proved) VALUES ($1,$2,$3,$4,$5)
 		ON CONFLICT (device_id, kind) DO UPDATE SET version=excluded.version, fetched=excluded.fetched, proved=excluded.proved
-		WHERE excluded.proved>=list_holders.proved OR excluded.version>list_holders.version`, string(h.Device), h.Kind, h.Version, micros(h.Fetched), btoi(h.Proved))
+		WHERE excluded.proved>=list_holders.proved`, string(h.Device), h.Kind, h.Version, micros(h.Fetched), btoi(h.Proved))
 	return err
 }
 

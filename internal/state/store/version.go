@@ -64,3 +64,9 @@ func (r repos) ConfigVersions(ctx context.Context, node string, limit int) ([]Co
 	return selectAll(ctx, r.r, "store.versions", scanVersion,
 		`SELECT `+versionColumns+` FROM config_versions WHERE node=$1 OR node='' ORDER BY n DESC LIMIT $2`, node, limit)
 }
+
+// LatestConfigVersions returns the latest version of each node, by node.
+func (r repos) LatestConfigVersions(ctx context.Context) ([]ConfigVersion, error) {
+	return selectAll(ctx, r.r, "store.versions.latest", scanVersion,
+		`SELECT `+versionColumns+` FROM config_versions WHERE n IN (SELECT MAX(n) FROM config_versions WHERE node<>'' GROUP BY node) ORDER BY node`)
+}

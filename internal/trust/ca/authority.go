@@ -117,6 +117,11 @@ func (is *issuer) by(keyID string) (signing, bool) {
 	return signing{}, false
 }
 
+// issued reports whether a certificate is one of an issuing authority.
+func (is *issuer) issued(c *x509.Certificate) bool {
+	return sameCert(is.cert, c) || slices.ContainsFunc(is.older, func(s signing) bool { return sameCert(s.cert, c) })
+}
+
 // revocation is what a relying party is told.
 type revocation struct {
 	at     time.Time

@@ -5,8 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/pem"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -248,4 +250,37 @@ func FuzzUnseal(f *testing.F) {
 			t.Fatal(k, err)
 		}
 	})
+}
+
+// TestOnlyOwnIssuersSpeakForRoles has another authority below the customer's root sign a certificate that claims a role here: it proves nothing.
+func TestOnlyOwnIssuersSpeakForRoles(t *testing.T) {
+	b := newBench(t)
+	ctx := t.Context()
+	c := newCustomer(t, b)
+	csr, err := b.Request(ctx)
+	must(t, err)
+	_, err = b.Import(ctx, append(c.answer(t, b, csr, nil), pemOf(c.mid.Raw, c.root.Raw)...), true)
+	must(t, err)
+	good, _ := b.issue(t, RoleAdmin, "root")
+	_, err = b.Verify([]*x509.Certificate{good.Leaf}, RoleAdmin, b.clock())
+	must(t, err)
+
+	key, err := keys.New()
+	must(t, err)
+	for _, role := range []Role{RoleAdmin, RoleDevice, RoleNode} {
+		role1, err := url.Parse(rolePrefix + string(role))
+		must(t, err)
+		device, err := url.Parse(devicePrefix + "alice-desk")
+		must(t, err)
+		uris := []*url.URL{role1}
+		if role == RoleDevice {
+			uris = append(uris, device)
+		}
+		leaf := c.sign(t, &x509.Certificate{SerialNumber: good.Leaf.SerialNumber, Subject: pkix.Name{CommonName: "root"}, URIs: uris, NotBefore: b.clock().Add(-time.Hour), NotAfter: b.clock().Add(time.Hour),
+			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, c.mid, key, c.midKey)
+		for _, chain := range [][]*x509.Certificate{{leaf}, {leaf, c.mid}, {leaf, c.mid, c.root}} {
+			_, err = b.Verify(chain, role, b.clock())
+			wantFault(t, err, ringfence.KindUnauthenticated, "none of this organisation's issuing authorities")
+		}
+	}
 }

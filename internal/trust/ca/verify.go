@@ -3,6 +3,7 @@ package ca
 import (
 	"crypto/x509"
 	"errors"
+	"slices"
 	"time"
 
 	"ringfence"
@@ -40,8 +41,6 @@ func (a *Authority) Verify(chain []*x509.Certificate, role Role, now time.Time) 
 	if err != nil {
 		return Verified{}, explain(op, leaf, now, err)
 	}
-	// One good chain is enough for x509; the anchor is the end of the first.
-	path := chains[0]
 	serial := serialText(leaf)
 	if r, ok := (*a.revoked.Load())[serial]; ok {
 		return Verified{}, fault(op, ringfence.KindDenied, "the certificate of "+leaf.Subject.CommonName+" was revoked at "+day(r.at)+" ("+r.reason+")",
@@ -51,6 +50,13 @@ func (a *Authority) Verify(chain []*x509.Certificate, role Role, now time.Time) 
 	if !ok {
 		return Verified{}, fault(op, ringfence.KindDenied, "the certificate of "+leaf.Subject.CommonName+" has no role", "issue it with this authority", nil)
 	}
+	// The root may be somebody else's, who signs for others too: what counts is what one of our own issuing authorities signed.
+	i := slices.IndexFunc(chains, func(path []*x509.Certificate) bool { return len(path) > 1 && is.issued(path[1]) })
+	if i < 0 {
+		return Verified{}, fault(op, ringfence.KindUnauthenticated, "the certificate of "+leaf.Subject.CommonName+" was issued by "+leaf.Issuer.String()+", which is none of this organisation's issuing authorities",
+			"enrol with this organisation's node: that another authority has the same root is not enough", nil)
+	}
+	path := chains[i]
 	if got != role {
 		return Verified{}, fault(op, ringfence.KindDenied, "the certificate of "+leaf.Subject.CommonName+" has the role "+string(got)+", not "+string(role),
 			"use a certificate that was issued for the role "+string(role), nil)

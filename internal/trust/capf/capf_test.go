@@ -36,7 +36,7 @@ func TestInstall(t *testing.T) {
 			if p.cert == nil || !k.matches(p.cert.PublicKey) || p.cert.Subject.CommonName != phoneName {
 				t.Fatalf("the phone keeps %+v", p)
 			}
-			if e.status != UpgradeSuccess || e.last.Serial != hexSerial(p.cert) || !bytes.Equal(e.last.Certificate, p.cert.Raw) || o.ours.standing() != 1 {
+			if e.status != UpgradeSuccess || e.last.Serial != hexSerial(p.cert) || s.report.Serial != e.last.Serial || !bytes.Equal(e.last.Certificate, p.cert.Raw) || o.ours.standing() != 1 {
 				t.Fatalf("recorded: %+v", e)
 			}
 			// The order is over: the string is good once.

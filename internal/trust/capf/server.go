@@ -87,6 +87,7 @@ type Report struct {
 	Operation Operation
 	Status    Status // empty if no order was concerned
 	Reason    string
+	Serial    string // of the certificate that was installed or shown, lower-case hexadecimal; empty if none was
 }
 
 // Serve serves one phone on a connection that is, or becomes, sealed, and closes it. It returns when the session is over or ctx is done. The

@@ -428,7 +428,7 @@ func (ss *session) succeed(ctx context.Context, o Outcome) (message, error) {
 		ss.unclear = ringfence.KindOf(err) != ringfence.KindConflict
 		return message{}, err
 	}
-	ss.report.Status, ss.report.Reason = o.Status, o.Reason
+	ss.report.Status, ss.report.Reason, ss.report.Serial = o.Status, o.Reason, o.Serial
 	ss.issued, ss.claim, ss.state = "", "", over
 	return ss.end(reasonDone), nil
 }

@@ -283,3 +283,56 @@ func TestNames(t *testing.T) {
 		t.Error(holders, err)
 	}
 }
+
+// TestWhatWaitsIsSaid has a list wait, because a phone holds one that would not lead to it: also after a restart and at other nodes it is said until somebody
+// publishes it, and not afterwards.
+func TestWhatWaitsIsSaid(t *testing.T) {
+	s := newSite(t)
+	ok(t, s.Present(t.Context(), s.nodeCert("node-1")))
+	s.device("SEP001122334455")
+	s.fetch("ITLSEP001122334455.tlv", "SEP001122334455", true)
+	for _, slot := range Slots() { // the phone misses both
+		_, err := s.Rotate(t.Context(), slot, true)
+		ok(t, err)
+	}
+	cert := s.nodeCert("node-1")
+	ok(t, s.Present(t.Context(), cert))
+	waits := func(who string, p *Publisher, want bool) {
+		t.Helper()
+		if _, why := p.Published(); (why != "") != want {
+			t.Errorf("%s: %q", who, why)
+		}
+	}
+	was := version(s.Publisher)
+	waits("the node itself", s.Publisher, true)
+	other := s.open("node-1")
+	waits("after a restart", other, true)
+	ok(t, other.Present(t.Context(), cert))
+	waits("after a restart, with the same certificate", other, true)
+	ok(t, other.Refresh(t.Context()))
+	waits("looked at again", other, true)
+	_, err := s.Publish(t.Context(), true)
+	ok(t, err)
+	waits("the node that published", s.Publisher, false)
+	ok(t, other.Refresh(t.Context()))
+	waits("another node", other, false)
+	if version(other) != was+1 {
+		t.Errorf("version %d after %d", version(other), was)
+	}
+}
+
+// TestNobodyTakesAProofBack has somebody else fetch in the name of a phone that proved which list it holds.
+func TestNobodyTakesAProofBack(t *testing.T) {
+	s := newSite(t)
+	ok(t, s.Present(t.Context(), s.nodeCert("node-1")))
+	s.device("SEP001122334455")
+	s.fetch("ITLSEP001122334455.tlv", "SEP001122334455", true)
+	_, err := s.Rotate(t.Context(), "a", false)
+	ok(t, err)
+	s.fetch("ITLSEP001122334455.tlv", "SEP001122334455", false) // anybody knows the name of the file
+	_, err = s.Rotate(t.Context(), "b", false)
+	wantKind(t, err, ringfence.KindConflict, "1 are known")
+	s.fetch("ITLSEP001122334455.tlv", "SEP001122334455", true)
+	_, err = s.Rotate(t.Context(), "b", false)
+	ok(t, err)
+}

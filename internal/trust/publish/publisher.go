@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -375,7 +376,6 @@ func (p *Publisher) commit(ctx context.Context, e estate, note string, force boo
 		}
 		p.held = b
 	}
-	waiting := ""
 	if publish {
 		last, err := p.c.Shelf.TrustList(ctx, 0)
 		if err != nil && ringfence.KindOf(err) != ringfence.KindNotFound {
@@ -388,10 +388,8 @@ func (p *Publisher) commit(ctx context.Context, e estate, note string, force boo
 		if _, err := p.c.Shelf.PurgeTrustLists(ctx, x.forms.Version-keepLists); err != nil {
 			return x, err
 		}
-	} else if x.Changes {
-		waiting = note
 	}
-	if err := p.show(ctx, e, waiting); err != nil {
+	if err := p.show(ctx, e, note); err != nil {
 		return x, err
 	}
 	if publish {
@@ -400,9 +398,9 @@ func (p *Publisher) commit(ctx context.Context, e estate, note string, force boo
 	return x, nil
 }
 
-// show puts an estate before those who look.
-func (p *Publisher) show(ctx context.Context, e estate, waiting string) error {
-	v := &view{services: map[string]*tls.Certificate{}, waiting: waiting}
+// show puts an estate before those who look. note is what changed last, if that is known here.
+func (p *Publisher) show(ctx context.Context, e estate, note string) error {
+	v := &view{services: map[string]*tls.Certificate{}}
 	var err error
 	if v.list, err = p.c.Shelf.TrustList(ctx, 0); err != nil && ringfence.KindOf(err) != ringfence.KindNotFound {
 		return err
@@ -415,8 +413,31 @@ func (p *Publisher) show(ctx context.Context, e estate, waiting string) error {
 	if v.entries, err = e.entries(p.now()); err != nil {
 		return err
 	}
+	// Whether a list waits is what the store says, and not what this node did: another may have published, or have left it waiting.
+	if v.list.Version > 0 {
+		l, err := trustlist.Parse(v.list.ITL)
+		if err != nil {
+			return err
+		}
+		if !says(l.Records, v.entries) {
+			v.waiting = note
+			if before := p.view.Load(); note == "" && before != nil {
+				v.waiting = before.waiting
+			}
+			if v.waiting == "" {
+				v.waiting = "certificates changed since version " + strconv.FormatInt(v.list.Version, 10)
+			}
+		}
+	}
 	p.view.Store(v)
 	return nil
+}
+
+// says reports whether a list says the same as some entries.
+func says(records []trustlist.Record, entries []trustlist.Entry) bool {
+	return len(records) == len(entries) && !slices.ContainsFunc(entries, func(e trustlist.Entry) bool {
+		return !slices.ContainsFunc(records, func(r trustlist.Record) bool { return r.Role == e.Role && r.Cert != nil && r.Cert.Equal(e.Cert) })
+	})
 }
 
 // Present says which certificate this node presents to phones now, makes the services' certificates that are missing or due, and publishes the list that follows if
@@ -492,7 +513,7 @@ func (p *Publisher) Maintain(ctx context.Context) error {
 		_, err = p.rotate(ctx, e, slot, false)
 		return err
 	}
-	return p.show(ctx, e, p.view.Load().waiting) // another node may have published
+	return p.show(ctx, e, "") // another node may have published
 }
 
 // Refresh reads what another node may have published.
@@ -503,7 +524,7 @@ func (p *Publisher) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.show(ctx, e, p.view.Load().waiting)
+	return p.show(ctx, e, "")
 }
 
 // apart is how long one signer must have been in the lists before the other is replaced by itself: phones of which we know nothing are to have fetched it.

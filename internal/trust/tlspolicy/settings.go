@@ -134,3 +134,8 @@ func group(name string) (tls.CurveID, bool) {
 	}
 	return ids[i], true
 }
+
+// classical reports whether a group can be used before TLS 1.3 too.
+func classical(id tls.CurveID) bool {
+	return slices.Contains([]tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}, id)
+}

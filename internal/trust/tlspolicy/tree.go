@@ -91,6 +91,12 @@ func (t Tree) together(e Endpoint) (wrong []Wrong) {
 		}
 		wrong = append(wrong, Wrong{place.Place, "max: " + from("max").Value + " is below min " + from("min").Value + " at " + e.Class})
 	}
+	if !e.Dials && slices.Contains(f.anchors, HostAnchors) {
+		at("anchors", HostAnchors+" would hold for "+e.Class+" too, where it means every public authority of the world, whose certificates anybody can get; set the anchors of "+HostAnchors+" where the node connects, such as /system/transport/observe")
+	}
+	if f.max == tls.VersionTLS12 && !slices.ContainsFunc(f.groups, classical) {
+		at("groups", "none of them is for TLS 1.2, and "+e.Class+" speaks nothing else: nobody could connect; add x25519 or secp256r1")
+	}
 	if from("name-check").Value == "subjects" && len(f.subjects) == 0 {
 		at("name-check", "subjects are to be checked at "+e.Class+", but none are set")
 	}
@@ -175,11 +181,11 @@ func (t Tree) For(e Endpoint) Effective {
 	return f
 }
 
-// Named returns the aliases of identities and anchors that the tree names, each with the place that does.
+// Named returns the aliases of identities and anchors that the tree names and that may be missing, each with the place that names it.
 func (t Tree) Named() (identities, anchors map[string]string) {
 	identities, anchors = map[string]string{}, map[string]string{}
 	for _, path := range slices.Sorted(maps.Keys(t)) {
-		if id := t[path].Identity; id != "" && !slices.Contains([]string{NodeIdentity, TVSIdentity, CAPFIdentity}, id) {
+		if id := t[path].Identity; id != "" && id != NodeIdentity {
 			identities[id] = path
 		}
 		for _, a := range t[path].Anchors {

@@ -121,6 +121,7 @@ type ConfigPlan struct {
 	Changes []ConfigChange `json:"changes"`
 	Flows   []FlowChange   `json:"flows"`
 	Restart bool           `json:"restart" doc:"whether some of it takes a restart"`
+	Risks   []string       `json:"risks" doc:"whom its TLS settings would shut out, or have, that those before did not"`
 }
 
 // ConfigVersion is one configuration that was in force.

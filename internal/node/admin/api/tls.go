@@ -31,6 +31,7 @@ type TLSEdit struct {
 	Place   string   `json:"place" maxLength:"200" example:"/interface/sip"`
 	Setting string   `json:"setting,omitempty" maxLength:"40" doc:"with remove it may be left out: then all of the place goes"`
 	Values  []string `json:"values,omitempty" maxItems:"64" doc:"one value, or several of a list"`
+	Force   bool     `json:"force,omitempty" doc:"although people would be shut out by it"`
 }
 
 // Anchor is a certificate of an authority that an administrator added.
