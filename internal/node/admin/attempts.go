@@ -1,9 +1,10 @@
 package admin
 
 import (
-	"net/netip"
 	"sync"
 	"time"
+
+	"ringfence/internal/trust/quota"
 )
 
 // Bounds on tries at the administrator code. The code has 100 bits; this is for the log and the disk rather than the secret.
@@ -19,16 +20,16 @@ type attempts struct {
 	mu    sync.Mutex
 	since time.Time
 	all   int
-	by    map[netip.Prefix]int
+	by    map[string]int
 }
 
 func newAttempts(now func() time.Time) *attempts {
-	return &attempts{now: now, by: map[netip.Prefix]int{}}
+	return &attempts{now: now, by: map[string]int{}}
 }
 
 // allow reports whether the source may try, and counts the try.
 func (a *attempts) allow(remote string) bool {
-	source := sourceOf(remote)
+	source := quota.Source(remote)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if now := a.now(); now.Sub(a.since) >= time.Minute {
@@ -41,22 +42,4 @@ func (a *attempts) allow(remote string) bool {
 	a.all++
 	a.by[source]++
 	return true
-}
-
-// sourceOf is who counts as one: an IPv4 address, or the /64 from which one IPv6 host can choose freely. Everybody on the Unix
-// socket is one.
-func sourceOf(remote string) netip.Prefix {
-	ap, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	bits, ip := 64, ap.Addr().Unmap().WithZone("")
-	if ip.Is4() {
-		bits = 32
-	}
-	p, err := ip.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/trust/quota"
 )
 
 // TestReplay plays a whole recorded session by certificate again: as it was, with the present session id in each message, and with the recorded
@@ -682,7 +683,7 @@ func TestSourcesThatFail(t *testing.T) {
 		t.Fatalf("%d sources are remembered", len(g.sources))
 	}
 	for in, want := range map[string]string{"192.0.2.7:99": "192.0.2.7", "[::ffff:192.0.2.7]:99": "192.0.2.7", "[2001:db8:1:2:3:4:5:6]:99": "2001:db8:1:2::/64", "pipe": "pipe"} {
-		if got := sourceOf(in); got != want {
+		if got := quota.Source(in); got != want {
 			t.Errorf("%s counts as %s", in, got)
 		}
 	}

@@ -1,7 +1,6 @@
 package capf
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 )
@@ -101,21 +100,4 @@ func (g *guard) source(key string) *source {
 		s.at = now
 	}
 	return s
-}
-
-// sourceOf is who counts as one source: an IPv4 address, or the /64 that one IPv6 host can choose from freely.
-func sourceOf(remote string) string {
-	ap, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return remote
-	}
-	ip := ap.Addr().Unmap()
-	if ip.Is4() {
-		return ip.String()
-	}
-	p, err := ip.WithZone("").Prefix(64)
-	if err != nil {
-		return ip.String()
-	}
-	return p.String()
 }

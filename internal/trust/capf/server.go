@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/trust/quota"
 )
 
 // Config says what a server works with. Zero values mean the default named beside them.
@@ -99,7 +100,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn) (Report, error) {
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })() // wakes whoever reads or writes
 
 	ss := &session{s: s, report: Report{Source: conn.RemoteAddr().String()}, id: newSession()}
-	from := sourceOf(ss.report.Source)
+	from := quota.Source(ss.report.Source)
 	// Before the handshake, which is the dearest part of a session: whoever is one too many is not told so.
 	leave, refusal := s.guard.enter(from)
 	if leave == nil {

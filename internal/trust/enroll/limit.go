@@ -1,9 +1,10 @@
 package enroll
 
 import (
-	"net/netip"
 	"sync"
 	"time"
+
+	"ringfence/internal/trust/quota"
 )
 
 // maxSources bounds the memory of a limiter.
@@ -30,7 +31,7 @@ func newLimiter(perMinute int, now func() time.Time) *limiter {
 
 // allow reports whether the source may go on, and counts it.
 func (l *limiter) allow(remote string) bool {
-	key, now := sourceOf(remote), l.now()
+	key, now := quota.Source(remote), l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.sources[key]
@@ -58,21 +59,4 @@ func (l *limiter) allow(remote string) bool {
 	}
 	b.tokens--
 	return true
-}
-
-// sourceOf is who counts as one source: an IPv4 address, or the /64 that one IPv6 host can choose from freely.
-func sourceOf(remote string) string {
-	ap, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return remote
-	}
-	ip := ap.Addr().Unmap()
-	if ip.Is4() {
-		return ip.String()
-	}
-	p, err := ip.WithZone("").Prefix(64)
-	if err != nil {
-		return ip.String()
-	}
-	return p.String()
 }

@@ -62,11 +62,12 @@ func (q *Quota) Take(key string) (wait time.Duration) {
 	return 0
 }
 
-// Source is who counts as one at a remote address with a port: an IPv4 address, or the /64 of an IPv6 host.
+// Source is who counts as one at a remote address with a port: an IPv4 address, or the /64 from which one IPv6 host can choose freely. What is no such address, as
+// of a Unix socket, counts as itself.
 func Source(remote string) string {
 	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {
-		return "?"
+		return remote
 	}
 	ip := ap.Addr().Unmap().WithZone("")
 	if ip.Is6() {

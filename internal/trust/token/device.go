@@ -4,13 +4,13 @@ import (
 	"crypto/rand"
 	"math/big"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
 
 	"ringfence"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/quota"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 // pairing is a device that waits until somebody with a browser approves it.
 type pairing struct {
 	client   string
-	source   netip.Addr
+	source   string
 	userCode string
 	expires  time.Time
 	device   ringfence.DeviceID // empty: not approved yet
@@ -55,7 +55,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
 	now := s.c.Now()
 	s.forget(now)
 	code := randomText(32)
-	p := &pairing{client: v.Get("client_id"), source: sourceOf(r.RemoteAddr), userCode: user, expires: now.Add(deviceLife), wait: interval}
+	p := &pairing{client: v.Get("client_id"), source: quota.Source(r.RemoteAddr), userCode: user, expires: now.Add(deviceLife), wait: interval}
 	if !s.add(store.HashToken(code), p) {
 		s.refuse(w, fault("token.device", ringfence.KindOverload, "too many devices wait to be approved", "wait a few minutes", nil))
 		return
@@ -80,20 +80,6 @@ func (s *Server) add(hash string, p *pairing) bool {
 	}
 	s.devices[hash], s.byUser[p.userCode] = p, p
 	return true
-}
-
-// sourceOf is who counts as one: an IPv4 address, or the /64 from which one IPv6 host can choose freely.
-func sourceOf(remote string) netip.Addr {
-	at, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Addr{}
-	}
-	a := at.Addr().Unmap().WithZone("")
-	if a.Is6() {
-		p, _ := a.Prefix(64) // 64 bits are never too many
-		return p.Addr()
-	}
-	return a
 }
 
 func userCode() (string, error) {

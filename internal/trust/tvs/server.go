@@ -10,7 +10,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"ringfence"
+	"ringfence/internal/trust/quota"
 	"ringfence/internal/trust/trustlist"
 )
 
@@ -136,7 +136,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		pause = 0
-		source := sourceOf(conn.RemoteAddr())
+		source := quota.Source(conn.RemoteAddr().String())
 		if !s.enter(source) {
 			_ = rawOf(conn).Close() // without a word: an alert would wait for a peer that may not read
 			continue
@@ -182,22 +182,6 @@ func rawOf(c net.Conn) net.Conn {
 		return t.NetConn()
 	}
 	return c
-}
-
-// sourceOf is who counts as one source: an IPv4 address, or the /64 that one IPv6 host can choose from freely.
-func sourceOf(a net.Addr) string {
-	if a == nil {
-		return ""
-	}
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	ip := ap.Addr().Unmap().WithZone("")
-	if p, err := ip.Prefix(64); err == nil && ip.Is6() {
-		return p.String()
-	}
-	return ip.String()
 }
 
 // Handle reads one request from a connection, answers it and closes the connection. A TLS handshake that has not been made yet is part of the timeout.
