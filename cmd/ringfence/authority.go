@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,19 +83,11 @@ func newTrustInitCommand(a *app) *cobra.Command {
 		Example: "  ringfence trust ca init --name 'Example Ltd' --offline root.key > root.pem\n  ringfence trust ca init --subordinate > issuing.csr",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			data, err := filepath.Abs(a.data)
-			if err != nil {
-				return err
-			}
-			unlock, err := lockData(data)
+			opts, unlock, err := f.begin(a)
 			if err != nil {
 				return err
 			}
 			defer unlock()
-			opts, err := f.options(data)
-			if err != nil {
-				return err
-			}
 			opts.Log = node.Discard()
 			var secret []byte
 			if offline != "" {

@@ -117,19 +117,11 @@ func (f *upFlags) run(cmd *cobra.Command, a *app) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	data, err := filepath.Abs(a.data)
-	if err != nil {
-		return err
-	}
-	unlock, err := lockData(data)
+	opts, unlock, err := f.begin(a)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	opts, err := f.options(data)
-	if err != nil {
-		return err
-	}
 	level := &slog.LevelVar{}
 	if err := level.UnmarshalText([]byte(opts.Config.Log.Level)); err != nil {
 		return err
@@ -142,7 +134,7 @@ func (f *upFlags) run(cmd *cobra.Command, a *app) error {
 	}
 	r := running{PID: os.Getpid(), Version: opts.Version, Domain: opts.Config.Domain, Started: time.Now().UTC().Truncate(time.Second),
 		SIP: n.SIPAddr().String(), HTTPS: n.HTTPSAddr().String(), Socket: n.SocketPath(), Anchor: fingerprint(n.Authority.RootPEM())}
-	file := filepath.Join(data, "run.json")
+	file := filepath.Join(opts.Data, "run.json")
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err == nil {
 		err = writeWhole(file, b)
@@ -196,6 +188,21 @@ func serve(ctx context.Context, n *node.Node, signals <-chan os.Signal, drain ti
 			}
 		}
 	}
+}
+
+// begin makes the data directory, keeps others out of it until unlock is called, and reads the configuration.
+func (f *upFlags) begin(a *app) (opts node.Options, unlock func(), err error) {
+	data, err := filepath.Abs(a.data)
+	if err != nil {
+		return opts, nil, err
+	}
+	if unlock, err = lockData(data); err != nil {
+		return opts, nil, err
+	}
+	if opts, err = f.options(data); err != nil {
+		unlock()
+	}
+	return opts, unlock, err
 }
 
 // options reads the configuration and makes the node's options of it. At the first start it writes a configuration file.

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/x509"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -168,11 +167,11 @@ func (d devices) Renew(ctx context.Context, c est.Client, csr *x509.CertificateR
 }
 
 // maintainACME removes what is over.
-func (n *Node) maintainACME(ctx context.Context, log *slog.Logger) {
+func (n *Node) maintainACME(ctx context.Context) {
 	if n.ACME == nil {
 		return
 	}
 	if err := n.ACME.Sweep(ctx); err != nil {
-		log.Warn("old orders of ACME could not be removed", "err", err)
+		n.log.Warn("old orders of ACME could not be removed", "err", err)
 	}
 }

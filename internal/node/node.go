@@ -438,7 +438,7 @@ func (n *Node) Maintain(ctx context.Context) {
 	if err := n.Tokens.Maintain(ctx); err != nil {
 		n.log.Warn("the keys of access tokens could not be maintained", "err", err)
 	}
-	n.maintainACME(ctx, n.log)
+	n.maintainACME(ctx)
 	if n.CAPF != nil {
 		if err := n.CAPF.Sweep(ctx); err != nil {
 			n.log.Error("what phones left of their orders could not be cleared away", "err", err, "hint", ringfence.HintOf(err))

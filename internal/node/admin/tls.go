@@ -5,13 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"ringfence"
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/trust/keyring"
+	"ringfence/internal/trust/subject"
 	"ringfence/internal/trust/tlspolicy"
 )
 
@@ -51,10 +51,6 @@ func (s *Server) routesTLS() {
 		func(in *editTLSIn) string {
 			return in.Body.Do + " " + clip(in.Body.Place) + " " + clip(in.Body.Setting)
 		}, s.editTLS)
-	s.routesKeyring()
-	s.routesLists()
-	s.routesCAPF()
-	s.routesACME()
 }
 
 // endpoints returns what speaks TLS, and each address for which something is set.
@@ -164,13 +160,5 @@ func (s *Server) anchorsOut(all []keyring.Anchor) []api.Anchor {
 func (s *Server) identityOut(i keyring.Identity) api.Identity {
 	used, _ := s.c.Host.Policy().Named()
 	leaf := i.Chain[0]
-	names := append([]string{}, leaf.DNSNames...)
-	for _, ip := range leaf.IPAddresses {
-		a, _ := netip.AddrFromSlice(ip)
-		names = append(names, a.Unmap().String())
-	}
-	for _, u := range leaf.URIs {
-		names = append(names, u.String())
-	}
-	return api.Identity{Alias: i.Alias, Subject: leaf.Subject.String(), Names: names, Issuer: leaf.Issuer.String(), Chain: len(i.Chain), NotAfter: leaf.NotAfter.UTC(), Added: i.Added, Used: used[i.Alias]}
+	return api.Identity{Alias: i.Alias, Subject: leaf.Subject.String(), Names: append([]string{}, subject.Names(leaf)...), Issuer: leaf.Issuer.String(), Chain: len(i.Chain), NotAfter: leaf.NotAfter.UTC(), Added: i.Added, Used: used[i.Alias]}
 }

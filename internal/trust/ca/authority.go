@@ -3,6 +3,7 @@ package ca
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -213,18 +214,25 @@ func (a *Authority) found(ctx context.Context) error {
 }
 
 func (a *Authority) authorityTemplate(kind string, k *keys.Key, life time.Duration, pathLen int) (*x509.Certificate, error) {
+	t, err := authorityTemplate(k.Public(), a.now(), life, pathLen)
+	if err == nil {
+		t.Subject = authorityName(a.org, kind, t.SubjectKeyId[:4])
+	}
+	return t, err
+}
+
+// authorityTemplate is a certificate of an authority for a key, without a subject.
+func authorityTemplate(pub crypto.PublicKey, now time.Time, life time.Duration, pathLen int) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
 		return nil, err
 	}
-	spki, err := x509.MarshalPKIXPublicKey(k.Public())
+	spki, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
 		return nil, fault("ca.sign", ringfence.KindInternal, "the key cannot be written", "", err)
 	}
 	id := sha256.Sum256(spki)
-	now := a.now()
-	return &x509.Certificate{SerialNumber: serial, Subject: authorityName(a.org, kind, id[:4]), SubjectKeyId: id[:20],
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(life), IsCA: true, BasicConstraintsValid: true, MaxPathLen: pathLen, MaxPathLenZero: pathLen == 0,
+	return &x509.Certificate{SerialNumber: serial, SubjectKeyId: id[:20], NotBefore: now.Add(-backdate), NotAfter: now.Add(life), IsCA: true, BasicConstraintsValid: true, MaxPathLen: pathLen, MaxPathLenZero: pathLen == 0,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}, nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"ringfence"
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/ca/internal/keys"
+	"ringfence/internal/trust/subject"
 )
 
 // bench is an authority on a real store, with a clock that the test turns.
@@ -92,7 +93,7 @@ func TestIssue(t *testing.T) {
 	l := out.Leaf
 	for what, ok := range map[string]bool{
 		"subject":  l.Subject.String() == "CN=node-1,O=Example",
-		"names":    slices.Equal(namesOf(l), []string{"sip.example.com", "*.example.com", "192.0.2.1", "2001:db8::1", "urn:ringfence:role:node", "sip:example.com"}),
+		"names":    slices.Equal(subject.Names(l), []string{"sip.example.com", "*.example.com", "192.0.2.1", "2001:db8::1", "urn:ringfence:role:node", "sip:example.com"}),
 		"not a CA": !l.IsCA && l.BasicConstraintsValid,
 		"usage":    l.KeyUsage == x509.KeyUsageDigitalSignature && slices.Equal(l.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}),
 		"lifetime": l.NotAfter.Equal(b.clock().Add(30*24*time.Hour)) && l.NotBefore.Before(b.clock()),
@@ -122,8 +123,8 @@ func TestIssue(t *testing.T) {
 	}
 	dev, _ := b.issue(t, RoleDevice, "alice-desk")
 	if !slices.Equal(dev.Leaf.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}) || !dev.Leaf.NotAfter.Equal(b.clock().Add(90*24*time.Hour)) ||
-		!slices.Equal(namesOf(dev.Leaf), []string{"urn:ringfence:role:device", "urn:ringfence:device:alice-desk"}) {
-		t.Errorf("device: %v", namesOf(dev.Leaf))
+		!slices.Equal(subject.Names(dev.Leaf), []string{"urn:ringfence:role:device", "urn:ringfence:device:alice-desk"}) {
+		t.Errorf("device: %v", subject.Names(dev.Leaf))
 	}
 }
 
@@ -183,7 +184,7 @@ func TestCSR(t *testing.T) {
 	good := csr(t, newKey(t))
 	out, err := b.IssueFromCSR(ctx, good, Constraints{Role: RoleDevice, Name: "alice-desk", URIs: []string{"sip:alice@example.com"}})
 	must(t, err)
-	if got := namesOf(out.Leaf); out.Leaf.Subject.CommonName != "alice-desk" || slices.Contains(got, "evil.example.com") {
+	if got := subject.Names(out.Leaf); out.Leaf.Subject.CommonName != "alice-desk" || slices.Contains(got, "evil.example.com") {
 		t.Fatalf("the request chose its names: %v %v", out.Leaf.Subject, got)
 	}
 	forged := slices.Clone(good)

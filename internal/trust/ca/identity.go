@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"ringfence"
+	"ringfence/internal/trust/subject"
 )
 
 // Identity is a name bound to a key, as TLS presents it. It can be replaced while connections are up: those keep what they
@@ -56,7 +57,7 @@ func ProofOf(cs tls.ConnectionState, anchors *x509.CertPool) *ringfence.TLSProof
 		return p
 	}
 	leaf := cs.PeerCertificates[0]
-	p.PeerSubject, p.PeerIssuer, p.PeerNames = leaf.Subject.String(), leaf.Issuer.String(), namesOf(leaf)
+	p.PeerSubject, p.PeerIssuer, p.PeerNames = leaf.Subject.String(), leaf.Issuer.String(), subject.Names(leaf)
 	chains := cs.VerifiedChains
 	if len(chains) == 0 && anchors != nil {
 		mids := x509.NewCertPool()
@@ -87,15 +88,4 @@ func groupName(id tls.CurveID) string {
 		return "secp521r1"
 	}
 	return id.String() // the hybrid groups have their IANA spelling, e.g. X25519MLKEM768
-}
-
-func namesOf(c *x509.Certificate) []string {
-	names := append([]string(nil), c.DNSNames...)
-	for _, ip := range c.IPAddresses {
-		names = append(names, ip.String())
-	}
-	for _, u := range c.URIs {
-		names = append(names, u.String())
-	}
-	return append(names, c.EmailAddresses...)
 }

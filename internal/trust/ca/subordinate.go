@@ -259,17 +259,11 @@ func SignIssuing(s Signer, csr []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fault(op, ringfence.KindInvalid, "the certificate request cannot be read", "", err)
 	}
-	serial, err := newSerial()
+	t, err := authorityTemplate(pub, s.Now, issuingLifetime, 0)
 	if err != nil {
 		return nil, err
 	}
-	spki, err := x509.MarshalPKIXPublicKey(pub)
-	if err != nil {
-		return nil, fault(op, ringfence.KindInternal, "the key cannot be written", "", err)
-	}
-	id := sha256.Sum256(spki)
-	t := &x509.Certificate{SerialNumber: serial, Subject: r.Subject, SubjectKeyId: id[:20], NotBefore: s.Now.Add(-backdate), NotAfter: s.Now.Add(issuingLifetime), IsCA: true, BasicConstraintsValid: true,
-		MaxPathLenZero: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
+	t.Subject = r.Subject
 	if t.NotAfter.After(root.NotAfter) {
 		t.NotAfter = root.NotAfter
 	}

@@ -7,6 +7,18 @@ import (
 	"strings"
 )
 
+// Names returns all alternative names of a certificate: host names, addresses, URIs, mail addresses.
+func Names(c *x509.Certificate) []string {
+	names := append([]string(nil), c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	for _, u := range c.URIs {
+		names = append(names, u.String())
+	}
+	return append(names, c.EmailAddresses...)
+}
+
 // Domains returns the SIP domains that a certificate proves, by RFC 5922 section 7.1: the hosts of its SIP URIs without a user; if it has no
 // such URI, its DNS names and addresses; if it has no alternative name at all, its common name. Names with a wildcard prove nothing in SIP.
 func Domains(c *x509.Certificate) (out []string) {
