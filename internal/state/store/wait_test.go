@@ -11,7 +11,8 @@ import (
 // TestOpenWaits opens a database while somebody else writes to it who has not changed its journal mode yet.
 func TestOpenWaits(t *testing.T) {
 	dir := t.TempDir()
-	other, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "a.db")+"?_txlock=immediate")
+	// It waits for its commit as we do: while ours looks whether the database is free, it is not for a moment.
+	other, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "a.db")+"?_txlock=immediate&_pragma=busy_timeout(20000)")
 	noErr(t, err)
 	defer other.Close()
 	tx, err := other.BeginTx(context.Background(), nil)
