@@ -140,7 +140,7 @@ func TestDependencyLedger(t *testing.T) {
 	}
 }
 
-// TestJudgesAreInstalled holds scripts/install-test-deps.sh to what tests ask for by need(t, program, package).
+// TestJudgesAreInstalled holds scripts/install-test-deps.sh to what tests ask for by testkit.Need(t, program, package).
 func TestJudgesAreInstalled(t *testing.T) {
 	h := open(t)
 	script, err := os.ReadFile("scripts/install-test-deps.sh")
@@ -160,15 +160,17 @@ func TestJudgesAreInstalled(t *testing.T) {
 	if len(packages) < 3 {
 		t.Fatalf("the script lists only %d packages", len(packages))
 	}
+	asked := 0
 	for _, f := range h.files {
 		if !f.test {
 			continue
 		}
 		ast.Inspect(f.ast, func(n ast.Node) bool {
 			call, ok := n.(*ast.CallExpr)
-			if !ok || !isName(call.Fun, "need") || len(call.Args) != 3 {
+			if !ok || !isCall(call, "testkit", "Need") {
 				return true
 			}
+			asked++
 			if lit, ok := call.Args[2].(*ast.BasicLit); ok {
 				if name, err := strconv.Unquote(lit.Value); err == nil && !packages[name] {
 					t.Errorf("%s needs the package %s; add it to scripts/install-test-deps.sh", h.fset.Position(call.Pos()), name)
@@ -176,5 +178,8 @@ func TestJudgesAreInstalled(t *testing.T) {
 			}
 			return true
 		})
+	}
+	if asked < 3 {
+		t.Errorf("tests ask for %d judges only", asked)
 	}
 }

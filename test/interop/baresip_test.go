@@ -11,6 +11,7 @@ import (
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
+	"ringfence/internal/testkit"
 	"ringfence/internal/testkit/onehost"
 )
 
@@ -24,7 +25,7 @@ type baresip struct {
 // baresip starts baresip with the configuration of the guide; account is the block of the accounts file. It says a tone.
 func (s *site) baresip(device, user, account, tone string) *baresip {
 	s.Helper()
-	path := need(s.T, "baresip", "baresip-core")
+	path := testkit.Need(s.T, "baresip", "baresip-core")
 	dir := s.path("baresip-" + device)
 	s.OK(os.MkdirAll(dir, 0o700))
 	conf := s.guide("baresip.md", "config", "/home/alice/ringfence/anchors.pem", s.path("ca.pem"))

@@ -28,13 +28,14 @@ import (
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip/transport"
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/ca"
 )
 
 // kamailio starts a Kamailio with these files and waits until it listens.
 func (s *site) kamailio(dir, addr string) *program {
 	s.Helper()
-	bin := need(s.T, "kamailio", "kamailio")
+	bin := testkit.Need(s.T, "kamailio", "kamailio")
 	// One whose configuration has an error would listen everywhere, in the clear.
 	if out, err := exec.CommandContext(s.Ctx, bin, "-c", "-f", dir+"/kamailio.cfg", "-x", "tlsf", "-X", "tlsf").CombinedOutput(); err != nil {
 		s.Fatalf("kamailio -c: %v\n%s", err, out)
@@ -253,7 +254,7 @@ func TestProxyCertificateByCommand(t *testing.T) {
 		return d.DialContext(ctx, "unix", s.Node.SocketPath())
 	}})
 	t.Cleanup(ask.Close)
-	openssl := exec.CommandContext(s.Ctx, need(t, "openssl", "openssl"), "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", s.path("edge.key"), "-subj", "/CN=anything", "-out", s.path("edge.csr"))
+	openssl := exec.CommandContext(s.Ctx, testkit.Need(t, "openssl", "openssl"), "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", s.path("edge.key"), "-subj", "/CN=anything", "-out", s.path("edge.csr"))
 	if out, err := openssl.CombinedOutput(); err != nil {
 		t.Fatalf("openssl: %v\n%s", err, out)
 	}

@@ -9,6 +9,7 @@ import (
 	"ringfence"
 	"ringfence/internal/media/codec"
 	"ringfence/internal/service/phone"
+	"ringfence/internal/testkit"
 )
 
 // linphone is a running linphonec with one account.
@@ -22,7 +23,7 @@ type linphone struct {
 // linphone starts linphonec with the configuration of the guide. It plays a tone from a file and records into files.
 func (s *site) linphone(device, user, auth string, hz float64) *linphone {
 	s.Helper()
-	path := need(s.T, "linphonec", "linphone-cli")
+	path := testkit.Need(s.T, "linphonec", "linphone-cli")
 	dir := s.path("linphone-" + device)
 	s.OK(os.MkdirAll(dir+"/.local/share/linphone", 0o700))
 	conf := s.guide("linphone.md", "linphonerc", "/home/bob/ringfence/anchors.pem", s.path("ca.pem"), "ringfence.internal:5061", "localhost:"+s.port(), "bob@", user+"@")

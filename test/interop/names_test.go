@@ -44,7 +44,7 @@ func freePort(t *testing.T) netip.AddrPort {
 // dnsmasq starts a DNS server of somebody else on loopback and returns where it listens.
 func dnsmasq(t *testing.T, ctx context.Context, dir, records string) string {
 	t.Helper()
-	bin := need(t, "dnsmasq", "dnsmasq-base")
+	bin := testkit.Need(t, "dnsmasq", "dnsmasq-base")
 	at := freePort(t)
 	s := &site{Site: &onehost.Site{T: t}, home: dir}
 	conf := s.file("dnsmasq.conf", fmt.Appendf(nil, "listen-address=127.0.0.1\nport=%d\nbind-interfaces\nno-resolv\nno-hosts\nlocal=/example/\n%s", at.Port(), records))

@@ -31,7 +31,7 @@ func natsServer(within *onehost.Site) (url, roots string) {
 	write := func(name, kind string, der []byte) string {
 		return s.file(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
-	p := start(s.T, s.home, need(s.T, "/usr/sbin/nats-server", "nats-server"), "-a", "127.0.0.1", "-p", "-1", "--tls", "--tlscert", write("cert.pem", "CERTIFICATE", cert.Certificate[0]),
+	p := start(s.T, s.home, testkit.Need(s.T, "/usr/sbin/nats-server", "nats-server"), "-a", "127.0.0.1", "-p", "-1", "--tls", "--tlscert", write("cert.pem", "CERTIFICATE", cert.Certificate[0]),
 		"--tlskey", write("key.pem", "EC PRIVATE KEY", key), "--ports_file_dir", s.home)
 	s.Until("the NATS server listens", func() bool {
 		var ports struct{ Nats []string }

@@ -12,12 +12,13 @@ import (
 	"ringfence"
 	"ringfence/internal/node/config"
 	"ringfence/internal/state/store"
+	"ringfence/internal/testkit"
 )
 
 // TestAuthlib has an OAuth client of somebody else sign in by code and by device, check the tokens with the published keys, register
 // with them, renew and revoke them.
 func TestAuthlib(t *testing.T) {
-	python := need(t, "/usr/bin/python3", "python3")
+	python := testkit.Need(t, "/usr/bin/python3", "python3")
 	s := newSite(t, func(c *config.Config) {
 		c.Domain = "localhost" // which resolves everywhere
 		c.SIP.OAuth = netip.MustParseAddrPort("127.0.0.1:0")

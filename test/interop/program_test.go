@@ -14,16 +14,6 @@ import (
 	"time"
 )
 
-// need returns where a judge is installed. A missing one fails the test: who skips a judge has no verdict.
-func need(t *testing.T, name, debian string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", name, debian)
-	}
-	return path
-}
-
 // program is an independent program that runs beside the node. What it prints is kept; the test waits for it.
 type program struct {
 	t    *testing.T

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"ringfence/internal/node/config"
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/ca"
 )
 
@@ -28,7 +29,7 @@ func TestRevocationByOpenSSL(t *testing.T) {
 	s := newSite(t, func(c *config.Config) {
 		c.API.Revocation, c.Domain = netip.MustParseAddrPort("127.0.0.1:0"), "localhost"
 	})
-	openssl := need(t, "openssl", "openssl")
+	openssl := testkit.Need(t, "openssl", "openssl")
 	run := func(args ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(s.Ctx, openssl, args...)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"ringfence"
+	"ringfence/internal/testkit"
 )
 
 // anonymous takes the answer out of what sipsak prints, and replaces what must differ between two questions, so that two answers can be compared.
@@ -24,7 +25,7 @@ func (s *site) anonymous(text, user string) string {
 // Nobody learns from the answers who exists here.
 func TestSipsakLearnsNothing(t *testing.T) {
 	t.Parallel()
-	path := need(t, "sipsak", "sipsak")
+	path := testkit.Need(t, "sipsak", "sipsak")
 	s := newSite(t, nil)
 	s.User("alice", "101")
 	s.User("bob", "102")
@@ -112,8 +113,8 @@ func (s *site) datagrams() string {
 // sipvicious finds no user, neither over UDP, where nobody answers, nor when somebody lends it a TLS connection.
 func TestSipviciousFindsNothing(t *testing.T) {
 	t.Parallel()
-	svwar := need(t, "svwar", "sipvicious")
-	svmap := need(t, "svmap", "sipvicious")
+	svwar := testkit.Need(t, "svwar", "sipvicious")
+	svmap := testkit.Need(t, "svmap", "sipvicious")
 	s := newSite(t, nil)
 	s.User("alice", "101")
 	s.User("bob", "102")

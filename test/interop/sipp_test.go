@@ -19,6 +19,7 @@ import (
 	"ringfence"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip/transport"
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/enroll"
 )
 
@@ -77,7 +78,7 @@ func (s *site) sippDone(p *program, scenario string) {
 
 func (s *site) sippStart(to, scenario string, keys map[string]string, args ...string) *program {
 	s.Helper()
-	path := need(s.T, "sipp", "sip-tester")
+	path := testkit.Need(s.T, "sipp", "sip-tester")
 	file, err := filepath.Abs(filepath.Join("testdata", "sipp", scenario+".xml"))
 	s.OK(err)
 	all := []string{"-sf", file, "-t", "t1", "-i", "127.0.0.1", "-nostdin", "-timeout", "60", "-timeout_error", "-recv_timeout", "20000", "-trace_err", "-error_file", s.path(scenario + ".err")}

@@ -13,13 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/ca"
 )
 
 // openssl runs s_client against an address and returns what it said; stdin is what is typed once the connection is up.
 func (s *site) openssl(addr, stdin string, args ...string) (string, int) {
 	s.Helper()
-	p := start(s.T, s.home, need(s.T, "openssl", "openssl"), append([]string{"s_client", "-connect", addr, "-CAfile", s.path("ca.pem"), "-verify_return_error",
+	p := start(s.T, s.home, testkit.Need(s.T, "openssl", "openssl"), append([]string{"s_client", "-connect", addr, "-CAfile", s.path("ca.pem"), "-verify_return_error",
 		"-verify_hostname", s.Node.Config.Domain}, args...)...)
 	p.say(stdin)
 	_ = p.in.Close()
@@ -59,7 +60,7 @@ func TestOpenSSL(t *testing.T) {
 			})
 		}
 		t.Run(port+"/renegotiation", func(t *testing.T) {
-			p := start(t, s.home, need(t, "openssl", "openssl"), "s_client", "-connect", addr, "-tls1_2", "-CAfile", s.path("ca.pem"))
+			p := start(t, s.home, testkit.Need(t, "openssl", "openssl"), "s_client", "-connect", addr, "-tls1_2", "-CAfile", s.path("ca.pem"))
 			p.wait(s.Ctx, `Secure Renegotiation IS supported`) // the protection of RFC 5746, not the thing itself
 			p.wait(s.Ctx, `---\n$`)
 			p.say("R\n")
@@ -95,7 +96,7 @@ func TestOpenSSLWithBadCertificates(t *testing.T) {
 		for name, want := range map[string]string{"alice-good": "Verification: OK", "alice-foreign": "alert (bad certificate|unknown ca)",
 			"alice-revoked": "alert (bad certificate|certificate revoked)", "alice-expired": "alert (bad certificate|certificate expired)"} {
 			t.Run(name+version, func(t *testing.T) {
-				p := start(t, s.home, need(t, "openssl", "openssl"), "s_client", "-connect", s.Node.SIPAddr().String(), version, "-CAfile", s.path("ca.pem"),
+				p := start(t, s.home, testkit.Need(t, "openssl", "openssl"), "s_client", "-connect", s.Node.SIPAddr().String(), version, "-CAfile", s.path("ca.pem"),
 					"-cert", s.path(name+"/chain.pem"), "-cert_chain", s.path(name+"/chain.pem"), "-key", s.path(name+"/key.pem"), "-verify_return_error")
 				if name == "alice-good" {
 					p.say("OPTIONS sip:ringfence.internal SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:9;branch=z9hG4bK-1\r\nFrom: <sip:alice@ringfence.internal>;tag=1\r\n" +
@@ -116,7 +117,7 @@ func TestOpenSSLWithBadCertificates(t *testing.T) {
 // testssl.sh looks for everything it knows about protocols, suites, renegotiation and the old attacks.
 func TestTestSSL(t *testing.T) {
 	t.Parallel()
-	path := need(t, "testssl", "testssl.sh")
+	path := testkit.Need(t, "testssl", "testssl.sh")
 	s := newSite(t, nil)
 	for port, addr := range s.ports() {
 		t.Run(port, func(t *testing.T) {

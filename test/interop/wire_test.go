@@ -13,6 +13,7 @@ import (
 
 	"ringfence/internal/media/codec"
 	"ringfence/internal/service/phone"
+	"ringfence/internal/testkit"
 )
 
 // tshark runs tshark over a capture and returns what it prints.
@@ -21,7 +22,7 @@ func (s *site) tshark(file string, args ...string) string {
 	ctx, cancel := context.WithCancel(s.Ctx)
 	defer cancel()
 	var errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, need(s.T, "tshark", "tshark"), append([]string{"-n", "-r", file}, args...)...)
+	cmd := exec.CommandContext(ctx, testkit.Need(s.T, "tshark", "tshark"), append([]string{"-n", "-r", file}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+s.home)
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -40,7 +41,7 @@ func TestNothingPlainOnTheWire(t *testing.T) {
 	s.User("alice", "101")
 	s.User("bob", "102")
 	file := s.path("wire.pcap")
-	tap := start(t, s.home, need(t, "dumpcap", "wireshark-common"), "-q", "-i", "lo", "-P", "-w", file, "-f",
+	tap := start(t, s.home, testkit.Need(t, "dumpcap", "wireshark-common"), "-q", "-i", "lo", "-P", "-w", file, "-f",
 		fmt.Sprintf("tcp port %s or udp portrange %d-%d", s.port(), first, last))
 	tap.wait(s.Ctx, `Capturing on`)
 	tap.wait(s.Ctx, `File: `)

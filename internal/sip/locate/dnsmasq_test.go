@@ -13,17 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// need returns where a judge is installed. A missing one fails the test: who skips a judge has no verdict.
-func need(t *testing.T, name, debian string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", name, debian)
-	}
-	return path
-}
+	"ringfence/internal/testkit"
+)
 
 // real opens real sockets.
 type real struct{ net.Dialer }
@@ -59,7 +51,7 @@ func freePort(t *testing.T) netip.AddrPort {
 // dnsmasq starts a DNS server of somebody else on loopback and returns where it listens.
 func dnsmasq(t *testing.T, config string) netip.AddrPort {
 	t.Helper()
-	bin := need(t, "dnsmasq", "dnsmasq-base")
+	bin := testkit.Need(t, "dnsmasq", "dnsmasq-base")
 	at := freePort(t)
 	file := filepath.Join(t.TempDir(), "dnsmasq.conf")
 	config = fmt.Sprintf("listen-address=127.0.0.1\nport=%d\nbind-interfaces\nno-resolv\nno-hosts\nlocal=/example/\nlocal-ttl=60\n", at.Port()) + config

@@ -15,18 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/acme"
 )
-
-// need returns where a judge is installed. A missing one fails the test: who skips a judge has no verdict.
-func need(t testing.TB, name, debian string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", name, debian)
-	}
-	return path
-}
 
 // freePort returns a port of loopback that was free a moment ago.
 func freePort(t *testing.T) uint16 {
@@ -41,7 +32,7 @@ func freePort(t *testing.T) uint16 {
 
 // TestCertbot lets certbot have, renew and revoke a certificate, change its account and leave.
 func TestCertbot(t *testing.T) {
-	certbot, openssl := need(t, "/usr/bin/certbot", "certbot"), need(t, "/usr/bin/openssl", "openssl")
+	certbot, openssl := testkit.Need(t, "/usr/bin/certbot", "certbot"), testkit.Need(t, "/usr/bin/openssl", "openssl")
 	port := freePort(t)
 	// Certbot's own listener may come a moment after it says so, hence more than one look.
 	s := newSite(t, func(c *acme.Config) { c.HTTPPort, c.Tries, c.Pause = port, 3, 200*time.Millisecond })

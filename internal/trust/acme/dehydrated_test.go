@@ -17,14 +17,15 @@ import (
 	"testing"
 	"time"
 
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/acme"
 )
 
 // TestDehydrated lets a client made of shell, curl and openssl show a name by HTTP and a wildcard by DNS, with an account key on
 // P-384 and certificate keys of RSA, and revoke.
 func TestDehydrated(t *testing.T) {
-	dehydrated := need(t, "/usr/bin/dehydrated", "dehydrated")
-	need(t, "/usr/bin/curl", "curl")
+	dehydrated := testkit.Need(t, "/usr/bin/dehydrated", "dehydrated")
+	testkit.Need(t, "/usr/bin/curl", "curl")
 	dir := t.TempDir()
 	files := filepath.Join(dir, "challenges")
 	for _, d := range []string{files, dir + "/etc"} {

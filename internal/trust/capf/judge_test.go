@@ -15,17 +15,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-// need returns where a judge is installed. A missing one fails the test: who skips a judge has no verdict.
-func need(t testing.TB, name, debian string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", name, debian)
-	}
-	return path
-}
+	"ringfence/internal/testkit"
+)
 
 // otherPhone is a phone of which no byte was made by this package or by Go: OpenSSL has the keys, signs, and speaks TLS; the messages are written
 // out below from the description of the protocol.
@@ -40,7 +32,7 @@ type otherPhone struct {
 // openssl runs one command in the phone's folder and returns what it prints.
 func (p *otherPhone) openssl(stdin []byte, args ...string) []byte {
 	p.t.Helper()
-	c := exec.CommandContext(p.t.Context(), need(p.t, "/usr/bin/openssl", "openssl"), args...)
+	c := exec.CommandContext(p.t.Context(), testkit.Need(p.t, "/usr/bin/openssl", "openssl"), args...)
 	c.Dir, c.Stdin = p.dir, bytes.NewReader(stdin)
 	var errs bytes.Buffer
 	c.Stderr = &errs
@@ -54,7 +46,7 @@ func (p *otherPhone) openssl(stdin []byte, args ...string) []byte {
 // dial begins a session over openssl s_client.
 func (p *otherPhone) dial(addr string) {
 	p.t.Helper()
-	c := exec.CommandContext(p.t.Context(), need(p.t, "/usr/bin/openssl", "openssl"), "s_client", "-quiet", "-connect", addr, "-CAfile", "capf.pem", "-verify_return_error", "-verify_hostname", "capf.example")
+	c := exec.CommandContext(p.t.Context(), testkit.Need(p.t, "/usr/bin/openssl", "openssl"), "s_client", "-quiet", "-connect", addr, "-CAfile", "capf.pem", "-verify_return_error", "-verify_hostname", "capf.example")
 	c.Dir = p.dir
 	in, err := c.StdinPipe()
 	if err != nil {

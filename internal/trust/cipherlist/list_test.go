@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"ringfence"
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/cipherlist"
 )
 
@@ -20,23 +21,13 @@ func phoneWords() []string {
 		"ARIA128", "ARIA256", "ARIA", "CAMELLIA128", "CAMELLIA256", "CAMELLIA", "CHACHA20", "SEED", "MD5", "SHA1", "SHA", "SHA256", "SHA384", "SUITEB128", "SUITEB128ONLY", "SUITEB192"}
 }
 
-// need returns where a judge is installed. A missing one fails the test: who skips a judge has no verdict.
-func need(t testing.TB, name, debian string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", name, debian)
-	}
-	return path
-}
-
 // openssl returns what OpenSSL makes of a list up to TLS 1.2, or ok false if it refuses it.
 func openssl(t *testing.T, list string) (names []string, ok bool) {
 	t.Helper()
 	if strings.HasPrefix(list, "-") { // is no option; an empty word changes nothing
 		list = ":" + list
 	}
-	out, err := exec.CommandContext(t.Context(), need(t, "/usr/bin/openssl", "openssl"), "ciphers", list).Output()
+	out, err := exec.CommandContext(t.Context(), testkit.Need(t, "/usr/bin/openssl", "openssl"), "ciphers", list).Output()
 	if err != nil {
 		if _, refused := errors.AsType[*exec.ExitError](err); !refused {
 			t.Fatal(err)

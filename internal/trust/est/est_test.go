@@ -31,18 +31,9 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/est"
 )
-
-// need returns where a judge is installed. A missing one fails the test: who skips a judge has no verdict.
-func need(t testing.TB, name, debian string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", name, debian)
-	}
-	return path
-}
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
@@ -316,7 +307,7 @@ func named(name string) x509.CertificateRequest {
 // only returns the one certificate of an answer, as OpenSSL reads it.
 func only(t *testing.T, a answer) *x509.Certificate {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), need(t, "/usr/bin/openssl", "openssl"), "pkcs7", "-inform", "DER", "-print_certs")
+	cmd := exec.CommandContext(t.Context(), testkit.Need(t, "/usr/bin/openssl", "openssl"), "pkcs7", "-inform", "DER", "-print_certs")
 	cmd.Stdin = bytes.NewReader(a.der(t))
 	out, err := cmd.Output()
 	if err != nil {
@@ -570,7 +561,7 @@ func TestLimitsAndTLS(t *testing.T) {
 
 // TestCurlAndOpenSSL enrols and renews with nothing but the two programs.
 func TestCurlAndOpenSSL(t *testing.T) {
-	curl, openssl := need(t, "/usr/bin/curl", "curl"), need(t, "/usr/bin/openssl", "openssl")
+	curl, openssl := testkit.Need(t, "/usr/bin/curl", "curl"), testkit.Need(t, "/usr/bin/openssl", "openssl")
 	c := newClinic(t, nil)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "root.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.cert.Raw}), 0o600); err != nil {

@@ -13,22 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/pkcs7"
 )
 
-// need returns where a judge is installed. A missing one fails the test: who skips a judge has no verdict.
-func need(t testing.TB, name, debian string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", name, debian)
-	}
-	return path
-}
-
 // TestOpenSSLReadsCerts has OpenSSL read what was written, by both of its readers.
 func TestOpenSSLReadsCerts(t *testing.T) {
-	openssl := need(t, "/usr/bin/openssl", "openssl")
+	openssl := testkit.Need(t, "/usr/bin/openssl", "openssl")
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

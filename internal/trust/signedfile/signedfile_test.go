@@ -23,18 +23,9 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/signedfile"
 )
-
-// need returns where a judge is installed. A missing one fails the test: who skips a judge has no verdict.
-func need(t testing.TB, name, debian string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", name, debian)
-	}
-	return path
-}
 
 func newKey(t testing.TB, bits int) *rsa.PrivateKey {
 	t.Helper()
@@ -65,7 +56,7 @@ func at() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 // openssl runs OpenSSL on files in a directory.
 func openssl(t *testing.T, dir string, args ...string) []byte {
 	t.Helper()
-	cmd := exec.Command(need(t, "openssl", "openssl"), args...)
+	cmd := exec.Command(testkit.Need(t, "openssl", "openssl"), args...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if err != nil {

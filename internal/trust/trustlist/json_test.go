@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/trustlist"
 )
 
@@ -137,7 +138,7 @@ func TestJSONBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(need(t, "openssl", "openssl"), "dgst", "-sha512", "-verify", "public.der", "-keyform", "DER", "-signature", "signature", "signed")
+	cmd := exec.Command(testkit.Need(t, "openssl", "openssl"), "dgst", "-sha512", "-verify", "public.der", "-keyform", "DER", "-signature", "signature", "signed")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "Verified OK") {
 		t.Errorf("%v %s", err, out)

@@ -21,19 +21,10 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/signedfile"
 	"ringfence/internal/trust/trustlist"
 )
-
-// need returns where a judge is installed. A missing one fails the test: who skips a judge has no verdict.
-func need(t testing.TB, name, debian string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", name, debian)
-	}
-	return path
-}
 
 // holder is a key with its certificate.
 type holder struct {
@@ -192,7 +183,7 @@ func TestWorkedExample(t *testing.T) {
 	dir := t.TempDir()
 	openssl := func(args ...string) []byte {
 		t.Helper()
-		cmd := exec.Command(need(t, "openssl", "openssl"), args...)
+		cmd := exec.Command(testkit.Need(t, "openssl", "openssl"), args...)
 		cmd.Dir = dir
 		out, err := cmd.Output()
 		if err != nil {

@@ -17,23 +17,14 @@ import (
 	"testing"
 	"time"
 
+	"ringfence/internal/testkit"
 	"ringfence/internal/trust/trustlist"
 	"ringfence/internal/trust/tvs"
 )
 
-// need returns where a judge is installed. A missing one fails the test: who skips a judge has no verdict.
-func need(t testing.TB, name, debian string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install %s", name, debian)
-	}
-	return path
-}
-
 // TestOpenSSL has OpenSSL make the certificates, say their hash and names, and carry bytes that are written by hand.
 func TestOpenSSL(t *testing.T) {
-	openssl, dir := need(t, "openssl", "openssl"), t.TempDir()
+	openssl, dir := testkit.Need(t, "openssl", "openssl"), t.TempDir()
 	run := func(stdin []byte, args ...string) []byte {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
