@@ -55,8 +55,8 @@ func (p *Policy) Refresh() { p.Replace(p.Tree()) }
 // Tree returns the tree in force.
 func (p *Policy) Tree() Tree { return *p.tree.Load() }
 
-// build makes the configuration of an endpoint.
-func (p *Policy) build(f Effective, o Options) (*tls.Config, error) {
+// build makes the configuration of an endpoint; host is the server that is dialled, if it dials.
+func (p *Policy) build(f Effective, host string, o Options) (*tls.Config, error) {
 	c := &tls.Config{NextProtos: o.NextProtos, Time: o.Now}
 	f.apply(c)
 	pool, err := p.ring.Anchors(f.anchors)
@@ -75,7 +75,7 @@ func (p *Policy) build(f Effective, o Options) (*tls.Config, error) {
 		c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return identity() }
 	}
 	c.VerifyConnection = func(cs tls.ConnectionState) error {
-		if err := f.verify(cs, pool, o.Now); err != nil {
+		if err := f.verify(cs, host, pool, o.Now); err != nil {
 			return err
 		}
 		if o.Check != nil {
@@ -86,8 +86,9 @@ func (p *Policy) build(f Effective, o Options) (*tls.Config, error) {
 	return c, nil
 }
 
-// verify checks the names of a peer, and where they replace the name that was dialled also what crypto/tls then leaves out.
-func (f Effective) verify(cs tls.ConnectionState, pool *x509.CertPool, now func() time.Time) error {
+// verify checks the names of a peer, and where they replace the host that was dialled also what crypto/tls then leaves out. The host comes beside the
+// state of the connection, which knows no addresses.
+func (f Effective) verify(cs tls.ConnectionState, host string, pool *x509.CertPool, now func() time.Time) error {
 	if len(cs.PeerCertificates) == 0 {
 		return nil // crypto/tls lets only clients come without, and only where they may
 	}
@@ -105,8 +106,8 @@ func (f Effective) verify(cs tls.ConnectionState, pool *x509.CertPool, now func(
 			return err
 		}
 	}
-	if f.Endpoint.Dials && sip && !f.bySubject && !subject.ProvesDomain(leaf, cs.ServerName) {
-		return denied("the certificate of "+leaf.Subject.CommonName+" proves no SIP domain "+cs.ServerName, "in SIP a certificate proves the hosts of its SIP URIs, else its DNS names, and never by a wildcard (RFC 5922)")
+	if f.Endpoint.Dials && sip && !f.bySubject && !subject.ProvesDomain(leaf, host) {
+		return denied("the certificate of "+leaf.Subject.CommonName+" proves no SIP domain "+host, "in SIP a certificate proves the hosts of its SIP URIs, else its DNS names, and never by a wildcard (RFC 5922)")
 	}
 	if len(f.subjects) > 0 && !slices.ContainsFunc(f.subjects, func(name string) bool { return subject.Matches(leaf, name, sip) }) {
 		return denied("the certificate of "+leaf.Subject.CommonName+" carries none of the names that may come to "+f.Endpoint.Class, "`ringfence tls explain "+f.Endpoint.Place()+"` shows which may: "+strings.Join(f.subjects, ", "))
@@ -133,7 +134,7 @@ type served struct {
 
 // Server returns the configuration of a listener: what it speaks is as the tree says at each handshake.
 func (p *Policy) Server(e Endpoint, o Options) (*tls.Config, error) {
-	if _, err := p.build(p.Tree().For(e), o); err != nil {
+	if _, err := p.build(p.Tree().For(e), "", o); err != nil {
 		return nil, err
 	}
 	now := o.Now
@@ -198,7 +199,7 @@ func (l *listener) at(addr netip.AddrPort) (*tls.Config, error) {
 // one keeps its key exchange and is not asked again who the peer is.
 func (s *served) renew(l *listener, t Tree, e Endpoint) {
 	by := t.For(e)
-	conf, err := l.policy.build(by, l.options)
+	conf, err := l.policy.build(by, "", l.options)
 	if s.conf != nil && err == nil && s.by.same(by) && s.conf.ClientCAs.Equal(conf.ClientCAs) {
 		return
 	}
@@ -232,7 +233,7 @@ func (p *Policy) Client(e Endpoint, serverName string, o Options) (*tls.Config, 
 		return nil, invalid("a server that proves no name is anybody", "name it")
 	}
 	f := p.Tree().For(e)
-	c, err := p.build(f, o)
+	c, err := p.build(f, serverName, o)
 	if err != nil {
 		return nil, err
 	}

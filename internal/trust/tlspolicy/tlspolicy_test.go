@@ -1,6 +1,7 @@
 package tlspolicy
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -319,6 +320,7 @@ func TestDialled(t *testing.T) {
 	}
 	for name, x := range map[string]struct {
 		class string
+		host  string // what is dialled; empty: a.example.com
 		tree  Tree
 		far   []string
 		max   uint16
@@ -329,6 +331,9 @@ func TestDialled(t *testing.T) {
 		"wildcard":                  {class: "syslog", far: []string{"*.example.com"}},
 		"no wildcard in SIP":        {class: "sip-peer", far: []string{"*.example.com"}, want: "proves no SIP domain"},
 		"host in SIP":               {class: "sip-peer", far: []string{"a.example.com"}},
+		"address in SIP":            {class: "sip-peer", host: "192.0.2.9", far: []string{"192.0.2.9"}},
+		"IPv6 address in SIP":       {class: "sip-peer", host: "2001:db8::9", far: []string{"2001:db8::9"}},
+		"another address in SIP":    {class: "sip-peer", host: "192.0.2.9", far: []string{"192.0.2.8"}, want: "192.0.2.9"},
 		"the URI counts in SIP":     {class: "sip-peer", far: []string{"a.example.com", "sip:other.example.com"}, want: "proves no SIP domain"},
 		"version":                   {class: "syslog", tree: Tree{"/system/transport/observe": {Min: "1.3"}}, far: []string{"a.example.com"}, max: tls.VersionTLS12, want: "protocol version"},
 		"subject":                   {class: "syslog", tree: Tree{"/interface/syslog": {Subjects: []string{"b.example.com"}}}, far: []string{"a.example.com", "b.example.com"}},
@@ -344,7 +349,7 @@ func TestDialled(t *testing.T) {
 		if wrong := x.tree.Check(nil); len(wrong) > 0 {
 			t.Fatal(wrong)
 		}
-		conf, err := New(x.tree, r).Client(At(x.class, netip.MustParseAddrPort("192.0.2.9:6514")), "a.example.com", Options{})
+		conf, err := New(x.tree, r).Client(At(x.class, netip.MustParseAddrPort("192.0.2.9:6514")), cmp.Or(x.host, "a.example.com"), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
