@@ -12,7 +12,7 @@ type Endpoint struct {
 	Class     string         // the name of its flow, such as sip
 	Transport string         // what it carries: sip, https, phones, observe or bus
 	Dials     bool           // we open the connections
-	Addr      netip.AddrPort // where it listens, or whom it connects to; invalid: not known yet
+	Addr      netip.AddrPort // where it listens, or whom it connects to; invalid: not known yet, or every address of the host
 }
 
 // class is one kind of endpoint.
@@ -69,7 +69,11 @@ func Classes() (out []string) {
 // At returns the endpoint of a class at an address. The class must be one of [Classes].
 func At(name string, addr netip.AddrPort) Endpoint {
 	c, _ := classOf(name)
-	return Endpoint{Class: c.name, Transport: c.transport, Dials: c.dials, Addr: unmapped(addr)}
+	e := Endpoint{Class: c.name, Transport: c.transport, Dials: c.dials}
+	if !addr.Addr().IsUnspecified() {
+		e.Addr = unmapped(addr)
+	}
+	return e
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort {
@@ -109,6 +113,9 @@ func ParsePlace(path string) (Endpoint, error) {
 		a, err := netip.ParseAddrPort(addr)
 		if err != nil {
 			return Endpoint{}, invalid(fmt.Sprintf("%.60q is no address with a port", addr), "write 192.0.2.7:5061 or [2001:db8::7]:5061")
+		}
+		if a.Addr().IsUnspecified() {
+			return Endpoint{}, invalid(fmt.Sprintf("%.80q is every address of the host, and a connection arrives at one", path), "write "+e.Place()+" for all of them")
 		}
 		e = At(c.name, a)
 		if e.Place() != path {

@@ -288,6 +288,19 @@ func TestByTheAddressOfArrival(t *testing.T) {
 	}
 }
 
+// TestEveryAddress: no connection arrives at the address that means all of them, so that nothing can be set for it, and what listens there is its class.
+func TestEveryAddress(t *testing.T) {
+	for _, all := range []string{"0.0.0.0:5061", "[::]:5061"} {
+		place := "/interface/sip/" + all
+		if wrong := (Tree{place: {Min: "1.3"}}).Check(nil); len(wrong) != 1 || !strings.Contains(wrong[0].Text, "write /interface/sip") {
+			t.Errorf("%s: %v", place, wrong)
+		}
+		if got := At("sip", netip.MustParseAddrPort(all)).Place(); got != "/interface/sip" {
+			t.Errorf("%s is %s", all, got)
+		}
+	}
+}
+
 // TestNobodyListensThere refuses settings that would never hold.
 func TestNobodyListensThere(t *testing.T) {
 	listens := map[string]netip.AddrPort{"sip": netip.MustParseAddrPort("[::]:5061"), "https": netip.MustParseAddrPort("192.0.2.7:8443"), "sip-oauth": netip.MustParseAddrPort("0.0.0.0:0")}
