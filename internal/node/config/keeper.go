@@ -213,6 +213,10 @@ func (k *Keeper) apply(ctx context.Context, text, name, author, note string, wri
 		if b, err := os.ReadFile(k.c.File); err == nil {
 			old, had = b, true
 		}
+		if had && string(old) != k.text && string(old) != text {
+			return p, &ringfence.Fault{Op: "config.write", Kind: ringfence.KindConflict, Text: "somebody edited " + k.c.File + " and did not apply that yet; it would be lost, and nothing was changed",
+				Hint: "apply it first: `ringfence config apply " + k.c.File + "`"}
+		}
 		if err := replaceFile(k.c.File, []byte(text)); err != nil {
 			return p, err
 		}

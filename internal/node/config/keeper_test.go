@@ -11,6 +11,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/tlspolicy"
 )
 
 // shelf is Versions in memory.
@@ -148,6 +149,51 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 		t.Error("applied on a full disk")
 	}
 	unchanged("disk full")
+}
+
+// TestEditedByHand: what somebody wrote into the file and did not apply yet is not written over; it can be applied itself.
+func TestEditedByHand(t *testing.T) {
+	ctx, file, kept := t.Context(), filepath.Join(t.TempDir(), "ringfence.yaml"), &shelf{}
+	k, err := NewKeeper(ctx, KeeperConfig{File: file, Running: Default(), Versions: kept})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(text string) func() error {
+		return func() error { _, err := k.Apply(ctx, text, "f", "me", ""); return err }
+	}
+	for _, text := range []string{"calls: {max: 7}\n", "calls: {max: 8}\n"} {
+		if err := set(text)(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const mine = "# mine\ncalls: {max: 9}\n"
+	if err := os.WriteFile(file, []byte(mine), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stricter := func() error {
+		_, err := k.EditTLS(ctx, "me", "", false, func(tlspolicy.Tree) (tlspolicy.Tree, error) {
+			return tlspolicy.Tree{"/system": {Min: "1.3"}}, nil
+		})
+		return err
+	}
+	for name, do := range map[string]func() error{
+		"edit":  stricter,
+		"apply": set("calls: {max: 10}\n"),
+		"undo":  func() error { _, err := k.Undo(ctx, 0, "me"); return err },
+	} {
+		if err := do(); ringfence.KindOf(err) != ringfence.KindConflict || !strings.Contains(ringfence.HintOf(err), "config apply") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if b, _ := os.ReadFile(file); string(b) != mine || len(kept.all) != 3 {
+		t.Errorf("the file says %q, %d versions", b, len(kept.all))
+	}
+	if err := set(mine)(); err != nil {
+		t.Error(err)
+	}
+	if err := stricter(); err != nil || !strings.Contains(k.Text(), "# mine") {
+		t.Errorf("%v: %s", err, k.Text())
+	}
 }
 
 func TestRestartIsAwaited(t *testing.T) {
