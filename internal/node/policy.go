@@ -128,6 +128,9 @@ func (n *Node) Endpoints() (out []tlspolicy.Endpoint) {
 // Policy implements admin.Host.
 func (n *Node) Policy() tlspolicy.Tree { return n.policy.Tree() }
 
+// Manufacturers implements admin.Host.
+func (n *Node) Manufacturers() []string { return n.Current().Enterprise.Manufacturers }
+
 // checkNamed says what is wrong with a configuration that only this node can know: names of anchors and identities that nobody added.
 func (n *Node) checkNamed(c config.Config) error {
 	identities, anchors := c.TLS.Named()

@@ -170,6 +170,8 @@ type Host interface {
 	// Endpoints are those that speak TLS, and Policy is what they go by.
 	Endpoints() []tlspolicy.Endpoint
 	Policy() tlspolicy.Tree
+	// Manufacturers returns the aliases of the anchors whose certificates in phones count as a proof towards CAPF.
+	Manufacturers() []string
 	// RenewIdentity gives the node itself a new certificate. Connections that are up keep what they have.
 	RenewIdentity(ctx context.Context) error
 	// AuthorityChanged gives the node a certificate by what signs now, and has everybody believe what is to be believed now.

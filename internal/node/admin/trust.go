@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/pem"
 	"net/http"
 	"net/netip"
@@ -149,6 +150,9 @@ func (s *Server) trustStatus(ctx context.Context, _ *none) (*body[api.TrustStatu
 	if out.Next, err = s.expiries(ctx, now); err != nil {
 		return nil, err
 	}
+	for _, k := range s.named() {
+		out.Next = append(out.Next, api.Expiry{Role: k.kind, Name: k.alias, Until: k.until.UTC(), Renew: "by hand"})
+	}
 	slices.SortFunc(out.Next, func(a, b api.Expiry) int { return a.Until.Compare(b.Until) })
 	out.Next = out.Next[:min(len(out.Next), 10)]
 	for _, r := range s.c.Wires.Refusals() {
@@ -183,6 +187,38 @@ func (s *Server) expiries(ctx context.Context, now time.Time) ([]api.Expiry, err
 		out = append(out, e)
 	}
 	return out, nil
+}
+
+// namedKey is something of the keyring that a setting names, so that connections fail without it.
+type namedKey struct {
+	kind  string // identity or anchor
+	alias string
+	place string
+	until time.Time // when it or the first of its chain ends
+}
+
+func (s *Server) named() (out []namedKey) {
+	identities, anchors := s.c.Host.Policy().Named()
+	for _, i := range s.c.Keyring.Identities() {
+		if place, ok := identities[i.Alias]; ok {
+			first := slices.MinFunc(i.Chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+			out = append(out, namedKey{"identity", i.Alias, "tls." + place, first.NotAfter})
+		}
+	}
+	makers := s.c.Host.Manufacturers()
+	for _, a := range s.c.Keyring.Anchors() {
+		place, ok := anchors[a.Alias]
+		switch {
+		case ok:
+			place = "tls." + place
+		case slices.Contains(makers, a.Alias):
+			place = "enterprise.manufacturers"
+		default:
+			continue
+		}
+		out = append(out, namedKey{"anchor", a.Alias, place, a.Cert.NotAfter})
+	}
+	return out
 }
 
 func (s *Server) certificateOut(c store.Certificate) api.CertificateRecord {
@@ -312,6 +348,16 @@ func (s *Server) rehearse(ctx context.Context, in *rehearsalIn) (*body[api.Rehea
 		default:
 			out.Lost = append(out.Lost, api.Loss{Role: e.Role, Name: e.Name, Until: e.Until, Why: "nobody renews it by itself", Do: "certify a new key: ringfence trust issue --role " + e.Role + " --name " + e.Name})
 		}
+	}
+	for _, k := range s.named() {
+		if in.At.Before(k.until) {
+			continue
+		}
+		l := api.Loss{Role: k.kind, Name: k.alias, Until: k.until.UTC(), Why: k.place + " names it: nobody is let in whose certificate comes from it", Do: "add its successor, and set that beside it: ringfence trust anchor add ALIAS FILE"}
+		if k.kind == "identity" {
+			l.Why, l.Do = k.place+" names it: whoever checks certificates leaves", "ringfence trust identity add "+k.alias+" --cert FILE --key FILE --replace"
+		}
+		out.Lost = append(out.Lost, l)
 	}
 	slices.SortFunc(out.Lost, func(a, b api.Loss) int { return cmp.Or(a.Until.Compare(b.Until), cmp.Compare(a.Name, b.Name)) })
 	out.OK = len(out.Lost) == 0
