@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -32,7 +33,7 @@ func (n *Node) openLists(ctx context.Context) (err error) {
 	if e.CAPF.IsValid() {
 		services = append(services, trustlist.CAPF)
 	}
-	n.Lists, err = publish.Open(ctx, publish.Config{Node: n.Config.Node, Services: services, Vault: n.Store, Shelf: n.Store, Certify: n.certify, Changed: func() {
+	n.Lists, err = publish.Open(ctx, publish.Config{Node: n.Config.Node, Services: services, Vault: n.Store, Shelf: n.Store, Certify: n.certify, Revoked: n.Authority.IsRevoked, Changed: func() {
 		l, _ := n.Lists.Published()
 		n.log.Info("trust lists were published", "version", l.Version, "why", l.Note)
 		n.publish(bus.Event{Kind: bus.KeyringChanged})
@@ -63,6 +64,14 @@ func (n *Node) present(ctx context.Context) error {
 		n.log.Warn("a new trust list waits, since phones would be lost by it", "why", waiting, "hint", "see `ringfence trustlist plan`")
 	}
 	return err
+}
+
+// maintainLists replaces what is due or revoked: the services' certificates, and the signers.
+func (n *Node) maintainLists(ctx context.Context) error {
+	if n.Lists == nil {
+		return nil
+	}
+	return errors.Join(n.present(ctx), n.Lists.Maintain(ctx))
 }
 
 // service returns the certificate of a service that trust lists name.

@@ -444,14 +444,8 @@ func (n *Node) Maintain(ctx context.Context) {
 			n.log.Error("what phones left of their orders could not be cleared away", "err", err, "hint", ringfence.HintOf(err))
 		}
 	}
-	if n.Lists != nil {
-		err := n.Lists.Maintain(ctx)
-		if err == nil {
-			err = n.present(ctx)
-		}
-		if err != nil {
-			n.log.Error("the trust lists could not be maintained", "err", err, "hint", ringfence.HintOf(err))
-		}
+	if err := n.maintainLists(ctx); err != nil {
+		n.log.Error("the trust lists could not be maintained", "err", err, "hint", ringfence.HintOf(err))
 	}
 	if time.Now().After(ca.RenewAt(n.identity.Leaf())) {
 		if err := n.RenewIdentity(ctx); err != nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/trustlist"
 )
 
 // Revoke ends everything a device has, at once: its certificates, its registration, its connections and its calls. What it may
@@ -94,12 +96,16 @@ func (n *Node) RevokeSerial(ctx context.Context, serial, reason string) (e api.E
 	return e, n.replaceRevoked(ctx)
 }
 
-// replaceRevoked gives this node another certificate if the one that it presents was revoked: phones that ask would not believe it any more.
+// replaceRevoked gives this node other certificates for those of its own that were revoked: phones that ask would not believe them any more.
 func (n *Node) replaceRevoked(ctx context.Context) error {
-	if !n.Authority.IsRevoked(n.identity.Leaf().SerialNumber.Text(16)) {
-		return nil
+	var err error
+	if n.Authority.IsRevoked(n.identity.Leaf().SerialNumber.Text(16)) {
+		err = n.RenewIdentity(ctx)
 	}
-	return n.RenewIdentity(ctx)
+	if n.Lists != nil && slices.ContainsFunc(n.Lists.Entries(), func(e trustlist.Entry) bool { return n.Authority.IsRevoked(e.Cert.SerialNumber.Text(16)) }) {
+		err = errors.Join(err, n.maintainLists(ctx))
+	}
+	return err
 }
 
 // cutSerials closes the connections that were made with certificates which do not hold any more.

@@ -60,12 +60,16 @@ func (r repos) PurgeTrustLists(ctx context.Context, before int64) (int, error) {
 	return int(n), err
 }
 
-// HoldList remembers which version a device fetched. What was proved by a certificate is not replaced by what was not: anybody can ask in the
-// name of a device, and a device that is taken to hold what it does not is lost by the next list.
+// proofHolds is for how long nobody's word counts against what a device proved by its certificate.
+const proofHolds = 30 * 24 * time.Hour
+
+// HoldList remembers which version a device fetched. What was proved by a certificate is for a month not replaced by what was not: anybody can ask in the
+// name of a device, and a device that is taken to hold what it does not is lost by the next list. After that the device has no certificate any more, or it would have
+// shown it, and its word is all there will be.
 func (r repos) HoldList(ctx context.Context, h ListHolder) error {
 	_, err := r.exec(ctx, "store.holder.put", `INSERT INTO list_holders (device_id, kind, version, fetched, proved) VALUES ($1,$2,$3,$4,$5)
 		ON CONFLICT (device_id, kind) DO UPDATE SET version=excluded.version, fetched=excluded.fetched, proved=excluded.proved
-		WHERE excluded.proved>=list_holders.proved`, string(h.Device), h.Kind, h.Version, micros(h.Fetched), btoi(h.Proved))
+		WHERE excluded.proved>=list_holders.proved OR excluded.fetched>=list_holders.fetched+$6`, string(h.Device), h.Kind, h.Version, micros(h.Fetched), btoi(h.Proved), proofHolds.Microseconds())
 	return err
 }
 

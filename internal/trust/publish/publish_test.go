@@ -9,11 +9,13 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +32,8 @@ type site struct {
 	store *store.Store
 	at    time.Time
 	nth   int64
+
+	revoked []string // serials
 }
 
 func ok(t testing.TB, err error) {
@@ -82,7 +86,7 @@ func newSite(t *testing.T) *site {
 
 func (s *site) open(node string) *Publisher {
 	s.Helper()
-	p, err := Open(s.Context(), Config{Node: node, Services: []trustlist.Role{trustlist.TVS, trustlist.CAPF}, Vault: s.store, Shelf: s.store, Certify: s.certify, Now: func() time.Time { return s.at },
+	p, err := Open(s.Context(), Config{Node: node, Services: []trustlist.Role{trustlist.TVS, trustlist.CAPF}, Vault: s.store, Shelf: s.store, Certify: s.certify, Revoked: func(serial string) bool { return slices.Contains(s.revoked, serial) }, Now: func() time.Time { return s.at },
 		RSA: func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }})
 	ok(s, err)
 	return p
@@ -335,4 +339,72 @@ func TestNobodyTakesAProofBack(t *testing.T) {
 	s.fetch("ITLSEP001122334455.tlv", "SEP001122334455", true)
 	_, err = s.Rotate(t.Context(), "b", false)
 	ok(t, err)
+	// A phone that has lost its certificate is not held against everybody for ever.
+	for _, days := range []int{29, 2} {
+		_, err = s.Rotate(t.Context(), "a", false)
+		wantKind(t, err, ringfence.KindConflict, "1 are known")
+		s.at = s.at.AddDate(0, 0, days)
+		s.fetch("ITLSEP001122334455.tlv", "SEP001122334455", false)
+	}
+	_, err = s.Rotate(t.Context(), "a", false)
+	ok(t, err)
+}
+
+// TestRevoked has what the lists name revoked: a service has another certificate at once, and a signer signs nothing more.
+func TestRevoked(t *testing.T) {
+	s := newSite(t)
+	cert := s.nodeCert("node-1")
+	ok(t, s.Present(t.Context(), cert))
+	service := func() string {
+		c, err := s.Service(trustlist.TVS)
+		ok(t, err)
+		return c.Leaf.SerialNumber.Text(16)
+	}
+	bad := service()
+	s.revoked = []string{bad}
+	ok(t, s.Present(t.Context(), cert))
+	if service() == bad || version(s.Publisher) != 2 {
+		t.Errorf("still %s, version %d", bad, version(s.Publisher))
+	}
+	for _, slot := range Slots() { // the one that signed last, and then the one that took over
+		was := s.fetch("ITLFile.tlv", "", false)
+		signer, err := was.VerifyBy(was.Signers())
+		ok(t, err)
+		s.revoked = append(s.revoked, signer.SerialNumber.Text(16))
+		ok(t, s.Maintain(t.Context()))
+		now := s.fetch("ITLFile.tlv", "", false)
+		by, err := now.VerifyBy(was.Signers())
+		if err != nil || by.Equal(signer) {
+			t.Errorf("%s: the next list is of %v, %v", slot, by, err)
+		}
+		for _, r := range now.Records {
+			if r.Cert != nil && slices.Contains(s.revoked, r.Cert.SerialNumber.Text(16)) {
+				t.Errorf("%s: %v is still in the list", slot, r.Role)
+			}
+		}
+	}
+	// If phones would be lost it is an administrator's decision.
+	s.device("SEP001122334455")
+	s.fetch("ITLSEP001122334455.tlv", "SEP001122334455", true)
+	for _, r := range s.fetch("ITLFile.tlv", "", false).Records {
+		if r.Role == trustlist.SAST {
+			s.revoked = append(s.revoked, r.Cert.SerialNumber.Text(16))
+		}
+	}
+	was := version(s.Publisher)
+	wantKind(t, errors.Join(s.Maintain(t.Context()), s.Maintain(t.Context())), ringfence.KindConflict, "would be lost")
+	if version(s.Publisher) > was+1 {
+		t.Error("phones were lost")
+	}
+	// While one of two is revoked, the other signs.
+	s = newSite(t)
+	ok(t, s.Present(t.Context(), cert))
+	l := s.fetch("ITLFile.tlv", "", false)
+	bad1, err := l.VerifyBy(l.Signers())
+	ok(t, err)
+	s.revoked = []string{bad1.SerialNumber.Text(16)}
+	ok(t, s.Present(t.Context(), s.nodeCert("node-1")))
+	if by, err := s.fetch("ITLFile.tlv", "", false).VerifyBy(l.Signers()); err != nil || by.Equal(bad1) {
+		t.Errorf("signed by %v, %v", by, err)
+	}
 }

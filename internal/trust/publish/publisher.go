@@ -49,8 +49,10 @@ type Config struct {
 	Vault    Vault
 	Shelf    Shelf
 	Certify  Certify
-	Changed  func() // hears that there is another list; nil: nobody
-	Now      func() time.Time
+	// Revoked says whether a certificate that Certify gave was revoked since; nil: none was.
+	Revoked func(serial string) bool
+	Changed func() // hears that there is another list; nil: nobody
+	Now     func() time.Time
 	// RSA makes a key for a signer or service; nil: of 2048 bits, since phones check no longer ones.
 	RSA func() (*rsa.PrivateKey, error)
 }
@@ -108,6 +110,9 @@ func Open(ctx context.Context, c Config) (*Publisher, error) {
 	}
 	if p.c.RSA == nil {
 		p.c.RSA = func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }
+	}
+	if p.c.Revoked == nil {
+		p.c.Revoked = func(string) bool { return false }
 	}
 	if p.c.Changed == nil {
 		p.c.Changed = func() {}
@@ -301,6 +306,13 @@ func (p *Publisher) propose(ctx context.Context, e estate) (best Proposal, err e
 	if e.By == slots[1] {
 		slices.Reverse(slots)
 	}
+	// A revoked signer signs only if there is no other: somebody else may have its key.
+	if good := slices.DeleteFunc(slices.Clone(slots), func(slot string) bool {
+		c, err := e.Signers[slot].open()
+		return err == nil && p.revoked(c.Leaf)
+	}); len(good) > 0 {
+		slots = good
+	}
 	for i, slot := range slots {
 		x := Proposal{estate: e, By: slot}
 		x.estate.By = slot
@@ -454,7 +466,7 @@ func (p *Publisher) Present(ctx context.Context, node *x509.Certificate) error {
 		for _, role := range p.c.Services {
 			h := m.Services[role.String()]
 			if len(h.Chain) > 0 {
-				if c, err := h.open(); err == nil && !due(c.Leaf, p.now()) {
+				if c, err := h.open(); err == nil && !due(c.Leaf, p.now()) && !p.revoked(c.Leaf) {
 					services[role.String()] = h
 					continue
 				}
@@ -494,7 +506,9 @@ func (p *Publisher) again(ctx context.Context, change func(*estate) (note string
 	return fault(ringfence.KindOverload, "other nodes changed the trust lists at the same time", "try again", nil)
 }
 
-// Maintain replaces a signer that is due, one at a time and only if nobody is lost by it. Call it now and then.
+func (p *Publisher) revoked(c *x509.Certificate) bool { return p.c.Revoked(c.SerialNumber.Text(16)) }
+
+// Maintain replaces a signer that was revoked or is due, one at a time and only if nobody is lost by it. Call it now and then.
 func (p *Publisher) Maintain(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -507,7 +521,7 @@ func (p *Publisher) Maintain(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !due(c.Leaf, p.now()) || p.now().Sub(youngest(e, slot)) < apart {
+		if !p.revoked(c.Leaf) && (!due(c.Leaf, p.now()) || p.now().Sub(youngest(e, slot)) < apart) {
 			continue
 		}
 		_, err = p.rotate(ctx, e, slot, false)
