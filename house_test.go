@@ -26,12 +26,13 @@ func allowed() map[string][]string {
 	everything := []string{"*"}
 	return map[string][]string{
 		// Formats and state import nobody.
-		"sip":         {},
-		"sip/sdp":     {},
-		"media/rtp":   {},
-		"media/codec": {},
-		"state/store": {},
-		"state/bus":   {},
+		"sip":           {},
+		"sip/sdp":       {},
+		"media/rtp":     {},
+		"media/codec":   {},
+		"state/store":   {},
+		"state/bus":     {},
+		"state/durable": {},
 		// Engines and trust.
 		"sip/locate":       {"sip"},
 		"sip/transport":    {"sip"},
@@ -71,7 +72,7 @@ func allowed() map[string][]string {
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll", "trust/subject"},
 		// The node knows everybody; nobody below knows the node.
-		"node/config": {"call/dialplan", "media/codec", "sip/locate", "state/store", "trust/tlspolicy"},
+		"node/config": {"call/dialplan", "media/codec", "sip/locate", "state/durable", "state/store", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
 		"node/admin/api":      {"call/control", "call/dialplan", "node/observe/ladder", "state/store", "trust/tlspolicy", "trust/trustlist"},
 		"node/admin/client":   {"node/admin/api"},

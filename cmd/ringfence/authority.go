@@ -15,6 +15,7 @@ import (
 	"ringfence"
 	"ringfence/internal/node"
 	"ringfence/internal/node/admin/api"
+	"ringfence/internal/state/durable"
 	"ringfence/internal/trust/ca"
 )
 
@@ -50,19 +51,8 @@ func passphraseFlag(cmd *cobra.Command, file *string) {
 
 // writeNew writes a file that only its owner may read and that is not there yet, and sees that it is on disk.
 func writeNew(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := durable.Create(path, b); err != nil {
 		return invalid(err.Error(), "name a file that is not there yet")
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
 	}
 	back, err := os.ReadFile(path)
 	if err == nil && !bytes.Equal(back, b) {

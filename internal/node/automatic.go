@@ -151,8 +151,8 @@ func (d devices) Enrol(ctx context.Context, c est.Client, csr *x509.CertificateR
 	if err != nil {
 		return nil, 0, err
 	}
-	if dev.State != store.DeviceActive {
-		return nil, 0, &ringfence.Fault{Op: "node.est", Kind: ringfence.KindDenied, Text: "the device " + c.Name + " is revoked"}
+	if !dev.Certifiable() {
+		return nil, 0, &ringfence.Fault{Op: "node.est", Kind: ringfence.KindDenied, Text: "the device " + c.Name + " is revoked, or proves itself in another way than by certificate"}
 	}
 	chain, err := issuer{d.n.Authority, d.n}.IssueDevice(ctx, csr.Raw, dev.ID, d.n.Registrar.AOR(dev.User))
 	if err != nil {

@@ -181,6 +181,17 @@ func TestEST(t *testing.T) {
 	if status, body = post(mine, "simplereenroll", "", again); status != 200 || leafOf(body).SerialNumber.Cmp(leaf.SerialNumber) == 0 {
 		t.Errorf("%d %s", status, body)
 	}
+	// Somebody decided that it signs in with tokens from now on.
+	dev, err := s.Node.Store.Device(s.Ctx, "alice-other")
+	s.OK(err)
+	by := dev.Profile.Auth
+	dev.Profile.Auth = []ringfence.Auth{ringfence.AuthToken}
+	s.OK(s.Node.Store.UpdateDevice(s.Ctx, dev))
+	if status, _ := post(mine, "simplereenroll", "", again); status == 200 {
+		t.Error("a device renewed that may prove itself by tokens only")
+	}
+	dev.Profile.Auth = by
+	s.OK(s.Node.Store.UpdateDevice(s.Ctx, dev))
 	s.OK(s.Node.Revoke(s.Ctx, "alice-other", "lost"))
 	r, err := http.NewRequestWithContext(s.Ctx, "POST", "https://"+s.Domain+"/.well-known/est/simplereenroll", strings.NewReader(base64.StdEncoding.EncodeToString(again)))
 	s.OK(err)

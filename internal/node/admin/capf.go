@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"math/big"
 	"net/http"
-	"slices"
 	"time"
 
 	"ringfence"
@@ -95,7 +94,7 @@ func (s *Server) orderCAPF(ctx context.Context, in *newOrderIn) (*body[api.CAPFO
 	if err != nil {
 		return nil, unknown(err, "device", in.ID)
 	}
-	if d.State != store.DeviceActive || len(d.Profile.Auth) > 0 && !slices.Contains(d.Profile.Auth, ringfence.AuthCertificate) {
+	if !d.Certifiable() {
 		return nil, fault("admin.capf", ringfence.KindDenied, "the device "+in.ID+" is revoked, or proves itself in another way than by certificate", "see `ringfence device show "+in.ID+"`")
 	}
 	b, now := in.Body, s.c.Now()

@@ -283,7 +283,7 @@ func (s *Server) issue(ctx context.Context, in api.NewCertificate) (api.Issued, 
 		if err != nil {
 			return api.Issued{}, unknown(err, "device", in.Name)
 		}
-		if d.State != store.DeviceActive || len(d.Profile.Auth) > 0 && !slices.Contains(d.Profile.Auth, ringfence.AuthCertificate) {
+		if !d.Certifiable() {
 			return api.Issued{}, fault("admin.trust", ringfence.KindDenied, "the device "+clip(in.Name)+" is revoked, or proves itself in another way than by certificate", "see `ringfence device show "+clip(in.Name)+"`")
 		}
 		if len(c.URIs) == 0 {

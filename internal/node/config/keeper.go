@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/state/durable"
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/tlspolicy"
 )
@@ -336,30 +337,11 @@ func (k *Keeper) List(ctx context.Context, limit int) ([]store.ConfigVersion, er
 	return k.c.Versions.ConfigVersions(ctx, k.node, limit)
 }
 
-// replaceFile puts a file in place at once: a reader sees the old one or the new one. It is readable by its owner only, since
-// a database address may hold a password.
+// replaceFile puts a file in place at once. It is readable by its owner only, since a database address may hold a password.
 func replaceFile(path string, b []byte) error {
-	fail := func(err error) error {
+	if err := durable.Replace(path, b); err != nil {
 		return &ringfence.Fault{Op: "config.write", Kind: ringfence.KindUnavailable, Text: "the configuration file " + path + " cannot be written", Err: err,
 			Hint: "let the node's user write the file and its directory"}
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".ringfence-*.yaml")
-	if err != nil {
-		return fail(err)
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return fail(err)
 	}
 	return nil
 }

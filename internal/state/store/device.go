@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"ringfence"
@@ -36,6 +37,11 @@ type Device struct {
 	Profile DeviceProfile
 	State   DeviceState
 	Created time.Time
+}
+
+// Certifiable reports whether the device may have certificates: it is active, and they are a way in which it may prove itself.
+func (d Device) Certifiable() bool {
+	return d.State == DeviceActive && (len(d.Profile.Auth) == 0 || slices.Contains(d.Profile.Auth, ringfence.AuthCertificate))
 }
 
 const deviceColumns = `id, user_id, kind, profile, state, created`
