@@ -48,6 +48,7 @@ func allowed() map[string][]string {
 		"trust/enroll":     {"state/store", "trust/quota"},
 		"trust/chain":      {},
 		"trust/keyring":    {"trust/chain"},
+		"trust/profile":    {},
 		"trust/publish":    {"state/store", "trust/trustlist"},
 		"trust/est":        {"trust/ca", "trust/pkcs7", "trust/quota"},
 		"trust/pkcs7":      {},
@@ -63,18 +64,19 @@ func allowed() map[string][]string {
 		"trust/ca/internal/keys": {},
 		// Calls.
 		"call/roster":    {"state/store"},
+		"call/trunk":     {"sip", "sip/peer", "sip/transaction", "sip/transport", "trust/profile", "trust/subject"},
 		"call/dialplan":  {},
 		"call/registrar": {"call/roster", "sip", "sip/transaction", "sip/transport", "state/store"},
-		"call/control": {"call/dialplan", "call/registrar", "call/roster", "media/codec", "media/player", "media/relay", "media/rtp",
+		"call/control": {"call/dialplan", "call/registrar", "call/roster", "call/trunk", "trust/profile", "media/codec", "media/player", "media/relay", "media/rtp",
 			"sip", "sip/dialog", "sip/sdp", "sip/transaction", "sip/transport", "state/store"},
 		"call/watch": {"call/control", "call/registrar", "sip", "sip/transaction", "sip/transport"},
 		// Services are built on what a stranger's product could use as well: the phone knows no room of calls or state.
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll", "trust/subject"},
 		// The node knows everybody; nobody below knows the node.
-		"node/config": {"call/dialplan", "media/codec", "sip/locate", "state/durable", "state/store", "trust/tlspolicy"},
+		"node/config": {"call/dialplan", "call/trunk", "media/codec", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
-		"node/admin/api":      {"call/control", "call/dialplan", "node/observe/ladder", "state/store", "trust/tlspolicy", "trust/trustlist"},
+		"node/admin/api":      {"call/control", "call/dialplan", "node/observe/ladder", "state/store", "trust/profile", "trust/tlspolicy", "trust/trustlist"},
 		"node/admin/client":   {"node/admin/api"},
 		"node/records":        {"state/store"},
 		"node/observe/redact": {},

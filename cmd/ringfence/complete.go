@@ -82,6 +82,17 @@ func (a *app) completeCalls(cmd *cobra.Command, args []string, _ string) ([]stri
 	})
 }
 
+func (a *app) completeTrunks(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return complete(cmd, args, func(ctx context.Context) (out []string, err error) {
+		var trunks []api.Trunk
+		err = a.ask(ctx, http.MethodGet, "/trunks", nil, nil, &trunks)
+		for _, t := range trunks {
+			out = append(out, t.Name+"\t"+t.Host)
+		}
+		return out, err
+	})
+}
+
 // completeUserFlag is completeUsers for a flag, whatever arguments there are.
 func (a *app) completeUserFlag(cmd *cobra.Command, _ []string, part string) ([]string, cobra.ShellCompDirective) {
 	return a.completeUsers(cmd, nil, part)

@@ -20,11 +20,11 @@ func newDeviceCommand(a *app) *cobra.Command {
 		Long:    "A device is a phone of a user. It proves itself by a certificate that it gets with a one-time activation code, or, if it cannot do that,\nby a password over TLS.",
 		Example: "  ringfence device add alice-desk --user alice\n  ringfence device revoke alice-desk --reason \"phone was lost\""},
 		newDeviceAddCommand(a), newDeviceListCommand(a), newDeviceShowCommand(a), newDeviceCodeCommand(a), newDeviceRevokeCommand(a), newDeviceActivateCommand(a),
-		newDeviceRemoveCommand(a), newDeviceExceptionCommand(a))
+		newDeviceRemoveCommand(a), newDeviceExceptionCommand(a), newDeviceProfileCommand(a))
 }
 
 func newDeviceAddCommand(a *app) *cobra.Command {
-	var user, auth, kind string
+	var user, auth, kind, security string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "add ID --user USER", Short: "Add a phone; its activation code is shown once",
@@ -36,7 +36,7 @@ func newDeviceAddCommand(a *app) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var d api.DeviceAdded
-			in := api.NewDevice{ID: ringfence.DeviceID(args[0]), User: ringfence.UserID(user), Kind: kind, Auth: ringfence.Auth(auth)}
+			in := api.NewDevice{ID: ringfence.DeviceID(args[0]), User: ringfence.UserID(user), Kind: kind, Auth: ringfence.Auth(auth), Security: security}
 			if err := a.ask(cmd.Context(), http.MethodPost, "/devices", nil, in, &d); err != nil {
 				return err
 			}
@@ -46,6 +46,7 @@ func newDeviceAddCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&user, "user", "", "who owns it")
 	cmd.Flags().StringVar(&auth, "auth", "certificate", "how it proves itself: certificate, token, digest-sha-256 or digest-md5")
 	cmd.Flags().StringVar(&kind, "kind", "", "model or application")
+	cmd.Flags().StringVar(&security, "security", "", "its security profile, out of `ringfence profile list`; none if it is not given")
 	_ = cmd.MarkFlagRequired("user")
 	_ = cmd.RegisterFlagCompletionFunc("user", a.completeUserFlag)
 	_ = cmd.RegisterFlagCompletionFunc("auth", cobra.FixedCompletions([]string{"certificate", "token", "digest-sha-256", "digest-md5"}, cobra.ShellCompDirectiveNoFileComp))
@@ -288,6 +289,31 @@ func newDeviceExceptionCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for everybody to see")
 	cmd.Flags().BoolVar(&end, "end", false, "end it now")
 	return cmd
+}
+
+func newDeviceProfileCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "profile ID [PROFILE]", Short: "Give a phone a security profile, or take it off",
+		Long: "profile gives a device a phone security profile: with encrypted it never speaks in the clear, with non-secure it may for as long as a named exception is in force.\n" +
+			"Without one it goes by the security mode of the cluster. The profile holds from the next registration on.",
+		Example: "  ringfence device profile alice-desk encrypted\n  ringfence device profile door-1 non-secure\n  ringfence device profile alice-desk",
+		Args:    cobra.RangeArgs(1, 2), ValidArgsFunction: a.completeDevices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var d api.Device
+			name := ""
+			if len(args) == 2 {
+				name = args[1]
+			}
+			if err := a.ask(cmd.Context(), http.MethodPut, "/devices/"+url.PathEscape(args[0])+"/profile", nil, api.DeviceProfile{Security: name}, &d); err != nil {
+				return err
+			}
+			if name == "" {
+				name = "none"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "security profile of device %s: %s\n", d.ID, name)
+			return nil
+		},
+	}
 }
 
 // when reads a time (RFC 3339), a date, or a duration from now; sign says whether durations count forward (1) or back (-1).

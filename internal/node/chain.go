@@ -7,6 +7,7 @@ import (
 	"ringfence"
 	"ringfence/internal/call/control"
 	"ringfence/internal/call/registrar"
+	"ringfence/internal/call/trunk"
 	"ringfence/internal/call/watch"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/dialog"
@@ -22,7 +23,8 @@ type chain struct {
 	dialogs   *dialog.Layer
 	calls     *control.Control
 	watch     *watch.Watch
-	proxies   *proxies // nil: there are none
+	proxies   *proxies     // nil: there are none
+	trunks    *trunk.Table // nil: there are none
 }
 
 // Request implements transaction.User.
@@ -38,19 +40,24 @@ func (c *chain) Request(tx *transaction.Server) {
 		}
 		return
 	}
-	// 2. A keep-alive question needs no identity and tells nothing.
+	// 2. A trunk is no device: it brings calls, if its profile lets it.
+	if tx.Conn.Peer.Role == trunk.Role {
+		c.trunk(tx)
+		return
+	}
+	// 3. A keep-alive question needs no identity and tells nothing.
 	if tx.Method == sip.OPTIONS {
 		if _, known := c.registrar.Known(tx.Conn); known || proxy {
 			tx.Reply(200, "", c.abilities)
 			return
 		}
 	}
-	// 3. Everything else needs one; Identify has answered if there is none.
+	// 4. Everything else needs one; Identify has answered if there is none.
 	id, ok := c.registrar.Identify(tx)
 	if !ok {
 		return
 	}
-	// 4. By method.
+	// 5. By method.
 	switch tx.Method {
 	case sip.REGISTER:
 		c.registrar.Register(tx, id)
@@ -62,6 +69,21 @@ func (c *chain) Request(tx *transaction.Server) {
 		tx.Reply(200, "", c.abilities)
 	default:
 		tx.Reply(405, "", c.abilities)
+	}
+}
+
+// trunk handles a request outside a dialog whose sender proved to be a trunk.
+func (c *chain) trunk(tx *transaction.Server) {
+	t, ok := c.trunks.Calls(tx.Conn)
+	switch {
+	case !ok:
+		tx.Reply(403, "No Calls Come In By This Trunk", nil)
+	case tx.Method == sip.INVITE:
+		c.calls.InviteTrunk(tx, t)
+	case tx.Method == sip.OPTIONS:
+		tx.Reply(200, "", c.abilities)
+	default: // presence, notifications and the like
+		tx.Reply(403, "Not Accepted On This Trunk", nil)
 	}
 }
 
@@ -83,25 +105,39 @@ func (c *chain) Closed(conn *transport.Conn, cause error) {
 	c.registrar.Closed(conn)
 	c.watch.Closed(conn)
 	c.proxies.closed(conn, cause)
+	c.trunks.Closed(conn, cause)
 }
 
-// verifier decides about the peer of a connection by our own authority.
-type verifier struct{ authority *ca.Authority }
+// verifier decides about the peer of a connection: by our own authority, and by the subjects and anchors of trunks.
+type verifier struct{ n *Node }
 
 // Verify implements transport.Verifier. A peer without a certificate of ours is let in and must answer a challenge.
 func (v verifier) Verify(cs tls.ConnectionState) (transport.Peer, *ringfence.TLSProof, error) {
-	proof := ca.ProofOf(cs, v.authority.Roots())
+	authority := v.n.Authority
+	cs.VerifiedChains = v.n.chains(cs)
+	proof := ca.ProofOf(cs, authority.Roots())
 	if len(cs.PeerCertificates) == 0 {
 		return transport.Peer{}, proof, nil
 	}
-	if !v.authority.Anchors(cs.VerifiedChains) { // somebody else's, whom settings name: it proves a name, and no role here
+	name, isTrunk := v.n.Trunks.Match(cs)
+	if !authority.Anchors(cs.VerifiedChains) { // somebody else's, whom settings name: it proves a name, and no role here but that of a trunk
+		if isTrunk {
+			return transport.Peer{Name: name, Role: trunk.Role}, proof, nil
+		}
 		return transport.Peer{}, proof, nil
 	}
 	role := ca.RoleOf(cs.PeerCertificates[0])
-	who, err := v.authority.Verify(cs.PeerCertificates, role, time.Now())
+	who, err := authority.Verify(cs.PeerCertificates, role, time.Now())
 	if err != nil {
 		return transport.Peer{}, proof, err
 	}
 	proof.Anchor = who.AnchorSubject // and not an authority on the way there
-	return transport.Peer{Name: who.Name, Role: string(who.Role), Serial: who.Serial}, proof, nil
+	peer := transport.Peer{Name: who.Name, Role: string(who.Role), Serial: who.Serial}
+	switch {
+	case who.Role == ca.RoleTrunk && isTrunk:
+		peer.Name, peer.Role = name, trunk.Role
+	case who.Role == ca.RoleTrunk: // its own name may be that of another trunk, whose subjects it does not carry
+		peer.Role = "unknown trunk"
+	}
+	return peer, proof, nil
 }

@@ -23,6 +23,7 @@ import (
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/call/registrar"
 	"ringfence/internal/call/roster"
+	"ringfence/internal/call/trunk"
 	"ringfence/internal/call/watch"
 	"ringfence/internal/media/relay"
 	"ringfence/internal/node/admin"
@@ -32,6 +33,7 @@ import (
 	"ringfence/internal/node/observe/ladder"
 	"ringfence/internal/node/records"
 	"ringfence/internal/sip/dialog"
+	"ringfence/internal/sip/locate"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/bus"
@@ -76,6 +78,7 @@ type Node struct {
 	Registrar  *registrar.Registrar
 	Calls      *control.Control
 	Transport  *transport.Layer
+	Trunks     *trunk.Table // nil: there are none
 	Exceptions *exceptions.Warden
 	Settings   *config.Keeper
 	Bus        *bus.Bus
@@ -97,6 +100,7 @@ type Node struct {
 	webAddr  netip.AddrPort
 	bound    map[string]netip.AddrPort // where the SIP flows that are off by default listen
 	bindings registrar.Ledger
+	names    *locate.Resolver // nil: nobody is looked for
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 	closers  []func()
@@ -128,7 +132,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openNames, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
@@ -137,6 +141,9 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	n.wg.Go(func() { n.Exceptions.Run(run) })
 	n.hearOthers(run)
 	n.chain.proxies.reach()
+	if n.Trunks != nil {
+		n.Trunks.Start()
+	}
 	n.wg.Go(func() { n.maintain(run) })
 	return n, n.serveSocket(ctx, run)
 }
@@ -172,7 +179,7 @@ func (n *Node) openState(ctx context.Context) error {
 			return err
 		}
 	}
-	n.Roster, err = roster.Open(ctx, n.Store)
+	n.Roster, err = roster.Open(ctx, n.Store, n.Config.Security.MayBeExcepted)
 	return err
 }
 
@@ -288,7 +295,7 @@ func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Boo
 
 func (n *Node) openCalls(ctx context.Context) (err error) {
 	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.bindings, Quick: n.Config.Store.DSN == "", Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
-		Tokens: access{n.Tokens}, Resume: func(tx *transaction.Server) { n.chain.Request(tx) }, ChallengeEach: n.Config.SIP.ChallengeEach, Proxies: n.Config.SIP.Proxies, Events: ears{n}}); err != nil {
+		Tokens: access{n.Tokens}, Resume: func(tx *transaction.Server) { n.chain.Request(tx) }, ChallengeEach: n.Config.SIP.ChallengeEach, Proxies: n.Config.SIP.Proxies, Events: ears{n}, MayProve: n.Config.Security.MayProve}); err != nil {
 		return err
 	}
 	n.closers = append(n.closers, n.Registrar.Close)
@@ -299,31 +306,39 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.closers = append(n.closers, n.media.Close)
 	n.txs = transaction.New(transaction.Config{User: &n.chain, Log: n.log, Server: "Ringfence/" + n.opts.Version, Trace: n.tracer()})
 	n.closers = append(n.closers, n.txs.Close)
-	n.Transport = transport.New(transport.Config{Opener: n.opener, Receiver: n.txs, Verifier: verifier{n.Authority}, Log: n.log})
+	n.Transport = transport.New(transport.Config{Opener: n.opener, Receiver: n.txs, Verifier: verifier{n}, Log: n.log})
 	n.closers = append(n.closers, n.Transport.Close)
 	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf, Owns: n.owns}, n.txs)
 	n.loadSounds(n.Config)
-	n.Calls = control.New(control.Config{Sounds: &n.sounds, Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
+	n.openTrunks()
+	n.Calls = control.New(control.Config{Sounds: &n.sounds, Trunks: n.Trunks, Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
 		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.Records.Ended, Events: ears{n}, Answered: n.Records.Answered, MaxCalls: n.Config.Calls.Max,
 		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, Watched: func(u ringfence.UserID) bool { return n.chain.watch.Watches(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
 		Port:      func() uint16 { return n.sipAddr.Port() },
 		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
 	n.Exceptions = exceptions.New(exceptions.Config{Roster: n.Roster, Registrar: n.Registrar, Calls: n.Calls, Connections: n.Transport, Log: n.log})
 	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Log: n.log})
-	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps}
+	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps, trunks: n.Trunks}
 	return nil
 }
 
-// flowOf finds the way back to a phone whose connection was replaced during a call.
+// flowOf finds the way back to a phone or a trunk whose connection was replaced during a call.
 func (n *Node) flowOf(s *dialog.Session) *transport.Conn {
 	if device, ok := control.DeviceOf(s.User()); ok {
 		return n.Registrar.FlowOf(device)
 	}
+	if name, ok := control.TrunkOf(s.User()); ok {
+		c, _ := n.Trunks.Way(name)
+		return c
+	}
 	return nil
 }
 
-// owns reports whether a new connection has proved to be the device that a call was made with.
+// owns reports whether a new connection has proved to be the device or the trunk that a call was made with.
 func (n *Node) owns(c *transport.Conn, s *dialog.Session) bool {
+	if name, ok := control.TrunkOf(s.User()); ok {
+		return c.Peer.Role == trunk.Role && c.Peer.Name == name
+	}
 	if c.Peer.Role == string(ca.RoleProxy) { // it may bring what belongs to a dialog that it carried before
 		return c.Peer.Role == s.Conn.Peer.Role && c.Peer.Name == s.Conn.Peer.Name
 	}

@@ -89,9 +89,10 @@ func (n *Node) serverTLS(class string, at netip.AddrPort, protos ...string) (*tl
 	return n.policy.Server(tlspolicy.At(class, at), tlspolicy.Options{NextProtos: protos, Check: n.checkPeer})
 }
 
-// clientTLS returns the configuration of a connection that is about to be opened, by the tree of TLS settings as it is now.
-func (n *Node) clientTLS(class string, to netip.AddrPort, host string, check func(tls.ConnectionState) error) (*tls.Config, error) {
-	return n.policy.Client(tlspolicy.At(class, to), host, tlspolicy.Options{Check: check})
+// clientTLS returns the configuration of a connection that is about to be opened, by the tree of TLS settings as it is now. If there are names instead of the
+// host, the server must prove one of those.
+func (n *Node) clientTLS(class string, to netip.AddrPort, host string, check func(tls.ConnectionState) error, instead ...string) (*tls.Config, error) {
+	return n.policy.Client(tlspolicy.At(class, to), host, tlspolicy.Options{Check: check, Instead: instead})
 }
 
 // checkPeer is asked at each handshake about a certificate that a peer showed. None is fine, the peer may answer a challenge; and so must one whose

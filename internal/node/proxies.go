@@ -24,9 +24,9 @@ type proxies struct {
 	allowed   []string
 }
 
-// openProxies makes ready for the edge proxies that the configuration names. Without one nothing here ever opens a connection.
-func (n *Node) openProxies(ctx context.Context) error {
-	if len(n.Config.SIP.Proxies) == 0 {
+// openNames makes ready to ask where other SIP servers are, if there are any.
+func (n *Node) openNames(context.Context) error {
+	if !n.Config.AsksDNS() {
 		return nil
 	}
 	servers := n.Config.SIP.DNS
@@ -41,10 +41,19 @@ func (n *Node) openProxies(ctx context.Context) error {
 	}
 	o, ok := n.opener.(locate.Opener)
 	if !ok {
-		return &ringfence.Fault{Op: "node.proxies", Kind: ringfence.KindUnsupported, Text: "this network has no datagrams for DNS"}
+		return &ringfence.Fault{Op: "node.names", Kind: ringfence.KindUnsupported, Text: "this network has no datagrams for DNS"}
 	}
 	cfg.Opener = o
-	p := &proxies{names: locate.New(cfg), registrar: n.Registrar, allowed: n.Config.SIP.Proxies}
+	n.names = locate.New(cfg)
+	return nil
+}
+
+// openProxies makes ready for the edge proxies that the configuration names. Without one nothing here ever opens a connection.
+func (n *Node) openProxies(ctx context.Context) error {
+	if len(n.Config.SIP.Proxies) == 0 {
+		return nil
+	}
+	p := &proxies{names: n.names, registrar: n.Registrar, allowed: n.Config.SIP.Proxies}
 	p.ways = peer.New(peer.Config{Log: n.log,
 		Dial: func(name, uri string, opened func(*transport.Conn)) *transport.Conn {
 			return n.Transport.DialFirst(context.WithoutCancel(ctx), "sip-peer", func(ctx context.Context) ([]transport.Candidate, error) {

@@ -43,13 +43,19 @@ func (s *site) raw(id enroll.Identity) *rawPeer {
 	d := tls.Dialer{Config: &tls.Config{RootCAs: id.Pool(), Certificates: []tls.Certificate{id.Certificate()}, ServerName: id.Bootstrap.Domain}}
 	c, err := d.DialContext(s.Ctx, "tcp", s.Node.SIPAddr().String())
 	s.OK(err)
+	return s.over(c, string(id.Bootstrap.User))
+}
+
+// over returns a peer that speaks over a connection.
+func (s *site) over(c net.Conn, user string) *rawPeer {
+	s.Helper()
 	s.Cleanup(func() { _ = c.Close() })
 	if end, ok := s.Ctx.Deadline(); ok {
 		_ = c.SetDeadline(end)
 	}
 	var nonce [8]byte
 	_, _ = rand.Read(nonce[:])
-	return &rawPeer{site: s, conn: c, r: bufio.NewReader(c), user: string(id.Bootstrap.User), id: fmt.Sprintf("%x", nonce)}
+	return &rawPeer{site: s, conn: c, r: bufio.NewReader(c), user: user, id: fmt.Sprintf("%x", nonce)}
 }
 
 // send writes a request; fields are further header lines.

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,6 +25,7 @@ type Call struct {
 
 	ctl        *Control
 	fromName   string
+	fromHost   string // the host of the trunk that it comes by; empty: our domain
 	legs       []*Leg // every leg there ever was, for the record
 	caller     *Leg
 	callee     *Leg // the leg that answered
@@ -56,7 +58,9 @@ func (call *Call) newLeg(side string, device ringfence.DeviceID, user ringfence.
 	}
 	l := &Leg{ID: ringfence.LegID(id), call: call, Side: side, Device: device, User: user, Since: time.Now()}
 	call.legs = append(call.legs, l)
-	call.ctl.lines[user] = append(call.ctl.lines[user], l)
+	if user != "" { // trunks have no lines
+		call.ctl.lines[user] = append(call.ctl.lines[user], l)
+	}
 	return l
 }
 
@@ -314,7 +318,9 @@ func (call *Call) finish() {
 	cdr := call.record()
 	cdr.End, cdr.Cause = time.Now(), call.cause
 	for _, l := range call.legs {
-		c.idle[l.User] = cdr.End
+		if l.User != "" {
+			c.idle[l.User] = cdr.End
+		}
 	}
 	if c.cfg.Record != nil {
 		c.cfg.Shard.BeforeSending(func() { c.cfg.Record(cdr) })
@@ -337,6 +343,12 @@ func (call *Call) connected() {
 // record is what is known of the call now, for its record.
 func (call *Call) record() store.CDR {
 	cdr := store.CDR{Call: call.ID, Start: call.Start, Answer: call.Answered, From: call.From, To: call.To, Direction: "internal", Verdict: ringfence.Sealed}
+	switch {
+	case call.caller != nil && call.caller.Trunk != "":
+		cdr.Direction = "inbound"
+	case slices.ContainsFunc(call.legs, func(l *Leg) bool { return l.Trunk != "" }):
+		cdr.Direction = "outbound"
+	}
 	if cdr.To == "" {
 		cdr.To = call.Dialled
 	}

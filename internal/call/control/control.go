@@ -15,12 +15,14 @@ import (
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/call/registrar"
 	"ringfence/internal/call/roster"
+	"ringfence/internal/call/trunk"
 	"ringfence/internal/media/relay"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/profile"
 )
 
 // Config holds what Control needs.
@@ -43,6 +45,7 @@ type Config struct {
 	Changed func(ringfence.UserID)
 	Watched func(ringfence.UserID) bool
 	Sounds  Sounds // recordings; nil: there are none
+	Trunks  Trunks // ways to other telephone systems
 	// MediaAddr says which address a peer on this connection reaches our media at; nil: the connection's own.
 	MediaAddr func(c *transport.Conn) netip.Addr
 	// Port returns where SIP over TLS listens, for the Contact on connections that we opened; nil: nothing is opened.
@@ -50,6 +53,14 @@ type Config struct {
 	MaxCalls int           // 10,000; above it new calls get 503 with Retry-After
 	RingTime time.Duration // 2 min without an answer
 	Silence  time.Duration // 90 s without a packet from a phone that should be heard; then the call is over
+}
+
+// Trunks knows the ways to other telephone systems; *trunk.Table is one, also if it is nil.
+type Trunks interface {
+	// Way returns a connection by which calls go to a trunk, nil while there is none, and the trunk.
+	Way(name string) (*transport.Conn, trunk.Trunk)
+	// Accepts reports whether the profile of a trunk lets the other side make a kind of request.
+	Accepts(name string, r profile.Request) bool
 }
 
 // Control owns the calls. Methods are called on its shard unless they say otherwise.
@@ -80,6 +91,9 @@ func New(cfg Config) *Control {
 	if cfg.Events == nil {
 		cfg.Events = deaf{}
 	}
+	if cfg.Trunks == nil {
+		cfg.Trunks = (*trunk.Table)(nil)
+	}
 	return &Control{cfg: cfg, calls: map[ringfence.CallID]*Call{}, prefix: fmt.Sprintf("c%08x-", rand.Uint32()), idle: map[ringfence.UserID]time.Time{},
 		lines: map[ringfence.UserID][]*Leg{}, robin: map[ringfence.Number]int{}, parked: map[int]*Call{}}
 }
@@ -107,22 +121,11 @@ func (c *Control) EndAll(reason string) {
 
 // Invite handles an INVITE that starts a dialog, from an identified device.
 func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
-	uri, err := sip.ParseURI(tx.Request.RequestURI())
-	if err != nil || !uri.IsSIP() && !sip.EqualFold(uri.Scheme, "tel") {
-		tx.Reply(416, "", nil)
+	uri, ok := c.invited(tx, func(dialled string) bool { return c.decide(id.User, dialled).Action == dialplan.ToEmergency })
+	if !ok {
 		return
 	}
 	dialled := string(sip.Unescape(uri.User))
-	if len(c.calls) >= c.cfg.MaxCalls || c.draining.Load() {
-		if c.decide(id.User, dialled).Action != dialplan.ToEmergency {
-			tx.Reply(503, "", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(5+rand.IntN(10))) })
-			return
-		}
-	}
-	if tag := unsupported(tx.Request); tag != "" {
-		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, tag) })
-		return
-	}
 	call := c.newCall()
 	leg := call.newLeg("caller", id.Device, id.User)
 	leg.auth = id.Auth
@@ -150,6 +153,24 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 		return
 	}
 	call.route(call.Dialled, id.User)
+}
+
+// invited returns what an INVITE that starts a dialog asks for. If it cannot be taken it was answered; always says which calls are taken whatever the load is.
+func (c *Control) invited(tx *transaction.Server, always func(dialled string) bool) (sip.URI, bool) {
+	uri, err := sip.ParseURI(tx.Request.RequestURI())
+	if err != nil || !uri.IsSIP() && !sip.EqualFold(uri.Scheme, "tel") {
+		tx.Reply(416, "", nil)
+		return uri, false
+	}
+	if (len(c.calls) >= c.cfg.MaxCalls || c.draining.Load()) && !always(string(sip.Unescape(uri.User))) {
+		tx.Reply(503, "", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(5+rand.IntN(10))) })
+		return uri, false
+	}
+	if tag := unsupported(tx.Request); tag != "" {
+		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, tag) })
+		return uri, false
+	}
+	return uri, true
 }
 
 // wantsPrivacy reports whether the caller withholds its identity (RFC 3323, RFC 3325).
@@ -204,6 +225,9 @@ func (c *Control) busy(user ringfence.UserID) int { return len(c.lines[user]) }
 
 // hungUp takes a leg that is over off its user's lines.
 func (c *Control) hungUp(l *Leg) {
+	if l.User == "" {
+		return
+	}
 	left := slices.DeleteFunc(c.lines[l.User], func(x *Leg) bool { return x == l })
 	if len(left) == 0 {
 		delete(c.lines, l.User)

@@ -10,13 +10,15 @@ import (
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/sdp"
 	"ringfence/internal/sip/transaction"
+	"ringfence/internal/trust/profile"
 )
 
 // Leg is one SIP dialog with its one media session and its security state.
 type Leg struct {
 	ID     ringfence.LegID
-	Side   string // "caller" or "callee"
-	Device ringfence.DeviceID
+	Side   string             // "caller" or "callee"
+	Device ringfence.DeviceID // empty on a leg to or from a trunk,
+	Trunk  string             // whose name is this one
 	User   ringfence.UserID
 	Since  time.Time
 
@@ -49,11 +51,20 @@ type Leg struct {
 func DeviceOf(u dialog.User) (ringfence.DeviceID, bool) {
 	switch u := u.(type) {
 	case *Leg:
-		return u.Device, true
+		return u.Device, u.Trunk == ""
 	case *originated:
 		return u.Device, true
 	}
 	return "", false
+}
+
+// TrunkOf returns the trunk of the leg that decides for a session, if it is one to or from a trunk.
+func TrunkOf(u dialog.User) (string, bool) {
+	l, ok := u.(*Leg)
+	if !ok || l.Trunk == "" {
+		return "", false
+	}
+	return l.Trunk, true
 }
 
 // live reports whether the leg is not over.
@@ -62,6 +73,9 @@ func (l *Leg) live() bool { return !l.ended }
 // Proof returns the evidence about the leg so far.
 func (l *Leg) Proof() ringfence.Proof {
 	p := ringfence.Proof{ID: string(l.ID), Peer: "device " + string(l.Device), Verdict: ringfence.Sealed, Auth: l.auth, At: time.Now()}
+	if l.Trunk != "" {
+		p.Peer = "trunk " + l.Trunk
+	}
 	if l.session != nil {
 		p.TLS = l.session.Conn.TLS
 		if l.session.Conn.Peer.Role == "proxy" {
@@ -135,19 +149,9 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 	l.at, l.plain = contact, plain
 	l.auth = contact.Proof.Auth
 	l.except()
-	offer, err := l.offerFor(call.caller, contact.Conn)
-	if err != nil {
-		l.refusal = err.Error()
-		l.close()
-		c.cfg.Log.Warn("a phone could not be rung", "call", call.ID, "device", contact.Device, "err", err, "hint", ringfence.HintOf(err))
-		// It is our trouble, not the phone's: the caller hears 503 and the cause, unless another phone answers.
-		call.worst = better(call.worst, dialog.End{Status: 503, Reason: dialog.Reason(ringfence.KindOverload.Q850(), text(err))})
-		return
-	}
 	from := call.identity()
-	l.session = c.cfg.Dialogs.Invite(c.cfg.Shard, dialog.Invitation{
+	rings := call.invite(l, dialog.Invitation{
 		Conn: contact.Conn, URI: contact.Contact, Routes: contact.Path, From: from, To: "<" + contact.AOR + ">",
-		Contact: c.contact(contact.Conn), SDP: offer,
 		Extra: func(w *sip.Writer) {
 			if !call.private {
 				w.Header(sip.HeaderPAssertedIdentity, from)
@@ -157,13 +161,30 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 			}
 			call.diverted(w)
 		},
-	}, l)
-	l.opened()
-	call.ringing = append(call.ringing, l)
-	if len(contact.Others) > 0 && contact.Conn.Reliable() {
+	})
+	if rings && len(contact.Others) > 0 && contact.Conn.Reliable() {
 		c.cfg.Shard.After(&l.patience, flowPatience, func() { l.flowSilent() })
 	}
+}
+
+// invite rings at the other end of a leg, with an offer made from the caller's, and reports whether it does.
+func (call *Call) invite(l *Leg, in dialog.Invitation) bool {
+	c := call.ctl
+	offer, err := l.offerFor(call.caller, in.Conn)
+	if err != nil {
+		l.refusal = err.Error()
+		l.close()
+		c.cfg.Log.Warn("a leg could not be rung", "call", call.ID, "peer", l.Proof().Peer, "err", err, "hint", ringfence.HintOf(err))
+		// It is our trouble, not the phone's: the caller hears 503 and the cause, unless another phone answers.
+		call.worst = better(call.worst, dialog.End{Status: 503, Reason: dialog.Reason(ringfence.KindOverload.Q850(), text(err))})
+		return false
+	}
+	in.Contact, in.SDP = c.contact(in.Conn), offer
+	l.session = c.cfg.Dialogs.Invite(c.cfg.Shard, in, l)
+	l.opened()
+	call.ringing = append(call.ringing, l)
 	c.changed(call)
+	return true
 }
 
 // flowPatience is how long a phone with another flow may take to say anything to an INVITE, 100 included.
@@ -210,7 +231,11 @@ func (call *Call) identity() string {
 	if call.private {
 		return `"Anonymous" <sip:anonymous@anonymous.invalid>`
 	}
-	from := "<sip:" + call.From + "@" + call.ctl.cfg.Domain + ">"
+	host := call.ctl.cfg.Domain
+	if call.fromHost != "" { // whoever comes by a trunk is nobody of ours, whatever its number is
+		host = call.fromHost
+	}
+	from := "<sip:" + call.From + "@" + host + ">"
 	if call.fromName != "" {
 		from = quote(call.fromName) + " " + from
 	}
@@ -301,6 +326,10 @@ func (l *Leg) Ended(s *dialog.Session, e dialog.End) { l.call.legEnded(l, e) }
 func (l *Leg) Requested(s *dialog.Session, tx *transaction.Server) {
 	switch tx.Method {
 	case sip.REFER:
+		if l.Trunk != "" && !l.call.ctl.cfg.Trunks.Accepts(l.Trunk, profile.Refer) {
+			tx.Reply(403, "Not Accepted On This Trunk", nil)
+			return
+		}
 		l.refer(tx)
 	case sip.OPTIONS, sip.INFO, sip.NOTIFY:
 		tx.Reply(200, "", nil)

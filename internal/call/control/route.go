@@ -51,6 +51,11 @@ func (c *Control) Owner(n ringfence.Number) (ringfence.UserID, bool) {
 func (call *Call) route(number string, asker ringfence.UserID) {
 	d := call.ctl.decide(asker, number)
 	call.reasons = append(call.reasons, d.Reasons...)
+	if asker == "" && !fromOutside(d.Action) {
+		call.because("who comes by a trunk reaches users, groups and recordings only")
+		call.turnAway(&ringfence.Fault{Op: "call", Kind: ringfence.KindNotFound, Text: number + " is nobody's number here"}, UnknownNumber)
+		return
+	}
 	switch d.Action {
 	case dialplan.ToUser:
 		if instance := call.instance; instance != "" {
@@ -71,8 +76,8 @@ func (call *Call) route(number string, asker ringfence.UserID) {
 		}
 	case dialplan.Refuse:
 		call.turnAway(d.Fault, whyOf(d.Fault))
-	default:
-		call.turnAway(&ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "there is no trunk for outside calls", Hint: "configure a trunk"}, Unreachable)
+	case dialplan.ToTrunk:
+		call.ringTrunk(d.Trunk, d.Number, call.failed)
 	}
 }
 
@@ -81,6 +86,17 @@ func (call *Call) emergencyCall(d dialplan.Decision) {
 	c := call.ctl
 	call.emergency = true
 	c.cfg.Log.Warn("emergency call", "call", call.ID, "user", call.caller.User, "device", call.caller.Device, "number", d.Number)
+	if conn, _ := c.cfg.Trunks.Way(d.Trunk); conn != nil {
+		call.ringTrunk(d.Trunk, d.Number, func(e dialog.End) {
+			if d.Arg == "" || e.Status == 486 || e.Status == 487 {
+				call.failed(e)
+				return
+			}
+			call.because("the trunk did not take it; %s takes emergency calls", d.Arg)
+			call.route(d.Arg, call.caller.User)
+		})
+		return
+	}
 	if d.Arg == "" {
 		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "there is no trunk for emergency calls, and nobody here takes them",
 			Hint: "configure a trunk, or dialplan.emergency-to"})
@@ -190,6 +206,11 @@ func (call *Call) ringAll(contacts []contact, wait time.Duration, then func(dial
 		call.allFailed()
 		return
 	}
+	call.ringsFor(wait)
+}
+
+// ringsFor gives up ringing after a while.
+func (call *Call) ringsFor(wait time.Duration) {
 	call.ctl.cfg.Shard.After(&call.ringer, wait, func() {
 		call.worst = dialog.End{Status: 480, Phrase: "Nobody Answered", Reason: dialog.Reason(19, "no answer")}
 		call.hushed = true

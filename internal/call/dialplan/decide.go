@@ -68,9 +68,14 @@ func (p Plan) Decide(q Question) Decision {
 		if dialled == e || p.Outside != "" && dialled == p.Outside+e {
 			d.Action, d.Number, d.Class, d.Trunk = ToEmergency, e, Emergency, p.Trunk
 			d.because("%s is an emergency number: it is never blocked", e)
-			if p.Trunk == "" && p.EmergencyTo != "" {
-				d.Arg = p.EmergencyTo
+			d.Arg = p.EmergencyTo
+			switch {
+			case p.EmergencyTo != "" && p.Trunk == "":
 				d.because("there is no trunk; %s takes emergency calls", p.EmergencyTo)
+			case p.EmergencyTo != "":
+				d.because("trunk %s; if it does not take it, %s does", p.Trunk, p.EmergencyTo)
+			case p.Trunk != "":
+				d.because("trunk %s", p.Trunk)
 			}
 			return d
 		}

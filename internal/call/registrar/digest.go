@@ -87,6 +87,9 @@ func (r *Registrar) digest(tx *transaction.Server) (Identity, bool) {
 	if tx.Conn.Peer.Role == proxyRole {
 		return r.allowed(tx, id)
 	}
+	if !r.profiled(tx, r.cfg.Roster.Device(id.Device), id.Auth) {
+		return Identity{}, false
+	}
 	r.mu.Lock()
 	r.known[tx.Conn.ID] = id // from now on this connection speaks for the device; but see Identify for datagrams
 	if plain {

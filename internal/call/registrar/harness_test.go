@@ -181,7 +181,7 @@ func (o *office) open(change func(*people, *registrar.Config)) {
 		change(o.people, &cfg)
 	}
 	var err error
-	if o.roster, err = roster.Open(o.Context(), o.people); err != nil {
+	if o.roster, err = roster.Open(o.Context(), o.people, nil); err != nil {
 		o.Fatal(err)
 	}
 	cfg.Roster = o.roster

@@ -80,9 +80,27 @@ func (r *Registrar) allowed(tx *transaction.Server, id Identity) (Identity, bool
 		tx.Reply(403, "Device Is Revoked Or Removed", nil)
 		return Identity{}, false
 	}
+	if !r.profiled(tx, d, id.Auth) {
+		return Identity{}, false
+	}
 	if !tx.Conn.Secure() && !r.excepted(id.Device) {
 		r.refusePlain(tx, string(id.Device), "its exception is over")
 		return Identity{}, false
 	}
 	return id, true
+}
+
+// profiled refuses a device that proved itself in a way which its security profile does not allow.
+func (r *Registrar) profiled(tx *transaction.Server, d *store.Device, by ringfence.Auth) bool {
+	if d == nil || r.cfg.MayProve == nil {
+		return true
+	}
+	err := r.cfg.MayProve(d.Profile.Security, by)
+	if err == nil {
+		return true
+	}
+	r.count(&r.stats.Refused)
+	r.cfg.Log.Warn("a device was refused by its security profile", "device", d.ID, "auth", by, "cause", err, "hint", ringfence.HintOf(err))
+	tx.Reply(403, "Not By Its Security Profile", nil)
+	return false
 }

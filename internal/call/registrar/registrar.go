@@ -43,6 +43,8 @@ type Config struct {
 	ChallengeEach bool
 	// Proxies are the names of the edge proxies that may carry requests of devices. A device behind one is known by digest alone.
 	Proxies []string
+	// MayProve says whether devices of a security profile may prove themselves in a way; nil: all may.
+	MayProve func(profile string, by ringfence.Auth) error
 }
 
 // Contact is one way to reach a user now.

@@ -20,10 +20,10 @@ func (e Exception) String() string {
 	return fmt.Sprintf("exception of device %s until %s: %s", e.Device, e.Until.UTC().Format(time.RFC3339), e.Reason)
 }
 
-// Exception returns the exception of a device if it is in force at now.
+// Exception returns the exception of a device if it is in force at now, and its security profile allows one.
 func (r *Roster) Exception(id ringfence.DeviceID, now time.Time) (e Exception, ok bool) {
 	d := r.Device(id)
-	if d == nil || d.State != store.DeviceActive || d.Profile.Plain == nil || !d.Profile.Plain.Until.After(now) {
+	if d == nil || d.State != store.DeviceActive || d.Profile.Plain == nil || !d.Profile.Plain.Until.After(now) || r.may(d.Profile.Security) != nil {
 		return Exception{}, false
 	}
 	return Exception{Device: id, Until: d.Profile.Plain.Until, Reason: d.Profile.Plain.Reason}, true

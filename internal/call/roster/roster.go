@@ -27,13 +27,17 @@ type snapshot struct {
 // Roster answers who is who. Its methods may be called from any goroutine; what they return must not be changed.
 type Roster struct {
 	source  Source
+	may     func(profile string) error
 	now     atomic.Pointer[snapshot]
 	reading sync.Mutex
 }
 
-// Open reads everything once.
-func Open(ctx context.Context, source Source) (*Roster, error) {
-	r := &Roster{source: source}
+// Open reads everything once. may says whether devices of a security profile may have an exception; nil: all may.
+func Open(ctx context.Context, source Source, may func(profile string) error) (*Roster, error) {
+	if may == nil {
+		may = func(string) error { return nil }
+	}
+	r := &Roster{source: source, may: may}
 	return r, r.Reload(ctx)
 }
 

@@ -88,6 +88,7 @@ func New(c Config) *Server {
 	s.routesSignIns()
 	s.routesTrust()
 	s.routesTLS()
+	s.routesTrunks()
 	s.routesKeyring()
 	s.routesLists()
 	s.routesCAPF()

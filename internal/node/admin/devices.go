@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/sip"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/profile"
 )
 
 type (
@@ -45,6 +47,8 @@ func (s *Server) routesDevices() {
 	act(s, op("device.revoke", http.MethodPost, "/devices/{id}/revoke", "Revoke a device: its certificates, registrations, connections and calls end at once"), api.ScopeWrite,
 		func(in *whyIn) string { return "device " + string(in.ID) }, s.revokeDevice)
 	act(s, op("device.activate", http.MethodPost, "/devices/{id}/activate", "Let a revoked device be enrolled again; its old certificates stay revoked"), api.ScopeWrite, target, s.activateDevice)
+	act(s, op("device.profile", http.MethodPut, "/devices/{id}/profile", "Give a device a security profile, or none"), api.ScopeWrite,
+		func(in *profileIn) string { return "device " + string(in.ID) + " " + clip(in.Body.Security) }, s.setProfile)
 	act(s, op("device.remove", http.MethodDelete, "/devices/{id}", "Remove a device; its certificates are revoked and its calls end"), api.ScopeWrite, target, s.removeDevice)
 }
 
@@ -60,7 +64,7 @@ func (s *Server) reachable() map[ringfence.DeviceID]bool {
 }
 
 func (s *Server) deviceOut(d store.Device, live bool) api.Device {
-	out := api.Device{ID: d.ID, User: d.User, Kind: d.Kind, Auth: d.Profile.Auth, State: string(d.State), Created: d.Created, Registered: live}
+	out := api.Device{ID: d.ID, User: d.User, Kind: d.Kind, Auth: d.Profile.Auth, Security: d.Profile.Security, State: string(d.State), Created: d.Created, Registered: live}
 	if len(out.Auth) == 0 {
 		out.Auth = []ringfence.Auth{ringfence.AuthCertificate}
 	}
@@ -118,6 +122,10 @@ func (s *Server) addDevice(ctx context.Context, in *newDeviceIn) (*body[api.Devi
 	if _, err := s.c.Store.User(ctx, d.User); err != nil {
 		return nil, unknown(err, "user", string(d.User))
 	}
+	d.Profile.Security = b.Security
+	if err := s.fitsProfile(d); err != nil {
+		return nil, err
+	}
 	// The database ties codes and secrets to a device that exists, so it is made first, and taken back if it cannot have one.
 	if err := s.c.Store.CreateDevice(ctx, d); err != nil {
 		return nil, taken(err, "the device "+string(d.ID)+" is there already")
@@ -130,6 +138,68 @@ func (s *Server) addDevice(ctx context.Context, in *newDeviceIn) (*body[api.Devi
 		return nil, err
 	}
 	return answer(out), s.c.Roster.Reload(ctx)
+}
+
+// fitsProfile says whether a device can have its security profile: the profile is there, and lets it prove itself as it does.
+func (s *Server) fitsProfile(d store.Device) error {
+	const op = "admin.profile"
+	name := d.Profile.Security
+	if name == "" {
+		return nil
+	}
+	all := s.c.Host.Security()
+	if _, ok := all.Phone(name); !ok {
+		if why := profile.WhyNot(name); why != "" {
+			return fault(op, ringfence.KindUnsupported, why, "see `ringfence profile list`")
+		}
+		return fault(op, ringfence.KindNotFound, "there is no phone security profile "+clip(name), "see `ringfence profile list`")
+	}
+	for _, by := range s.deviceOut(d, false).Auth {
+		if err := all.MayProve(name, by); err == nil {
+			return nil
+		}
+	}
+	return fault(op, ringfence.KindConflict, "the security profile "+clip(name)+" allows none of the ways in which "+string(d.ID)+" proves itself", "see `ringfence profile list`, or add the device with another --auth")
+}
+
+// because returns what an error says, without where it was said.
+func because(err error) string {
+	var f *ringfence.Fault
+	if errors.As(err, &f) {
+		return f.Text
+	}
+	return err.Error()
+}
+
+type profileIn struct {
+	ID   ringfence.DeviceID `path:"id" maxLength:"64" doc:"id of the device" example:"alice-desk"`
+	Body api.DeviceProfile
+}
+
+// setProfile gives a device a security profile. One that may not have the exception which it has would end it behind the back of who made it.
+func (s *Server) setProfile(ctx context.Context, in *profileIn) (*body[api.Device], error) {
+	var out store.Device
+	err := s.c.Store.Tx(ctx, func(tx *store.Tx) error {
+		d, err := tx.Device(ctx, in.ID)
+		if err != nil {
+			return unknown(err, "device", string(in.ID))
+		}
+		d.Profile.Security = in.Body.Security
+		if err := s.fitsProfile(d); err != nil {
+			return err
+		}
+		if p := d.Profile.Plain; p != nil && s.c.Now().Before(p.Until) {
+			if err := s.c.Host.Security().MayBeExcepted(d.Profile.Security); err != nil {
+				return fault("admin.profile", ringfence.KindConflict, "the device "+string(d.ID)+" has an exception until "+p.Until.UTC().Format(time.RFC3339)+", and "+because(err), "end it first: ringfence device exception "+string(d.ID)+" --end")
+			}
+		}
+		out = d
+		return tx.UpdateDevice(ctx, d)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer(s.deviceOut(out, s.reachable()[out.ID])), s.c.Roster.Reload(ctx)
 }
 
 // credentials gives a device what it enrols or registers with; what it had before stops working.
@@ -276,6 +346,9 @@ func (s *Server) putException(ctx context.Context, in *exceptionIn) (*body[api.E
 		d, err := tx.Device(ctx, in.ID)
 		if err != nil {
 			return unknown(err, "device", string(in.ID))
+		}
+		if err := s.c.Host.Security().MayBeExcepted(d.Profile.Security); err != nil {
+			return fault("admin.exception", ringfence.KindConflict, "the device "+string(d.ID)+" cannot have an exception: "+because(err), ringfence.HintOf(err))
 		}
 		d.Profile.Plain = &store.PlainException{Until: e.Until, Reason: e.Reason}
 		return firstOf(tx.UpdateDevice(ctx, d), tx.PutException(ctx, e))

@@ -10,6 +10,7 @@ import (
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/call/registrar"
 	"ringfence/internal/call/roster"
+	"ringfence/internal/call/trunk"
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
 	"ringfence/internal/node/observe/ladder"
@@ -18,6 +19,7 @@ import (
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/keyring"
+	"ringfence/internal/trust/profile"
 	"ringfence/internal/trust/publish"
 	"ringfence/internal/trust/tlspolicy"
 )
@@ -170,6 +172,9 @@ type Host interface {
 	// Endpoints are those that speak TLS, and Policy is what they go by.
 	Endpoints() []tlspolicy.Endpoint
 	Policy() tlspolicy.Tree
+	// Security is how securely phones and trunks must speak, and Trunks are the other telephone systems as they are now.
+	Security() profile.Security
+	TrunkStates() []trunk.State
 	// Manufacturers returns the aliases of the anchors whose certificates in phones count as a proof towards CAPF.
 	Manufacturers() []string
 	// RenewIdentity gives the node itself a new certificate. Connections that are up keep what they have.

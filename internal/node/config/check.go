@@ -10,6 +10,8 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
+	"ringfence/internal/call/trunk"
+	"ringfence/internal/trust/profile"
 )
 
 // Wrong is one thing that is wrong in a configuration that could be read.
@@ -61,6 +63,17 @@ func (c Config) Check() (wrong []Wrong) {
 	for _, w := range c.TLS.Check(c.ListensTLS()) {
 		wrong = append(wrong, Wrong{"tls." + w.Path, w.Text})
 	}
+	for _, w := range c.Security.Check() {
+		wrong = append(wrong, Wrong{"security." + w.Key, w.Text})
+	}
+	for _, w := range trunk.Check(c.Trunks, c.Security) {
+		wrong = append(wrong, Wrong(w))
+	}
+	bad(c.Plan.Trunk != "" && !slices.ContainsFunc(c.Trunks, func(t trunk.Trunk) bool {
+		p, _ := c.Security.Trunk(t.Security)
+		return t.Name == c.Plan.Trunk && p.Outgoing == profile.TLS
+	}), "dialplan.trunk", "there is no trunk %.60q to which calls go out", c.Plan.Trunk)
+	bad(c.Security.Mode == profile.Sealed && c.SIP.Plain.IsValid(), "sip.plain", "the cluster is encrypted: nobody may speak in the clear, and so nothing needs to listen there")
 	wrong = append(wrong, c.checkOAuth()...)
 	wrong = append(wrong, c.checkOutside()...)
 	wrong = append(wrong, c.checkSounds()...)

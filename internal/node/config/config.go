@@ -11,7 +11,9 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
+	"ringfence/internal/call/trunk"
 	"ringfence/internal/sip/locate"
+	"ringfence/internal/trust/profile"
 	"ringfence/internal/trust/tlspolicy"
 )
 
@@ -31,6 +33,9 @@ type Config struct {
 	Bus     Bus           `yaml:"bus"`
 	Observe Observe       `yaml:"observe"`
 	OAuth   OAuth         `yaml:"oauth,omitempty"`
+	// Security is how securely phones and trunks must speak, and Trunks are the other telephone systems; docs/guides/trunks.md.
+	Security profile.Security `yaml:"security,omitempty"`
+	Trunks   []trunk.Trunk    `yaml:"trunks,omitempty"`
 	// Enterprise is what only enterprise phones need.
 	Enterprise Enterprise `yaml:"enterprise,omitempty"`
 	// ACME gives the site's own machines their certificates (RFC 8555); EST gives devices of other vendors theirs (RFC 7030).
@@ -254,6 +259,19 @@ func (c Config) ListensTLS() map[string]netip.AddrPort {
 	return map[string]netip.AddrPort{"sip": c.SIP.TLS, "sip-wss": c.SIP.WSS, "sip-oauth": c.SIP.OAuth, "https": c.API.HTTPS, "tvs": c.Enterprise.TVS, "capf": c.Enterprise.CAPF}
 }
 
+// trunksOut returns the trunks to which calls go out, each with where it is.
+func (c Config) trunksOut() (out []string) {
+	for _, t := range c.Trunks {
+		if p, ok := c.Security.Trunk(t.Security); ok && p.Outgoing == profile.TLS {
+			out = append(out, t.Name+" ("+t.HostPort()+")")
+		}
+	}
+	return out
+}
+
+// AsksDNS reports whether the node looks for other SIP servers.
+func (c Config) AsksDNS() bool { return len(c.SIP.Proxies) > 0 || len(c.trunksOut()) > 0 }
+
 // Flows declares what the node needs of the network.
 func (c Config) Flows() []ringfence.Flow {
 	at := func(a netip.AddrPort) ringfence.PortRange {
@@ -306,6 +324,11 @@ func (c Config) Flows() []ringfence.Flow {
 	if len(c.SIP.Proxies) > 0 {
 		flows = append(flows, ringfence.Flow{Name: "sip-peer", Purpose: "SIP signalling to an edge proxy whose own connection is gone, at the address in its Path", Room: "sip/transport",
 			Direction: ringfence.Dials, Transport: "tcp", Peers: "edge proxies: " + strings.Join(c.SIP.Proxies, ", "), DSCP: 24, TLS: ringfence.TLSMutual})
+	}
+	if out := c.trunksOut(); len(out) > 0 {
+		flows = append(flows, ringfence.Flow{Name: "sip-trunk", Purpose: "SIP signalling to other telephone systems", Room: "call/trunk", Direction: ringfence.Dials, Transport: "tcp", Peers: "trunks: " + strings.Join(out, ", "), DSCP: 24, TLS: ringfence.TLSMutual})
+	}
+	if c.AsksDNS() {
 		servers := c.SIP.DNS
 		if len(servers) == 0 {
 			servers = []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), 53)} // those of this host

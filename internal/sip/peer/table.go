@@ -17,7 +17,10 @@ type Config struct {
 	// Wanted tells where a peer is that somebody still has no way to.
 	Wanted func(name string) (uri string, ok bool)
 	// Up hears of a way to a peer, outside every lock.
-	Up       func(name string, c *transport.Conn)
+	Up func(name string, c *transport.Conn)
+	// Failed hears that a peer could not be reached, and why; nil: nobody does. It is called with a lock held, and must not call back.
+	Failed   func(name string, cause error)
+	What     string // what the log calls a peer; empty: proxy
 	Log      *slog.Logger
 	RetryMin time.Duration // 1 s: pause after the first failure
 	RetryMax time.Duration // 1 min
@@ -50,6 +53,12 @@ func New(cfg Config) *Table {
 	}
 	if cfg.RetryMax == 0 {
 		cfg.RetryMax = time.Minute
+	}
+	if cfg.What == "" {
+		cfg.What = "proxy"
+	}
+	if cfg.Failed == nil {
+		cfg.Failed = func(string, error) {}
 	}
 	return &Table{cfg: cfg, peers: map[string]*state{}}
 }
@@ -123,7 +132,7 @@ func (t *Table) Want(name, uri string) {
 
 // dial opens a connection. t.mu is held.
 func (t *Table) dial(name, uri string, p *state) {
-	t.cfg.Log.Info("opening a connection to a proxy", "proxy", name, "uri", uri)
+	t.cfg.Log.Info("opening a connection to a "+t.cfg.What, t.cfg.What, name, "uri", uri)
 	c := t.cfg.Dial(name, uri, func(c *transport.Conn) { t.opened(name, c) })
 	p.dialling = c
 	if c.State() == "Closed" { // it failed before we could hear of it
@@ -170,7 +179,8 @@ func (t *Table) failed(name string, p *state, cause error) {
 	if t.closed {
 		return
 	}
-	t.cfg.Log.Warn("a proxy cannot be reached", "proxy", name, "cause", cause, "retry", wait)
+	t.cfg.Log.Warn("a "+t.cfg.What+" cannot be reached", t.cfg.What, name, "cause", cause, "retry", wait)
+	t.cfg.Failed(name, cause)
 	p.retry = time.AfterFunc(wait, func() { t.again(name, p) })
 }
 

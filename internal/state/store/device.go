@@ -21,6 +21,8 @@ const (
 type DeviceProfile struct {
 	Auth  []ringfence.Auth `json:"auth"`            // which ways are allowed; none means certificate only
 	Plain *PlainException  `json:"plain,omitempty"` // nil: never in the clear
+	// Security is the name of its security profile; empty: it has none, and goes by the security mode of the cluster.
+	Security string `json:"security,omitempty"`
 }
 
 // PlainException allows plain SIP or RTP until a time, for a stated reason.

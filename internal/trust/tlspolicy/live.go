@@ -30,7 +30,9 @@ type Options struct {
 	// Check, if not nil, is asked about the peer's chain at each handshake, resumed or not, after everything else was checked. On a listener whose
 	// clients may stay anonymous the chain can be empty.
 	Check func(cs tls.ConnectionState) error
-	Now   func() time.Time // nil: time.Now
+	// Instead are names of which the server must prove one instead of the host that is dialled; empty: that host, unless settings say otherwise.
+	Instead []string
+	Now     func() time.Time // nil: time.Now
 }
 
 // Policy is a tree that can be replaced while it is used.
@@ -75,7 +77,7 @@ func (p *Policy) build(f Effective, host string, o Options) (*tls.Config, error)
 		c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return identity() }
 	}
 	c.VerifyConnection = func(cs tls.ConnectionState) error {
-		if err := f.verify(cs, host, pool, o.Now); err != nil {
+		if err := f.verify(&cs, host, pool, o.Now); err != nil {
 			return err
 		}
 		if o.Check != nil {
@@ -88,7 +90,7 @@ func (p *Policy) build(f Effective, host string, o Options) (*tls.Config, error)
 
 // verify checks the names of a peer, and where they replace the host that was dialled also what crypto/tls then leaves out. The host comes beside the
 // state of the connection, which knows no addresses.
-func (f Effective) verify(cs tls.ConnectionState, host string, pool *x509.CertPool, now func() time.Time) error {
+func (f Effective) verify(cs *tls.ConnectionState, host string, pool *x509.CertPool, now func() time.Time) error {
 	if len(cs.PeerCertificates) == 0 {
 		return nil // crypto/tls lets only clients come without, and only where they may
 	}
@@ -102,7 +104,8 @@ func (f Effective) verify(cs tls.ConnectionState, host string, pool *x509.CertPo
 		if now != nil {
 			v.CurrentTime = now()
 		}
-		if _, err := leaf.Verify(v); err != nil {
+		var err error
+		if cs.VerifiedChains, err = leaf.Verify(v); err != nil {
 			return err
 		}
 	}
@@ -233,6 +236,12 @@ func (p *Policy) Client(e Endpoint, serverName string, o Options) (*tls.Config, 
 		return nil, invalid("a server that proves no name is anybody", "name it")
 	}
 	f := p.Tree().For(e)
+	if len(o.Instead) > 0 {
+		f.bySubject = true
+		if len(f.subjects) == 0 {
+			f.subjects = o.Instead
+		}
+	}
 	c, err := p.build(f, serverName, o)
 	if err != nil {
 		return nil, err

@@ -84,7 +84,7 @@ func (f Effective) Try(p Peer) (Outcome, error) {
 	}
 	near := &tls.Config{}
 	f.apply(near)
-	near.VerifyConnection = func(cs tls.ConnectionState) error { return f.verify(cs, near.ServerName, pool, nil) }
+	near.VerifyConnection = func(cs tls.ConnectionState) error { return f.verify(&cs, near.ServerName, pool, nil) }
 	var out Outcome
 	asked := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		out.Asked = true

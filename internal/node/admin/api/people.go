@@ -67,6 +67,7 @@ type Device struct {
 	User         ringfence.UserID   `json:"user" example:"alice"`
 	Kind         string             `json:"kind" doc:"model or application" example:"baresip"`
 	Auth         []ringfence.Auth   `json:"auth" doc:"the ways it may prove itself, strongest first"`
+	Security     string             `json:"security,omitempty" doc:"its security profile; without one it goes by the security mode of the cluster" example:"encrypted"`
 	State        string             `json:"state" enum:"active,revoked"`
 	Created      time.Time          `json:"created"`
 	Registered   bool               `json:"registered" doc:"whether it can be called now"`
@@ -90,6 +91,13 @@ type NewDevice struct {
 	User ringfence.UserID   `json:"user" minLength:"1" maxLength:"64" doc:"who owns it" example:"alice"`
 	Kind string             `json:"kind,omitempty" maxLength:"128" doc:"model or application" example:"baresip"`
 	Auth ringfence.Auth     `json:"auth,omitempty" enum:"certificate,token,digest-sha-256,digest-md5" doc:"how it proves itself: a certificate (the default), an access token of OAuth for programs in which somebody signs in, or for phones that can neither, a password; digest-md5 is weaker and for phones that know nothing else"`
+	// Security is a name out of GET /security.
+	Security string `json:"security,omitempty" maxLength:"64" doc:"its security profile; empty: none" example:"encrypted"`
+}
+
+// DeviceProfile gives a device a security profile.
+type DeviceProfile struct {
+	Security string `json:"security" maxLength:"64" doc:"the name of a phone security profile; empty: none" example:"encrypted"`
 }
 
 // Activation is a one-time code, shown once.
