@@ -128,6 +128,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
+	n.policy = tlspolicy.New(n.Config.TLS, named{n})
 	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
@@ -153,7 +154,7 @@ func (n *Node) openState(ctx context.Context) error {
 		dsn = "sqlite:" + path
 	}
 	var err error
-	n.Store, err = store.Open(ctx, store.Config{DSN: dsn, KeyFile: filepath.Join(n.opts.Data, "seal.key")})
+	n.Store, err = store.Open(ctx, store.Config{DSN: dsn, KeyFile: filepath.Join(n.opts.Data, "seal.key"), Network: database{n}})
 	if err != nil {
 		return err
 	}
@@ -223,7 +224,6 @@ func (n *Node) openTrust(ctx context.Context) (err error) {
 	if n.Keyring, err = keyring.Open(ctx, keyring.Config{Vault: n.Store}); err != nil {
 		return err
 	}
-	n.policy = tlspolicy.New(n.Config.TLS, named{n})
 	n.Enroll, err = enroll.New(ctx, enroll.Config{Issuer: issuer{n.Authority, n}, Codes: n.Store, Bootstrap: n.bootstrap})
 	if err != nil {
 		return err

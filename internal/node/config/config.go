@@ -312,5 +312,5 @@ func (c Config) Flows() []ringfence.Flow {
 		}
 		flows = append(flows, locate.Flows(servers)...)
 	}
-	return append(flows, c.outsideFlows()...)
+	return c.outsideFlows(flows)
 }
