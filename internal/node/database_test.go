@@ -55,7 +55,7 @@ func TestDatabaseOnTheNetwork(t *testing.T) {
 			s.Hears(out, 700)
 			s.Hears(in, 440)
 			out.Hangup()
-			if got := pg.Query("SELECT DISTINCT coalesce(s.version, 'plain') FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) WHERE a.application_name = 'ringfence'"); got != c.spoke {
+			if got := pg.Query(s.Node.Config.Store.DSN, "SELECT DISTINCT coalesce(s.version, 'plain') FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) WHERE a.application_name = 'ringfence'"); got != c.spoke {
 				t.Errorf("the server sees connections of %q, want %s", got, c.spoke)
 			}
 			var ports []string
@@ -71,7 +71,7 @@ func TestDatabaseOnTheNetwork(t *testing.T) {
 				t.Error("the connection to the database has no place in the tree of TLS settings")
 			}
 			// A server that goes away for a moment, connections and all, is found again.
-			pg.Query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ringfence'")
+			pg.Query(s.Node.Config.Store.DSN, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ringfence'")
 			s.Until("the node writes again", func() bool { return s.Node.Store.PutSetting(s.Ctx, "test", "again") == nil })
 		})
 	}
@@ -81,9 +81,9 @@ func TestDatabaseOnTheNetwork(t *testing.T) {
 func TestDatabaseThatTakesWrites(t *testing.T) {
 	t.Parallel()
 	copied, main := testkit.NewSealedPostgres(t, "127.0.0.1"), testkit.NewSealedPostgres(t, "127.0.0.1")
-	dsn, at := main.Sealed("127.0.0.1"), func(dsn string) string { return dsn[strings.Index(dsn, "@")+1 : strings.Index(dsn, "/t")] }
+	plain, at := main.Sealed("127.0.0.1"), func(dsn string) string { return dsn[strings.Index(dsn, "@")+1 : strings.Index(dsn, "/t")] }
 	first := copied.Sealed("127.0.0.1")
-	copied.Query("ALTER DATABASE t1 SET default_transaction_read_only = on")
+	copied.Query(first, "ALTER DATABASE t1 SET default_transaction_read_only = on")
 	roots := filepath.Join(t.TempDir(), "both.pem")
 	var pem []byte
 	for _, pg := range []*testkit.Postgres{copied, main} {
@@ -96,11 +96,11 @@ func TestDatabaseThatTakesWrites(t *testing.T) {
 	if err := os.WriteFile(roots, pem, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dsn = strings.Replace(strings.Replace(dsn, main.Roots, roots, 1), at(dsn), at(first)+","+at(dsn), 1)
+	dsn := strings.Replace(strings.Replace(plain, main.Roots, roots, 1), at(plain), at(first)+","+at(plain), 1)
 	s := onehost.Open(t, onehost.Options{Change: func(conf *config.Config) { conf.Store.DSN = dsn }})
 	s.User("alice", "101")
 	s.Phone("alice")
-	if got := main.Query("SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'ringfence'"); got != "t" {
+	if got := main.Query(plain, "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'ringfence'"); got != "t" {
 		t.Errorf("the server that takes writes has connections: %s", got)
 	}
 }
@@ -147,5 +147,46 @@ func TestDatabaseThatIsNotBelieved(t *testing.T) {
 	}
 	if _, err := sockets.Dial(t.Context(), "postgres", netip.MustParseAddrPort("127.0.0.1:5432")); ringfence.KindOf(err) != ringfence.KindDenied {
 		t.Errorf("a flow that was not declared: %v", err)
+	}
+}
+
+// Two nodes of one name on one SQLite file, each with a data directory of its own: the second does not start, and a damaged identifier is named.
+func TestOneNameOneNode(t *testing.T) {
+	shared, first, second := "sqlite:"+filepath.Join(t.TempDir(), "shared.db"), t.TempDir(), t.TempDir()
+	open := func(data string) (*node.Node, error) {
+		conf := onehost.Config()
+		conf.Store.DSN = shared
+		return node.Open(t.Context(), node.Options{Config: conf, Data: data, Version: "test", Log: node.Discard()})
+	}
+	n, err := open(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(filepath.Join(first, "seal.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(second, "seal.key"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if other, err := open(second); ringfence.KindOf(err) != ringfence.KindConflict || !strings.Contains(err.Error(), first) {
+		if err == nil {
+			other.Close()
+		}
+		t.Errorf("the second: %v", err)
+	}
+	n.Close()
+	if n, err = open(second); err != nil { // the first gave the name back
+		t.Fatal(err)
+	}
+	n.Close()
+	if err := os.WriteFile(filepath.Join(first, "node.id"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err = open(first); err == nil || !strings.Contains(err.Error(), "node.id is damaged") {
+		if err == nil {
+			n.Close()
+		}
+		t.Errorf("a damaged identifier: %v", err)
 	}
 }

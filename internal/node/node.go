@@ -106,6 +106,8 @@ type Node struct {
 	revocationAddr atomic.Pointer[netip.AddrPort]
 	watchers       watchers
 	sounds         sounds
+	lease          *store.Lease // nil: the database is this node's own
+	failed         chan error
 }
 
 // Open builds the rooms from the bottom up and starts listening. On error, what was started is stopped again.
@@ -113,7 +115,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
-	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}}
+	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}, failed: make(chan error, 1)}
 	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
@@ -137,6 +139,9 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	n.wg.Go(func() { n.Records.Run(run) })
 	n.wg.Go(func() { n.Exceptions.Run(run) })
 	n.hearOthers(run)
+	if n.lease != nil {
+		n.wg.Go(func() { n.keepLease(run) })
+	}
 	n.chain.proxies.reach()
 	n.wg.Go(func() { n.maintain(run) })
 	return n, n.serveSocket(ctx, run)
@@ -162,8 +167,12 @@ func (n *Node) openState(ctx context.Context) error {
 		if n.Records != nil {
 			n.Records.Close()
 		}
+		n.dropLease()
 		_ = n.Store.Close()
 	})
+	if err := n.takeLease(ctx); err != nil { // before anything is written in the name of this node
+		return err
+	}
 	if n.Records, err = records.Open(ctx, n.Store, filepath.Join(n.opts.Data, "calls.journal"), n.log); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -98,7 +99,7 @@ func newPostgres(t testing.TB, names, args []string) *Postgres {
 	run("pg_ctl", "-D", data, "-w", "-t", "60", "-l", filepath.Join(dir, "log"), "-o", opts, "start")
 	t.Cleanup(func() { run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop") })
 	if names != nil {
-		p.Query("ALTER ROLE ringfence PASSWORD '" + pgPassword + "'")
+		p.Query("postgres:///postgres", "ALTER ROLE ringfence PASSWORD '"+pgPassword+"'")
 	}
 	return p
 }
@@ -137,9 +138,13 @@ func (p *Postgres) seal(t testing.TB, as *syscall.Credential, names []string) {
 	write("data/pg_hba.conf", 0o600, []byte("local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n"))
 }
 
-// Query runs a statement as the owner of everything and returns what it prints, without headings.
-func (p *Postgres) Query(sql string) string {
-	return p.run("psql", "-h", p.dir, "-p", p.port, "-U", "ringfence", "-d", "postgres", "-At", "-c", sql)
+// Query runs a statement in a database, over this host's socket, and returns what it prints, without headings. dsn is what DSN or Sealed returned.
+func (p *Postgres) Query(dsn, sql string) string {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return err.Error()
+	}
+	return p.run("psql", "-h", p.dir, "-p", p.port, "-U", "ringfence", "-d", strings.TrimPrefix(u.Path, "/"), "-At", "-c", sql)
 }
 
 // Sealed returns the address of a new, empty database over the network. hosts are of the form "host" or "host:port"; without a port they are this server.
