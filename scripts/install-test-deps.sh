@@ -32,6 +32,8 @@ needs() {
 /usr/bin/openssl openssl internal/trust/tvs certificates, their names, and TLS as another implementation sees them
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
+/sbin/ip iproute2 test/faults a network of its own,
+/usr/sbin/nft nftables test/faults in which packets are dropped
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined
 /usr/bin/baresip baresip-core test/interop a phone: calls, hold, transfer, digits
 /usr/bin/linphonec linphone-cli test/interop another phone
