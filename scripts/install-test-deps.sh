@@ -14,6 +14,7 @@ needs() {
 /usr/include/stdlib.h libc6-dev internal and the headers of the C library
 /usr/lib/postgresql/15/bin/initdb postgresql-15 internal/state/store its tests run on SQLite and on PostgreSQL
 /usr/sbin/nats-server nats-server internal/state/bus the same tests on the embedded server and on an outside one
+/usr/lib/postgresql/15/bin/initdb postgresql-15 internal/node a node whose database is on the network
 /usr/lib/postgresql/15/bin/initdb postgresql-15 test/interop two nodes on one database
 /usr/sbin/nats-server nats-server test/interop that tell each other what changes
 /usr/sbin/dnsmasq dnsmasq-base internal/sip/locate a DNS server with NAPTR, SRV and address records
@@ -31,6 +32,8 @@ needs() {
 /usr/bin/openssl openssl internal/trust/tvs certificates, their names, and TLS as another implementation sees them
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
+/sbin/ip iproute2 test/faults a network of its own,
+/usr/sbin/nft nftables test/faults in which packets are dropped
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined
 /usr/bin/baresip baresip-core test/interop a phone: calls, hold, transfer, digits
 /usr/bin/linphonec linphone-cli test/interop another phone

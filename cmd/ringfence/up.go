@@ -149,12 +149,11 @@ func (f *upFlags) run(cmd *cobra.Command, a *app) error {
 		n.Close()
 		return err
 	}
-	serve(ctx, n, signals, f.drain, opts.Log)
-	return nil
+	return serve(ctx, n, signals, f.drain, opts.Log)
 }
 
-// serve runs until it is told to stop, and then drains.
-func serve(ctx context.Context, n *node.Node, signals <-chan os.Signal, drain time.Duration, log *slog.Logger) {
+// serve runs until it is told to stop or cannot go on, and then drains. It returns why it could not go on.
+func serve(ctx context.Context, n *node.Node, signals <-chan os.Signal, drain time.Duration, log *slog.Logger) (failed error) {
 	for stopping := false; !stopping; {
 		select {
 		case s := <-signals:
@@ -162,6 +161,8 @@ func serve(ctx context.Context, n *node.Node, signals <-chan os.Signal, drain ti
 				_ = n.Reload(ctx) // it has logged what was wrong; the node goes on
 				continue
 			}
+			stopping = true
+		case failed = <-n.Failed():
 			stopping = true
 		case <-ctx.Done():
 			stopping = true
@@ -180,7 +181,7 @@ func serve(ctx context.Context, n *node.Node, signals <-chan os.Signal, drain ti
 	for {
 		select {
 		case <-done:
-			return
+			return failed
 		case s := <-signals:
 			// One key press reaches us both as a signal and as the end of the context.
 			if s != syscall.SIGHUP && time.Since(first) > 100*time.Millisecond {

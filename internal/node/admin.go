@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -53,7 +54,7 @@ func (n *Node) live(c config.Config) {
 
 func (n *Node) loadSounds(c config.Config) {
 	n.sounds.load(c, func(file string, err error) {
-		n.log.Error("a recording cannot be played", "file", file, "err", err, "hint", ringfence.HintOf(err))
+		n.log.Error("a sound cannot be played; calls go on without it", "file", file, "err", err, "hint", cmp.Or(ringfence.HintOf(err), "put it back and apply the configuration again"))
 	})
 }
 

@@ -2,20 +2,27 @@ package node_test
 
 import (
 	"crypto/rand"
+	"errors"
+	"log/slog"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
+	"ringfence/internal/node"
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/sdp"
 	"ringfence/internal/state/store"
 	"ringfence/internal/testkit/onehost"
+	"ringfence/internal/trust/tlspolicy"
 )
 
 // A caller whose call fails hears why, sealed, before the phone is told.
@@ -192,4 +199,94 @@ func TestRecordingForWhoIsConnected(t *testing.T) {
 		cdr, err := s.Node.Store.CDR(s.Ctx, id)
 		return err == nil && cdr.Cause == "the recording was played" && cdr.Verdict == ringfence.Sealed
 	})
+}
+
+// Sounds that are gone or damaged keep no node from starting: they are named, calls are refused as without them, and checks of a configuration say what is wrong.
+func TestStartWithoutSounds(t *testing.T) {
+	gone, torn := filepath.Join(t.TempDir(), "gone.wav"), onehost.SoundFile(t, 620, 8000, 0.4)
+	good, err := os.ReadFile(torn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(torn, good[:20], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ringfence.yaml")
+	text := "calls:\n  announcements:\n    unknown: " + torn + "\n    busy: " + gone + "\ndialplan:\n  recordings:\n    - {number: \"190\", file: " + gone + "}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conf, err := config.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := func(c *config.Config) {
+		c.SIP.TLS, c.API.HTTPS, c.Media.Addr = onehost.Config().SIP.TLS, onehost.Config().API.HTTPS, onehost.Config().Media.Addr
+	}
+	over(&conf)
+	var log lines
+	n, err := node.Open(t.Context(), node.Options{Config: conf, Data: dir, Version: "test", Log: slog.New(slog.NewTextHandler(&log, nil)), ConfigFile: file, Override: over})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	for _, f := range []string{gone, torn} {
+		if said := log.String(); strings.Count(said, "a sound cannot be played") != 2 || !strings.Contains(said, "file="+f) {
+			t.Errorf("the log says %s", said)
+		}
+	}
+	s := onehost.New(t, time.Minute)
+	s.Node, s.SIP, s.HTTPS, s.Roots, s.Domain = n, n.SIPAddr(), n.HTTPSAddr(), n.Authority.Roots(), conf.Domain
+	s.User("alice", "101")
+	alice := s.Phone("alice")
+	for number, status := range map[string]int{"999": 404, "190": 480} {
+		out, err := alice.Call(s.Ctx, number, phone.CallOptions{Audio: phone.Tone(440)})
+		s.OK(err)
+		var refused *phone.RejectedError
+		if err := out.WaitAnswered(s.Ctx); !errors.As(err, &refused) || refused.Status != status {
+			t.Errorf("%s: %v, want %d", number, err, status)
+		}
+	}
+	// A check, a plan and an apply refuse what is not there; a change of the TLS settings has nothing to do with it.
+	_, err = config.Parse([]byte(text), "new.yaml")
+	_, planned := n.Settings.Plan(text, "new.yaml")
+	_, applied := n.Settings.Apply(s.Ctx, text, "new.yaml", "test", "")
+	for _, err := range []error{err, planned, applied} {
+		if err == nil || !strings.Contains(err.Error(), "new.yaml:3:14: calls.announcements.unknown: "+torn) || !strings.Contains(err.Error(), "new.yaml:7:29: dialplan.recordings[0].file: "+gone) {
+			t.Errorf("it says %v", err)
+		}
+	}
+	_, err = n.Settings.EditTLS(s.Ctx, "test", "", false, func(tree tlspolicy.Tree) (tlspolicy.Tree, error) {
+		return tlspolicy.Tree{"/system": {Min: "1.3"}}, nil
+	})
+	s.OK(err)
+	// The files are put back, and the next apply has them.
+	for _, f := range []string{gone, torn} {
+		s.OK(os.WriteFile(f, good, 0o600))
+	}
+	_, err = n.Settings.Reload(s.Ctx)
+	s.OK(err)
+	out, err := alice.Call(s.Ctx, "999", phone.CallOptions{Audio: phone.Tone(440)})
+	s.OK(err)
+	s.Hears(out, 620)
+	out.Hangup()
+}
+
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

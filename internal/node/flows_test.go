@@ -129,3 +129,39 @@ func TestFlowFailedAtAProxy(t *testing.T) {
 	again(486, 486)
 	again(480, 430, 430, 430)
 }
+
+// What is told to the caller of a phone that gives no answer of its own, and of one that says 503, which from us would mean the whole node.
+func TestWhatTheCallerIsTold(t *testing.T) {
+	s := newSite(t, nil)
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.User("carol", "103", func(u *store.User) { u.Forward.Unreachable, u.Forward.NoAnswer = "101", "102" })
+	bob := s.raw(s.Identity("bob", "bob-desk"))
+	call := func(number string) {
+		bob.id += "x"
+		uri := "sip:" + number + "@" + s.Node.Config.Domain
+		bob.send("INVITE", uri, "<"+uri+">", s.offer())
+	}
+	alice := s.flows(s.Identity("alice", "alice-desk"), 1)[0]
+	call("101")
+	alice.reply(alice.recv(), 503, nil)
+	if m := bob.final(); m.Status() != 500 {
+		t.Errorf("the phone said 503, the caller heard %d", m.Status())
+	}
+	carol := s.flows(s.Identity("carol", "carol-desk"), 1)[0]
+	call("103")
+	carol.recv()
+	s.OK(carol.conn.Close())
+	invite := alice.recv()
+	for invite.Method() == sip.ACK {
+		invite = alice.recv()
+	}
+	if invite.Method() != sip.INVITE {
+		t.Fatalf("whom calls go to that do not reach carol got %s", invite.Bytes())
+	}
+	s.OK(alice.conn.Close())
+	m := bob.final()
+	if m.Status() != 480 || !strings.Contains(string(m.Get(sip.HeaderReason)), "cause=20") {
+		t.Errorf("no phone is left, the caller heard %d, Reason %q", m.Status(), m.Get(sip.HeaderReason))
+	}
+}

@@ -110,6 +110,8 @@ type Node struct {
 	revocationAddr atomic.Pointer[netip.AddrPort]
 	watchers       watchers
 	sounds         sounds
+	lease          *store.Lease // nil: the database is this node's own
+	failed         chan error
 }
 
 // Open builds the rooms from the bottom up and starts listening. On error, what was started is stopped again.
@@ -117,7 +119,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
-	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}}
+	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}, failed: make(chan error, 1)}
 	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
@@ -132,6 +134,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
+	n.policy = tlspolicy.New(n.Config.TLS, named{n})
 	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openNames, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
@@ -140,6 +143,9 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	n.wg.Go(func() { n.Records.Run(run) })
 	n.wg.Go(func() { n.Exceptions.Run(run) })
 	n.hearOthers(run)
+	if n.lease != nil {
+		n.wg.Go(func() { n.keepLease(run) })
+	}
 	n.chain.proxies.reach()
 	if n.Trunks != nil {
 		n.Trunks.Start()
@@ -160,7 +166,7 @@ func (n *Node) openState(ctx context.Context) error {
 		dsn = "sqlite:" + path
 	}
 	var err error
-	n.Store, err = store.Open(ctx, store.Config{DSN: dsn, KeyFile: filepath.Join(n.opts.Data, "seal.key")})
+	n.Store, err = store.Open(ctx, store.Config{DSN: dsn, KeyFile: filepath.Join(n.opts.Data, "seal.key"), Network: database{n}})
 	if err != nil {
 		return err
 	}
@@ -168,8 +174,12 @@ func (n *Node) openState(ctx context.Context) error {
 		if n.Records != nil {
 			n.Records.Close()
 		}
+		n.dropLease()
 		_ = n.Store.Close()
 	})
+	if err := n.takeLease(ctx); err != nil { // before anything is written in the name of this node
+		return err
+	}
 	if n.Records, err = records.Open(ctx, n.Store, filepath.Join(n.opts.Data, "calls.journal"), n.log); err != nil {
 		return err
 	}
@@ -230,7 +240,6 @@ func (n *Node) openTrust(ctx context.Context) (err error) {
 	if n.Keyring, err = keyring.Open(ctx, keyring.Config{Vault: n.Store}); err != nil {
 		return err
 	}
-	n.policy = tlspolicy.New(n.Config.TLS, named{n})
 	n.Enroll, err = enroll.New(ctx, enroll.Config{Issuer: issuer{n.Authority, n}, Codes: n.Store, Bootstrap: n.bootstrap})
 	if err != nil {
 		return err

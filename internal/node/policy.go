@@ -234,7 +234,7 @@ func (k keys) namedElsewhere(ctx context.Context, alias string, names func(confi
 		if v.Node == k.n.Config.Node {
 			continue
 		}
-		c, err := config.Parse([]byte(v.YAML), v.Node)
+		c, err := config.Read([]byte(v.YAML), v.Node)
 		if err == nil && !names(c) || err != nil && !strings.Contains(v.YAML, alias) { // one of another release may not be readable here
 			continue
 		}

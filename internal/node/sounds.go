@@ -19,8 +19,8 @@ type shelf struct {
 
 var _ control.Sounds = (*sounds)(nil)
 
-// load reads what a configuration names. A file that cannot be read now was there when the configuration was checked; it is left out
-// and named.
+// load reads what a configuration names. A file that cannot be read is left out and named: it was there when the
+// configuration was applied, and calls go on without it.
 func (s *sounds) load(c config.Config, failed func(file string, err error)) {
 	read := map[string]*player.Recording{} // by file
 	get := func(file string) *player.Recording {

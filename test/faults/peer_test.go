@@ -25,10 +25,15 @@ type peer struct {
 	user string
 	id   string
 	seq  int
+
+	params string // of its Contact, for a flow of several (RFC 5626)
 }
 
 // peer connects and registers a user.
-func (s *site) peer(user string) (*peer, error) {
+func (s *site) peer(user string) (*peer, error) { return s.flow(user, "") }
+
+// flow is peer with parameters of the Contact.
+func (s *site) flow(user, params string) (*peer, error) {
 	conn, err := s.dialTLS("127.0.0.1", s.SIP)
 	if err != nil {
 		return nil, err
@@ -36,7 +41,7 @@ func (s *site) peer(user string) (*peer, error) {
 	s.Cleanup(func() { _ = conn.Close() })
 	var nonce [8]byte
 	_, _ = rand.Read(nonce[:])
-	p := &peer{s: s, conn: conn, r: bufio.NewReader(conn), user: user, id: fmt.Sprintf("%x", nonce)}
+	p := &peer{s: s, conn: conn, r: bufio.NewReader(conn), user: user, id: fmt.Sprintf("%x", nonce), params: params}
 	return p, p.register()
 }
 
@@ -47,7 +52,7 @@ func (p *peer) request(method, uri, to, callID string, body []byte, fields ...st
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1;branch=z9hG4bK%s%d%s\r\nMax-Forwards: 70\r\nFrom: <sip:%s@%s>;tag=f%s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
-		"Contact: <sip:%s@%s;transport=tls>\r\n", method, uri, p.id, p.seq, method, p.user, p.s.Domain, p.id, to, callID, p.seq, method, p.user, p.conn.LocalAddr())
+		"Contact: <sip:%s@%s;transport=tls>%s\r\n", method, uri, p.id, p.seq, method, p.user, p.s.Domain, p.id, to, callID, p.seq, method, p.user, p.conn.LocalAddr(), p.params)
 	for _, f := range fields {
 		b.WriteString(f + "\r\n")
 	}
@@ -135,7 +140,7 @@ func (p *peer) register() error { return p.bind(3600) }
 func (p *peer) bind(seconds int) error {
 	expires := "Expires: " + strconv.Itoa(seconds)
 	uri, aor := "sip:"+p.s.Domain, "<sip:"+p.user+"@"+p.s.Domain+">"
-	if err := p.request("REGISTER", uri, aor, "r"+p.id, nil, expires); err != nil {
+	if err := p.request("REGISTER", uri, aor, "r"+p.id, nil, expires, "Supported: outbound, path"); err != nil {
 		return err
 	}
 	m, err := p.recv()
@@ -148,7 +153,7 @@ func (p *peer) bind(seconds int) error {
 			return errUnchallenged
 		}
 		auth := c.Authorize(sip.Answer{Username: p.user, Password: secret + p.user, Method: "REGISTER", URI: uri, CNonce: p.id, NC: 1})
-		if err := p.request("REGISTER", uri, aor, "r"+p.id, nil, expires, "Authorization: "+string(auth)); err != nil {
+		if err := p.request("REGISTER", uri, aor, "r"+p.id, nil, expires, "Supported: outbound, path", "Authorization: "+string(auth)); err != nil {
 			return err
 		}
 		if m, err = p.recv(); err != nil {

@@ -29,6 +29,7 @@ import (
 var (
 	big   = flag.Bool("faults.big", false, "run with the sizes of the acceptance")
 	child = flag.String("faults.child", "", "be the node of a test, with this plan (JSON)")
+	alone = flag.Bool("faults.alone", false, "this process has a network of its own")
 )
 
 func TestMain(m *testing.M) {

@@ -223,10 +223,13 @@ func (call *Call) failed(e dialog.End) {
 
 // better picks the response to pass on when several legs failed (RFC 3261 section 16.7).
 func better(a, b dialog.End) dialog.End {
-	rank := func(s int) int {
+	rank := func(e dialog.End) int {
+		s := e.Status
 		switch {
 		case s == 0:
 			return 1000
+		case e.Err != nil: // any answer is better than none
+			return 900
 		case s >= 600:
 			return 0
 		case s == 486 || s == 480:
@@ -234,10 +237,23 @@ func better(a, b dialog.End) dialog.End {
 		}
 		return s
 	}
-	if rank(b.Status) < rank(a.Status) {
+	if rank(b) < rank(a) {
 		return b
 	}
 	return a
+}
+
+// told is what the caller is told of a phone that did not take the call.
+func told(e dialog.End) dialog.End {
+	switch {
+	case e.Err != nil: // the connection broke, or nothing came back: no answer of the phone's, and no trouble of ours
+		return dialog.End{Status: 480, Reason: dialog.Reason(20, "the phone cannot be reached"), Err: e.Err}
+	case e.Status == 430: // a word among proxies; to the caller the phone is out of reach
+		return dialog.End{Status: 480, Reason: e.Reason}
+	case e.Status == 503 && e.Remote: // of that phone; from us it would mean this node (RFC 3261 section 16.7)
+		return dialog.End{Status: 500, Reason: e.Reason}
+	}
+	return e
 }
 
 // legEnded is told by each leg once its dialog is over.
@@ -267,10 +283,7 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 		} else if rang && !call.hushed && flowFailed(e) && call.callee == nil && l.nextFlow("failed") {
 			// the phone rings by another flow, or its failure is told by that leg
 		} else if rang && !call.hushed {
-			if e.Status == 430 { // a word among proxies; to the caller the phone is out of reach
-				e = dialog.End{Status: 480, Reason: e.Reason}
-			}
-			call.worst = better(call.worst, e)
+			call.worst = better(call.worst, told(e))
 		}
 		if rang && len(call.ringing) == 0 {
 			call.allFailed()

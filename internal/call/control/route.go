@@ -182,6 +182,8 @@ func (call *Call) ringUser(id ringfence.UserID) {
 	default:
 		call.ringAll(contacts, unanswered, func(e dialog.End) {
 			switch {
+			case e.Err != nil:
+				end(f.Unreachable, "unreachable", e)
 			case e.Status == 486 || e.Status == 600 || e.Status == 603:
 				end(f.Busy, "busy", e)
 			case e.Status == 480 || e.Status == 408:

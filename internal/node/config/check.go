@@ -23,8 +23,11 @@ type Wrong struct {
 // String returns "key: text".
 func (w Wrong) String() string { return w.Key + ": " + w.Text }
 
-// Check returns everything that is wrong, in the order of the file.
-func (c Config) Check() (wrong []Wrong) {
+// Check returns everything that is wrong.
+func (c Config) Check() []Wrong { return append(c.essential(), c.checkSounds()...) }
+
+// essential returns what is wrong and keeps a node from starting. A sound that cannot be played does not: calls do without it.
+func (c Config) essential() (wrong []Wrong) {
 	bad := func(when bool, key, format string, args ...any) {
 		if when {
 			wrong = append(wrong, Wrong{key, fmt.Sprintf(format, args...)})
@@ -76,7 +79,6 @@ func (c Config) Check() (wrong []Wrong) {
 	bad(c.Security.Mode == profile.Sealed && c.SIP.Plain.IsValid(), "sip.plain", "the cluster is encrypted: nobody may speak in the clear, and so nothing needs to listen there")
 	wrong = append(wrong, c.checkOAuth()...)
 	wrong = append(wrong, c.checkOutside()...)
-	wrong = append(wrong, c.checkSounds()...)
 	wrong = append(wrong, checkPlan(c.Plan)...)
 	if len(wrong) == 0 {
 		if err := ringfence.CheckFlows(c.Flows()); err != nil {

@@ -196,21 +196,26 @@ func Default() Config {
 	}
 }
 
-// Load reads a file over the defaults; unknown keys are errors with line and column.
+// Load is Read of a file.
 func Load(path string) (Config, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return Config{}, &ringfence.Fault{Op: "config.load", Kind: ringfence.KindNotFound, Text: "the configuration cannot be read", Err: err}
 	}
-	return Parse(b, path)
+	return Read(b, path)
 }
 
 // maxSize bounds a configuration file, in bytes.
 const maxSize = 1 << 20
 
-// Parse is Load for text; name is used in errors. An error names the file, and line and column where they are known, for
-// each thing that is wrong.
-func Parse(b []byte, name string) (Config, error) {
+// Parse reads a configuration that is to be put into force, over the defaults; unknown keys are errors. name is used in errors, which name the file, and line
+// and column where they are known, for each thing that is wrong.
+func Parse(b []byte, name string) (Config, error) { return parse(b, name, Config.Check) }
+
+// Read is Parse for one that was put into force before: what changed since then on the disk is wrong only if no node can run without it.
+func Read(b []byte, name string) (Config, error) { return parse(b, name, Config.essential) }
+
+func parse(b []byte, name string, check func(Config) []Wrong) (Config, error) {
 	c := Default()
 	if len(b) > maxSize {
 		return c, &ringfence.Fault{Op: "config.parse", Kind: ringfence.KindInvalid, Text: name + " is larger than 1 MiB"}
@@ -226,7 +231,7 @@ func Parse(b []byte, name string) (Config, error) {
 		return Default(), &ringfence.Fault{Op: "config.parse", Kind: ringfence.KindInvalid, Text: located(name, file, err),
 			Hint: "docs/guides/cli.md lists the keys; `ringfence config export` prints a whole file"}
 	}
-	if wrong := c.Check(); len(wrong) > 0 {
+	if wrong := check(c); len(wrong) > 0 {
 		return c, &ringfence.Fault{Op: "config.check", Kind: ringfence.KindInvalid, Text: locatedAll(name, file, wrong)}
 	}
 	return c, nil
@@ -241,9 +246,9 @@ func Export(c Config) ([]byte, error) {
 	return b, nil
 }
 
-// Validate reports everything that is wrong, or nil.
+// Validate reports what keeps a node from starting, or nil.
 func (c Config) Validate() error {
-	wrong := c.Check()
+	wrong := c.essential()
 	if len(wrong) == 0 {
 		return nil
 	}
@@ -335,5 +340,5 @@ func (c Config) Flows() []ringfence.Flow {
 		}
 		flows = append(flows, locate.Flows(servers)...)
 	}
-	return append(flows, c.outsideFlows()...)
+	return c.outsideFlows(flows)
 }

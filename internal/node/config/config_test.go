@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -84,8 +85,12 @@ func TestDiff(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	flows := DiffFlows(a.Flows(), b.Flows())
-	if len(flows) != 1 || flows[0].Flow != "media" || !strings.Contains(flows[0].From, "16384-32767") || !strings.Contains(flows[0].To, "20000-32767") {
+	if len(flows) != 3 || flows[0].Flow != "media" || !strings.Contains(flows[0].From, "16384-32767") || !strings.Contains(flows[0].To, "20000-32767") || flows[1].Flow != "postgres" || flows[2].Flow != "dns" {
 		t.Errorf("flows: %+v", flows)
+	}
+	b.Store.DSN = "postgres://me@db.example/x?sslmode=verify-full&password=hush&sslpassword=hush"
+	if d, err := Diff(a, b); err != nil || strings.Contains(fmt.Sprint(d), "hush") || !strings.Contains(fmt.Sprint(d), "@db.example/x?") {
+		t.Errorf("an address with passwords behind it is shown as %v (%v)", d, err)
 	}
 	m := Merge(a, b)
 	if m.Calls.Max != 5 || m.Media.First != a.Media.First || m.SIP.Expires != a.SIP.Expires {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -92,6 +93,7 @@ func flat(c Config) (map[string]string, error) {
 
 // hidden shows that a database address changed without showing its password.
 func hidden(dsn string) string {
+	dsn = regexp.MustCompile(`(?i)([?&][a-z_]*password)=[^&]*`).ReplaceAllString(dsn, "$1=***")
 	scheme, rest, ok := strings.Cut(dsn, "://")
 	if at := strings.LastIndex(rest, "@"); ok && at >= 0 {
 		user, _, _ := strings.Cut(rest[:at], ":")

@@ -96,7 +96,7 @@ func NewKeeper(ctx context.Context, c KeeperConfig) (*Keeper, error) {
 	case err != nil:
 		return nil, &ringfence.Fault{Op: "config.open", Kind: ringfence.KindUnavailable, Text: "the configuration cannot be read", Err: err}
 	default:
-		if k.wanted, err = Parse(b, filepath.Base(c.File)); err != nil {
+		if k.wanted, err = Read(b, filepath.Base(c.File)); err != nil {
 			return nil, err
 		}
 	}
@@ -165,12 +165,15 @@ func (k *Keeper) Waiting() []string {
 func (k *Keeper) Plan(text, name string) (Plan, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	_, p, err := k.plan(text, name)
+	_, p, err := k.plan(Parse, text, name)
 	return p, err
 }
 
-func (k *Keeper) plan(text, name string) (Config, Plan, error) {
-	next, err := Parse([]byte(text), name)
+// reader is Parse or Read.
+type reader func(b []byte, name string) (Config, error)
+
+func (k *Keeper) plan(read reader, text, name string) (Config, Plan, error) {
+	next, err := read([]byte(text), name)
 	if err != nil {
 		return next, Plan{}, err
 	}
@@ -201,11 +204,11 @@ func (k *Keeper) risks(next Config) (out []string) {
 func (k *Keeper) Apply(ctx context.Context, text, name, author, note string) (Plan, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.apply(ctx, text, name, author, note, true)
+	return k.apply(ctx, Parse, text, name, author, note, true)
 }
 
-func (k *Keeper) apply(ctx context.Context, text, name, author, note string, write bool) (Plan, error) {
-	next, p, err := k.plan(text, name)
+func (k *Keeper) apply(ctx context.Context, read reader, text, name, author, note string, write bool) (Plan, error) {
+	next, p, err := k.plan(read, text, name)
 	if err != nil {
 		return p, err
 	}
@@ -257,7 +260,7 @@ func (k *Keeper) EditTLS(ctx context.Context, author, note string, force bool, c
 		return Plan{}, err
 	}
 	if !force {
-		_, p, err := k.plan(text, filepath.Base(k.c.File))
+		_, p, err := k.plan(Read, text, filepath.Base(k.c.File))
 		if err != nil {
 			return p, err
 		}
@@ -265,7 +268,7 @@ func (k *Keeper) EditTLS(ctx context.Context, author, note string, force bool, c
 			return p, &ringfence.Fault{Op: "config.edit", Kind: ringfence.KindConflict, Text: "people would be shut out, and nothing was changed: " + strings.Join(p.Risks, "; "), Hint: "if that is meant, go on with --force"}
 		}
 	}
-	return k.apply(ctx, text, filepath.Base(k.c.File), author, note, true)
+	return k.apply(ctx, Read, text, filepath.Base(k.c.File), author, note, true) // a sound that is gone has nothing to do with it
 }
 
 // Reload applies the file as it is now, e.g. after it was edited by hand.
@@ -276,7 +279,7 @@ func (k *Keeper) Reload(ctx context.Context) (Plan, error) {
 	if err != nil {
 		return Plan{}, &ringfence.Fault{Op: "config.reload", Kind: ringfence.KindNotFound, Text: "the configuration cannot be read", Err: err}
 	}
-	return k.apply(ctx, string(b), filepath.Base(k.c.File), "file", "reloaded", false)
+	return k.apply(ctx, Parse, string(b), filepath.Base(k.c.File), "file", "reloaded", false)
 }
 
 const undoNote = "undo: back to version "
@@ -315,7 +318,7 @@ func (k *Keeper) Undo(ctx context.Context, to int64, author string) (Plan, error
 	if to, err = k.origin(ctx, v); err != nil {
 		return Plan{}, err
 	}
-	return k.apply(ctx, v.YAML, fmt.Sprintf("version %d", to), author, undoNote+strconv.FormatInt(to, 10), true)
+	return k.apply(ctx, Parse, v.YAML, fmt.Sprintf("version %d", to), author, undoNote+strconv.FormatInt(to, 10), true)
 }
 
 // origin returns the number of the version that v went back to, or its own.

@@ -5,10 +5,13 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
 	"ringfence"
+	"ringfence/internal/sip/locate"
+	"ringfence/internal/state/store"
 )
 
 // Bus says which NATS server carries events between nodes.
@@ -101,6 +104,15 @@ func (c Config) checkOutside() (wrong []Wrong) {
 			wrong = append(wrong, Wrong{o.key, textOf(err)})
 		}
 	}
+	if c.Store.DSN != "" {
+		if err := c.database().Validate(); err != nil {
+			text := textOf(err)
+			if hint := ringfence.HintOf(err); hint != "" {
+				text += "; " + hint
+			}
+			wrong = append(wrong, Wrong{"store.dsn", text})
+		}
+	}
 	if c.Observe.Ladder < 0 || c.Observe.Ladder > 100_000 {
 		wrong = append(wrong, Wrong{"observe.ladder", fmt.Sprintf("%d is not between 0 and 100000", c.Observe.Ladder)})
 	}
@@ -110,9 +122,29 @@ func (c Config) checkOutside() (wrong []Wrong) {
 	return wrong
 }
 
-// outsideFlows declares the way to each address outside the node, and to the name servers if one of them is a name.
-func (c Config) outsideFlows() (flows []ringfence.Flow) {
-	named := false
+// database is what the store is told of the database; the key of what is sealed there is the data directory's.
+func (c Config) database() store.Config { return store.Config{DSN: c.Store.DSN, KeyFile: "seal.key"} }
+
+// withNames adds the way to the name servers of this host to a flow table, which may have it for other names already.
+func withNames(flows []ringfence.Flow) []ringfence.Flow {
+	const purpose = "names of the collectors, the bus and the database to addresses"
+	host := ringfence.PortRange{First: 53, Last: 53}
+	if i := slices.IndexFunc(flows, func(f ringfence.Flow) bool { return f.Name == locate.FlowUDP }); i >= 0 {
+		f := &flows[i]
+		f.Purpose += "; " + purpose
+		if f.Ports != host {
+			f.Ports = ringfence.PortRange{}
+		}
+		return flows
+	}
+	return append(flows, ringfence.Flow{Name: locate.FlowUDP, Purpose: purpose, Room: "node", Direction: ringfence.Dials, Transport: "udp",
+		Ports: host, Peers: "this host's name servers", TLS: ringfence.TLSNone})
+}
+
+// outsideFlows adds the way to each address outside the node to a flow table, and to the name servers if one of them is a name.
+func (c Config) outsideFlows(flows []ringfence.Flow) []ringfence.Flow {
+	db := c.database()
+	named := len(db.Named()) > 0
 	for _, o := range c.outside() {
 		e, err := ParseEndpoint(o.text, o.schemes...)
 		if o.text == "" || err != nil {
@@ -139,9 +171,9 @@ func (c Config) outsideFlows() (flows []ringfence.Flow) {
 		}
 		flows = append(flows, f)
 	}
+	flows = append(flows, db.Flows()...)
 	if named {
-		flows = append(flows, ringfence.Flow{Name: "dns", Purpose: "names of the collectors and the bus to addresses", Room: "node", Direction: ringfence.Dials, Transport: "udp",
-			Ports: ringfence.PortRange{First: 53, Last: 53}, Peers: "this host's name servers", TLS: ringfence.TLSNone})
+		flows = withNames(flows)
 	}
 	return flows
 }

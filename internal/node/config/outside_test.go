@@ -48,6 +48,62 @@ func TestOutsideIsDeclared(t *testing.T) {
 	}
 }
 
+// TestDatabaseIsDeclared: every port of a database's servers is in the flow table, once, and the name servers are too where one is a name, whoever else
+// needs them.
+func TestDatabaseIsDeclared(t *testing.T) {
+	table := func(change func(*Config)) string {
+		c := Default()
+		before := map[string]bool{}
+		for _, f := range c.Flows() {
+			before[f.Name] = true
+		}
+		change(&c)
+		if err := c.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, f := range c.Flows() {
+			if !before[f.Name] {
+				out = append(out, f.Name+" "+f.Transport+" "+f.Ports.String()+" "+f.Peers)
+			}
+		}
+		return strings.Join(out, "; ")
+	}
+	for dsn, want := range map[string]string{
+		"postgres://u@192.0.2.1/x?sslmode=verify-full":                                      "postgres tcp 5432 the database: 192.0.2.1",
+		"postgres://u@[2001:db8::1]:5433/x?sslmode=verify-full":                             "postgres tcp 5433 the database: 2001:db8::1",
+		"postgres://u@192.0.2.1:5433,192.0.2.2:5434,192.0.2.3:5433/x?sslmode=verify-full":   "postgres tcp 5433 the database: 192.0.2.1, 192.0.2.3; postgres-5434 tcp 5434 the database: 192.0.2.2",
+		"postgres://u@/x?host=192.0.2.1,db2.example&port=5433&sslmode=verify-full":          "postgres tcp 5433 the database: 192.0.2.1, db2.example; dns udp 53 this host's name servers",
+		"postgres://u@/x?host=/run/postgresql,192.0.2.1&port=5440,5441&sslmode=verify-full": "postgres tcp 5441 the database: 192.0.2.1",
+		"postgres:///x?host=/run/postgresql":                                                "",
+		"sqlite:/var/lib/x.db":                                                              "",
+	} {
+		if got := table(func(c *Config) { c.Store.DSN = dsn }); got != want {
+			t.Errorf("%s\n declares %s\n want     %s", dsn, got, want)
+		}
+	}
+	proxies := table(func(c *Config) {
+		c.SIP.Proxies = []string{"edge.example"}
+		c.Store.DSN = "postgres://u@db.example/x?sslmode=verify-full"
+		c.Log.Syslog = "tls://logs.example:6514"
+	})
+	if strings.Count(proxies, "dns udp 53 ") != 1 || !strings.Contains(proxies, "postgres tcp 5432") {
+		t.Errorf("with edge proxies: %s", proxies)
+	}
+	for dsn, why := range map[string]string{
+		"mysql://x": "must begin with", "postgres://u@192.0.2.1/x": "would not be verified TLS", "sqlite:x.db": "absolute path",
+		"postgres://u:hush@192.0.2.1/x?sslmode=verify-full&sslrootcert=/nowhere.pem": "names \"/nowhere.pem\"",
+		"postgres://u:hush@192.0.2.1/x?sslmode=verify-full&sslrootcert=/dev/zero":    "names \"/dev/zero\"",
+	} {
+		c := Default()
+		c.Store.DSN = dsn
+		wrong := c.Check()
+		if len(wrong) != 1 || wrong[0].Key != "store.dsn" || !strings.Contains(wrong[0].Text, why) || strings.Contains(wrong[0].Text, "hush") {
+			t.Errorf("%s: %v, want %s", dsn, wrong, why)
+		}
+	}
+}
+
 func FuzzParseEndpoint(f *testing.F) {
 	f.Add("tls://logs.example:6514")
 	f.Add("unix:///dev/log")

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
@@ -38,6 +39,9 @@ func mapError(op string, err error) error {
 	}
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return mapSQLite(op, e)
+	}
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fault(op, ringfence.KindInsecure, "the database server proves no name that we believe", "name its authority by sslrootcert= in the address, and the host as its certificate has it", e)
 	}
 	_, isNet := errors.AsType[net.Error](err)
 	_, isConnect := errors.AsType[*pgconn.ConnectError](err)

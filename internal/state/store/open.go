@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -12,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 
 	"ringfence"
@@ -32,8 +29,8 @@ type Config struct {
 	FullSync bool
 	// BusyTimeout is how long a write waits for another process; zero means five seconds.
 	BusyTimeout time.Duration
-	// Dial opens the connections to a PostgreSQL server on the network (the flow "postgres"). It is not used for a socket directory.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Network reaches PostgreSQL servers on the network by the flows that [Config.Flows] declares. It is not used for a socket directory.
+	Network Network
 }
 
 // Validate reports the first contradiction in the configuration, without touching the disk.
@@ -51,28 +48,10 @@ func (c Config) Validate() error {
 		return fault("store.config", ringfence.KindInvalid, "the busy timeout is negative", "", nil)
 	}
 	if c.postgres() {
-		_, err := c.pgConfig()
+		_, _, err := c.pgConfig()
 		return err
 	}
 	return nil
-}
-
-// Flows declares what the store needs of the network: nothing for SQLite or a local socket, one dialled flow for PostgreSQL.
-func (c Config) Flows() []ringfence.Flow {
-	if !c.postgres() {
-		return nil
-	}
-	pc, err := c.pgConfig()
-	if err != nil || strings.HasPrefix(pc.Host, "/") {
-		return nil
-	}
-	return []ringfence.Flow{{Name: "postgres", Purpose: "keeps facts in the PostgreSQL server " + pc.Host, Room: "state/store",
-		Direction: ringfence.Dials, Transport: "tcp", Ports: ringfence.PortRange{First: pc.Port, Last: pc.Port},
-		Peers: "the database server", TLS: ringfence.TLSServer}}
-}
-
-func (c Config) postgres() bool {
-	return strings.HasPrefix(c.DSN, "postgres://") || strings.HasPrefix(c.DSN, "postgresql://")
 }
 
 func (c Config) busy() time.Duration {
@@ -80,32 +59,6 @@ func (c Config) busy() time.Duration {
 		return 5 * time.Second
 	}
 	return c.BusyTimeout
-}
-
-// pgConfig parses a PostgreSQL address and refuses one that would carry facts over an unverified network connection.
-func (c Config) pgConfig() (*pgx.ConnConfig, error) {
-	const op = "store.config"
-	pc, err := pgx.ParseConfig(c.DSN)
-	if err != nil {
-		// The parser's error may quote the address, password and all: it is not passed on.
-		return nil, fault(op, ringfence.KindInvalid, "the PostgreSQL address cannot be read", "write postgres://user@host:5432/name?sslmode=verify-full", nil)
-	}
-	hosts := []string{pc.Host}
-	verified := []bool{pc.TLSConfig != nil && !pc.TLSConfig.InsecureSkipVerify}
-	for _, f := range pc.Fallbacks {
-		hosts = append(hosts, f.Host)
-		verified = append(verified, f.TLSConfig != nil && !f.TLSConfig.InsecureSkipVerify)
-	}
-	for i, h := range hosts {
-		if strings.HasPrefix(h, "/") {
-			continue
-		}
-		if !verified[i] {
-			return nil, fault(op, ringfence.KindInsecure, fmt.Sprintf("the connection to the PostgreSQL server %s would not be verified TLS", h),
-				"add sslmode=verify-full (and sslrootcert=) to the address, or use a socket directory", nil)
-		}
-	}
-	return pc, nil
 }
 
 // Store is the open database. Its methods may be called from any goroutine.
@@ -177,27 +130,6 @@ func (s *Store) openSQLite(c Config) error {
 	n := max(4, 2*runtime.NumCPU())
 	s.reader.SetMaxOpenConns(n)
 	s.reader.SetMaxIdleConns(n)
-	return nil
-}
-
-func (s *Store) openPostgres(c Config) error {
-	pc, err := c.pgConfig()
-	if err != nil {
-		return err
-	}
-	if !strings.HasPrefix(pc.Host, "/") {
-		if c.Dial == nil {
-			return fault("store.open", ringfence.KindInvalid, "a PostgreSQL server on the network needs an opened flow", "hand Config.Dial the node's opener", nil)
-		}
-		pc.DialFunc = c.Dial
-	}
-	pc.RuntimeParams["lock_timeout"] = fmt.Sprint(c.busy().Milliseconds())
-	pc.RuntimeParams["application_name"] = "ringfence"
-	s.writer = stdlib.OpenDB(*pc)
-	n := max(8, 4*runtime.NumCPU())
-	s.writer.SetMaxOpenConns(n)
-	s.writer.SetMaxIdleConns(n)
-	s.reader, s.postgr = s.writer, true
 	return nil
 }
 

@@ -51,7 +51,7 @@ func TestStore(t *testing.T) {
 	}{
 		{"users", checkUsers}, {"devices", checkDevices}, {"digest", checkDigest}, {"activation", checkActivation},
 		{"activation race", checkActivationRace}, {"certificates", checkCertificates}, {"bindings", checkBindings},
-		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"call journal", checkCallJournal}, {"audit", checkAudit}, {"tokens", checkTokens}, {"grants", checkGrants}, {"trust lists", checkTrustLists}, {"CAPF orders", checkCAPF}, {"documents", checkDocuments}, {"settings", checkSettings},
+		{"versions", checkVersions}, {"cdrs", checkCDRs}, {"call journal", checkCallJournal}, {"audit", checkAudit}, {"tokens", checkTokens}, {"grants", checkGrants}, {"trust lists", checkTrustLists}, {"CAPF orders", checkCAPF}, {"documents", checkDocuments}, {"settings", checkSettings}, {"leases", checkLeases},
 		{"secrets", checkSecrets}, {"exceptions", checkExceptions}, {"tx", checkTx}, {"tx counter", checkTxCounter},
 		{"text", checkText0}, {"cancel", checkCancel}, {"moved seal", checkMovedSeal},
 	}

@@ -230,6 +230,14 @@ func (f Effective) same(g Effective) bool {
 	return slices.EqualFunc(f.Decisions, g.Decisions, func(a, b Decision) bool { return a.Setting == b.Setting && a.Value == b.Value })
 }
 
+// Harden returns a configuration that somebody else made, with what the tree says of versions, suites and groups. It is for an endpoint in whose trust the tree
+// has no say; whom to believe stays as it was.
+func (p *Policy) Harden(e Endpoint, base *tls.Config) *tls.Config {
+	c := base.Clone()
+	p.Tree().For(e).apply(c)
+	return c
+}
+
 // Client returns the configuration of a connection that is about to be opened to a server which must prove a name. It is for that connection alone.
 func (p *Policy) Client(e Endpoint, serverName string, o Options) (*tls.Config, error) {
 	if serverName == "" {

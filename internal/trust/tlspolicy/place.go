@@ -10,7 +10,7 @@ import (
 // Endpoint is what TLS is asked for: one kind of listener or of connections that we open, and its address.
 type Endpoint struct {
 	Class     string         // the name of its flow, such as sip
-	Transport string         // what it carries: sip, https, phones, observe or bus
+	Transport string         // what it carries: sip, https, phones, observe, bus or store
 	Dials     bool           // we open the connections
 	Addr      netip.AddrPort // where it listens, or whom it connects to; invalid: not known yet, or every address of the host
 }
@@ -22,6 +22,7 @@ type class struct {
 	auth            string // what a listener asks of its clients where the tree says nothing
 	anchors         string // whom it believes where the tree says nothing
 	identity        string // what it presents where the tree says nothing; empty: NodeIdentity
+	alone           bool   // whom it believes and what it presents is not from the tree, whose words for that are kept behind this very connection
 }
 
 // Words that stand for anchors and identities which are there without anybody's adding them.
@@ -47,6 +48,7 @@ func classes() []class {
 		{name: "hep", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "bus", transport: "bus", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "traces", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
+		{name: "postgres", transport: "store", dials: true, alone: true},
 	}
 }
 
@@ -79,6 +81,12 @@ func At(name string, addr netip.AddrPort) Endpoint {
 
 func unmapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+// alone reports whether the tree has no say in whom the endpoint believes and what it presents.
+func (e Endpoint) alone() bool {
+	c, _ := classOf(e.Class)
+	return c.alone
 }
 
 // Place returns the most specific place of an endpoint.
@@ -128,5 +136,5 @@ func ParsePlace(path string) (Endpoint, error) {
 
 // general returns the places that are about more than one class.
 func general() []string {
-	return []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/phones", "/system/transport/observe", "/system/transport/bus"}
+	return []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/phones", "/system/transport/observe", "/system/transport/bus", "/system/transport/store"}
 }

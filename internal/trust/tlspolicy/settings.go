@@ -30,6 +30,7 @@ type setting struct {
 	sep    string // what separates the parts of a text that is a list
 	listen bool   // for listeners only
 	dial   bool   // for what we open only
+	trust  bool   // says whom to believe, or who we are
 }
 
 // fields returns the settings in the order in which they are shown.
@@ -39,11 +40,11 @@ func fields() []setting {
 		{name: "max", text: func(s *Settings) *string { return &s.Max }},
 		{name: "suites", text: func(s *Settings) *string { return &s.Suites }, sep: ":"},
 		{name: "groups", list: func(s *Settings) *[]string { return &s.Groups }},
-		{name: "identity", text: func(s *Settings) *string { return &s.Identity }},
-		{name: "anchors", list: func(s *Settings) *[]string { return &s.Anchors }},
+		{name: "identity", text: func(s *Settings) *string { return &s.Identity }, trust: true},
+		{name: "anchors", list: func(s *Settings) *[]string { return &s.Anchors }, trust: true},
 		{name: "client-auth", text: func(s *Settings) *string { return &s.ClientAuth }, listen: true},
-		{name: "subjects", list: func(s *Settings) *[]string { return &s.Subjects }},
-		{name: "name-check", text: func(s *Settings) *string { return &s.NameCheck }, dial: true},
+		{name: "subjects", list: func(s *Settings) *[]string { return &s.Subjects }, trust: true},
+		{name: "name-check", text: func(s *Settings) *string { return &s.NameCheck }, dial: true, trust: true},
 	}
 }
 
@@ -63,7 +64,9 @@ func (f setting) value(s Settings) string {
 	return *f.text(&s)
 }
 
-func (f setting) fits(e Endpoint) bool { return !(f.listen && e.Dials || f.dial && !e.Dials) }
+func (f setting) fits(e Endpoint) bool {
+	return !(f.listen && e.Dials || f.dial && !e.Dials || f.trust && e.alone())
+}
 
 // bounds of lists, so that a configuration cannot make each handshake slow.
 const (
@@ -101,7 +104,11 @@ func (s Settings) check(about Endpoint) (wrong []string) {
 	}
 	for _, f := range fields() {
 		v := f.value(s)
-		if v != "" && about.Class != "" && !f.fits(about) {
+		switch {
+		case v == "" || about.Class == "" || f.fits(about):
+		case f.trust && about.alone():
+			bad("%s: means nothing at %s: the database's address says whom to believe and by which certificate we prove ourselves (sslrootcert, sslcert and sslkey), since everything else is in the database", f.name, about.Class)
+		default:
 			bad("%s: means nothing at %s, which %s", f.name, about.Class, map[bool]string{true: "connects", false: "listens"}[about.Dials])
 		}
 		if f.list != nil {

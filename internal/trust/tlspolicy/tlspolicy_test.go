@@ -459,3 +459,37 @@ func BenchmarkHandshake(b *testing.B) {
 		})
 	}
 }
+
+// Whom the database's connection believes stands in the database's address, since what the tree could name is behind that connection; the rest is from the tree.
+func TestAlone(t *testing.T) {
+	for _, c := range []struct {
+		path string
+		s    Settings
+		bad  string
+	}{
+		{"/interface/postgres", Settings{Min: "1.3", Groups: []string{"x25519"}}, ""},
+		{"/system/transport/store", Settings{Suites: "ECDHE+AESGCM"}, ""},
+		{"/interface/postgres/192.0.2.1:5432", Settings{Anchors: []string{"own"}}, "sslrootcert"},
+		{"/interface/postgres", Settings{Identity: "x"}, "sslcert"},
+		{"/interface/postgres", Settings{Subjects: []string{"x"}}, "the database's address says"},
+		{"/interface/postgres", Settings{NameCheck: "subjects"}, "the database's address says"},
+		{"/interface/postgres", Settings{ClientAuth: "none"}, "which connects"},
+	} {
+		wrong := Tree{c.path: c.s}.Check(nil)
+		if c.bad == "" && len(wrong) > 0 || c.bad != "" && (len(wrong) != 1 || !strings.Contains(wrong[0].Text, c.bad)) {
+			t.Errorf("%s %+v: %v, want %q", c.path, c.s, wrong, c.bad)
+		}
+	}
+	// What is set for everything does not reach whom it believes.
+	all := Tree{"/system": {Min: "1.3", NameCheck: "subjects", Subjects: []string{"anybody"}, Anchors: []string{"own"}}}
+	base := &tls.Config{ServerName: "db.example", RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS10}
+	got := New(all, nil).Harden(At("postgres", netip.MustParseAddrPort("192.0.2.1:5432")), base)
+	if got.MinVersion != tls.VersionTLS13 || got.ServerName != "db.example" || got.RootCAs != base.RootCAs || got.InsecureSkipVerify || base.MinVersion != tls.VersionTLS10 {
+		t.Errorf("hardened: %+v", got)
+	}
+	for _, d := range all.For(At("postgres", netip.AddrPort{})).Decisions {
+		if d.Setting == "anchors" || d.Setting == "subjects" || d.Setting == "identity" || d.Setting == "name-check" {
+			t.Errorf("%s is shown as if it held", d.Setting)
+		}
+	}
+}
