@@ -218,6 +218,9 @@ func printExplanation(w io.Writer, e api.TLSExplanation) {
 	}
 	o := e.Outcome
 	fmt.Fprintln(w)
+	for _, text := range e.Withheld {
+		fmt.Fprintln(w, "Note: "+text)
+	}
 	if !o.OK {
 		fmt.Fprintf(w, "The peer would be refused: %s\n", o.Error)
 		return

@@ -30,7 +30,7 @@ import (
 type upFlags struct {
 	config, sip, https, domain, name string
 	drain                            time.Duration
-	json                             bool
+	json, fips                       bool
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -42,8 +42,9 @@ func newUpCommand(a *app) *cobra.Command {
 			"one-time administrator code; later starts resume. The configuration is --config, otherwise ringfence.yaml in the data directory.\n\n" +
 			"SIGTERM or an interrupt drains: no new calls are taken, and calls may end by themselves until --drain is over; a second one stops\n" +
 			"at once. SIGHUP reads the configuration again.\n\n" +
+			"With --fips, or fips: true in the configuration, it runs in the FIPS 140-3 mode of Go's cryptography, for which it starts itself again.\n\n" +
 			"While it runs, run.json in the data directory says where it listens.",
-		Example: "  ringfence up\n  ringfence up --domain example.com --data /srv/ringfence\n  ringfence up --config /etc/ringfence.yaml --drain 2m",
+		Example: "  ringfence up\n  ringfence up --domain example.com --data /srv/ringfence\n  ringfence up --config /etc/ringfence.yaml --drain 2m\n  ringfence up --fips",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
 	}
@@ -52,6 +53,7 @@ func newUpCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&f.https, "listen-https", "", "where enrolment and the API listen, e.g. 0.0.0.0:8443")
 	cmd.Flags().StringVar(&f.domain, "domain", "", "domain of every address-of-record, e.g. example.com")
 	cmd.Flags().DurationVar(&f.drain, "drain", 30*time.Second, "how long calls may go on after a stop")
+	cmd.Flags().BoolVar(&f.fips, "fips", false, "run in FIPS 140-3 mode")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print where it listens as one JSON object")
 	return cmd
 }
@@ -79,6 +81,7 @@ func (f *upFlags) override() (func(*config.Config), error) {
 		if f.name != "" {
 			c.Name = f.name
 		}
+		c.FIPS = c.FIPS || f.fips
 	}, nil
 }
 
@@ -122,6 +125,14 @@ func (f *upFlags) run(cmd *cobra.Command, a *app) error {
 		return err
 	}
 	defer unlock()
+	if opts.Config.FIPS {
+		if err := ctx.Err(); err != nil { // a stop that came before would be forgotten
+			return err
+		}
+		if err := intoFIPS(); err != nil {
+			return err
+		}
+	}
 	level := &slog.LevelVar{}
 	if err := level.UnmarshalText([]byte(opts.Config.Log.Level)); err != nil {
 		return err
@@ -247,9 +258,10 @@ func (f *upFlags) firstFile(file string, override func(*config.Config)) error {
 	first := struct {
 		Domain string `yaml:"domain"`
 		Name   string `yaml:"name,omitempty"`
+		FIPS   bool   `yaml:"fips,omitempty"`
 		SIP    *sip   `yaml:"sip,omitempty"`
 		API    *web   `yaml:"api,omitempty"`
-	}{Domain: c.Domain, Name: f.name}
+	}{Domain: c.Domain, Name: f.name, FIPS: f.fips}
 	if f.sip != "" {
 		first.SIP = &sip{c.SIP.TLS.String()}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -113,6 +114,9 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
+	if opts.Config.FIPS && !fips140.Enabled() {
+		return nil, &ringfence.Fault{Op: "node.open", Kind: ringfence.KindInsecure, Text: "FIPS 140-3 mode is asked for and this process is not in it", Hint: "`ringfence up` starts itself again in that mode; others set GODEBUG=fips140=on before they start"}
+	}
 	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}}
 	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -131,6 +135,12 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
+		}
+	}
+	if fips140.Enabled() {
+		n.log.Info("this node runs in FIPS 140-3 mode", "module", fips140.Version())
+		for _, text := range opts.Config.Notes() {
+			n.log.Info("not all that TLS settings name is served in FIPS 140-3 mode", "what", text)
 		}
 	}
 	n.wg.Go(func() { n.Records.Run(run) })

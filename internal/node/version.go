@@ -11,6 +11,9 @@ import (
 // BuildVersion tells what runs. version is used if it is given, otherwise what the build says.
 func BuildVersion(version string) api.Version {
 	v := api.Version{Version: version, Go: runtime.Version(), FIPS: fips140.Enabled()}
+	if v.FIPS {
+		v.FIPSModule = fips140.Version()
+	}
 	if v.Version == "" {
 		v.Version = "dev"
 	}

@@ -61,6 +61,11 @@ func (c Config) Check() (wrong []Wrong) {
 	for _, w := range c.TLS.Check(c.ListensTLS()) {
 		wrong = append(wrong, Wrong{"tls." + w.Path, w.Text})
 	}
+	if c.inFIPS() {
+		for _, w := range c.TLS.CheckFIPS() {
+			wrong = append(wrong, Wrong{"tls." + w.Path, w.Text})
+		}
+	}
 	wrong = append(wrong, c.checkOAuth()...)
 	wrong = append(wrong, c.checkOutside()...)
 	wrong = append(wrong, c.checkSounds()...)

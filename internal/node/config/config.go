@@ -20,6 +20,8 @@ type Config struct {
 	Domain string `yaml:"domain"` // the domain of every address-of-record
 	Name   string `yaml:"name"`   // the organisation, as certificates name it
 	Node   string `yaml:"node"`   // this node's name
+	// FIPS runs the node in the FIPS 140-3 mode of Go's cryptography, which cannot be changed while a process runs; docs/guides/tls-policy.md.
+	FIPS bool `yaml:"fips,omitempty"`
 
 	SIP     SIP           `yaml:"sip"`
 	Media   Media         `yaml:"media"`
