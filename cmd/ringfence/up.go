@@ -29,6 +29,7 @@ import (
 
 type upFlags struct {
 	config, sip, https, domain, name string
+	phrase                           string
 	drain                            time.Duration
 	json, fips                       bool
 }
@@ -43,6 +44,7 @@ func newUpCommand(a *app) *cobra.Command {
 			"SIGTERM or an interrupt drains: no new calls are taken, and calls may end by themselves until --drain is over; a second one stops\n" +
 			"at once. SIGHUP reads the configuration again.\n\n" +
 			"With --fips, or fips: true in the configuration, it runs in the FIPS 140-3 mode of Go's cryptography, for which it starts itself again.\n\n" +
+			"Where the sealing key is wrapped with a passphrase (`ringfence trust seal`), --passphrase-file names the file that has it; at a first start it wraps the key.\n\n" +
 			"While it runs, run.json in the data directory says where it listens.",
 		Example: "  ringfence up\n  ringfence up --domain example.com --data /srv/ringfence\n  ringfence up --config /etc/ringfence.yaml --drain 2m\n  ringfence up --fips",
 		Args:    cobra.NoArgs,
@@ -53,6 +55,7 @@ func newUpCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&f.https, "listen-https", "", "where enrolment and the API listen, e.g. 0.0.0.0:8443")
 	cmd.Flags().StringVar(&f.domain, "domain", "", "domain of every address-of-record, e.g. example.com")
 	cmd.Flags().DurationVar(&f.drain, "drain", 30*time.Second, "how long calls may go on after a stop")
+	cmd.Flags().StringVar(&f.phrase, "passphrase-file", "", "file whose first line opens the sealing key (default: the systemd credential ringfence-passphrase, if there is one)")
 	cmd.Flags().BoolVar(&f.fips, "fips", false, "run in FIPS 140-3 mode")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print where it listens as one JSON object")
 	return cmd
@@ -120,19 +123,11 @@ func (f *upFlags) run(cmd *cobra.Command, a *app) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	opts, unlock, err := f.begin(a)
+	opts, unlock, err := f.begin(cmd, a)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if opts.Config.FIPS {
-		if err := ctx.Err(); err != nil { // a stop that came before would be forgotten
-			return err
-		}
-		if err := intoFIPS(); err != nil {
-			return err
-		}
-	}
 	level := &slog.LevelVar{}
 	if err := level.UnmarshalText([]byte(opts.Config.Log.Level)); err != nil {
 		return err
@@ -140,6 +135,7 @@ func (f *upFlags) run(cmd *cobra.Command, a *app) error {
 	opts.LogLevel, opts.Log = level, logger(cmd.ErrOrStderr(), opts.Config.Log.Format, level)
 	defer node.TuneGarbage()()
 	n, err := node.Open(ctx, opts)
+	clear(opts.Passphrase)
 	if err != nil {
 		return err
 	}
@@ -201,8 +197,9 @@ func serve(ctx context.Context, n *node.Node, signals <-chan os.Signal, drain ti
 	}
 }
 
-// begin makes the data directory, keeps others out of it until unlock is called, and reads the configuration.
-func (f *upFlags) begin(a *app) (opts node.Options, unlock func(), err error) {
+// begin makes the data directory, keeps others out of it until unlock is called, and reads the configuration and the passphrase. If the configuration asks for FIPS 140-3 mode, the
+// program starts itself again in it first.
+func (f *upFlags) begin(cmd *cobra.Command, a *app) (opts node.Options, unlock func(), err error) {
 	data, err := filepath.Abs(a.data)
 	if err != nil {
 		return opts, nil, err
@@ -210,7 +207,16 @@ func (f *upFlags) begin(a *app) (opts node.Options, unlock func(), err error) {
 	if unlock, err = lockData(data); err != nil {
 		return opts, nil, err
 	}
-	if opts, err = f.options(data); err != nil {
+	opts, err = f.options(data)
+	if err == nil && opts.Config.FIPS {
+		if err = cmd.Context().Err(); err == nil { // a stop that came before would be forgotten
+			err = intoFIPS()
+		}
+	}
+	if err == nil {
+		opts.Passphrase, err = startPhrase(cmd, f.phrase)
+	}
+	if err != nil {
 		unlock()
 	}
 	return opts, unlock, err

@@ -53,8 +53,10 @@ type Options struct {
 	Config  config.Config
 	Data    string // directory of everything the node keeps; made if missing, readable by its owner only
 	Version string
-	Log     *slog.Logger
-	Opener  ringfence.Opener // nil: real sockets for the flow table
+	// Passphrase opens the sealing key, if it is wrapped with one, and wraps it if it is made at this start.
+	Passphrase []byte
+	Log        *slog.Logger
+	Opener     ringfence.Opener // nil: real sockets for the flow table
 
 	ConfigFile string               // what a change of the configuration is written to; empty: ringfence.yaml in Data
 	Override   func(*config.Config) // what the command line says over any configuration; nil: nothing
@@ -114,8 +116,8 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
-	if opts.Config.FIPS && !fips140.Enabled() {
-		return nil, &ringfence.Fault{Op: "node.open", Kind: ringfence.KindInsecure, Text: "FIPS 140-3 mode is asked for and this process is not in it", Hint: "`ringfence up` starts itself again in that mode; others set GODEBUG=fips140=on before they start"}
+	if err := inMode(opts.Config); err != nil {
+		return nil, err
 	}
 	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}}
 	n.current.Store(&opts.Config)
@@ -163,7 +165,7 @@ func (n *Node) openState(ctx context.Context) error {
 		dsn = "sqlite:" + path
 	}
 	var err error
-	n.Store, err = store.Open(ctx, store.Config{DSN: dsn, KeyFile: filepath.Join(n.opts.Data, "seal.key")})
+	n.Store, err = store.Open(ctx, store.Config{DSN: dsn, KeyFile: filepath.Join(n.opts.Data, "seal.key"), Passphrase: n.opts.Passphrase})
 	if err != nil {
 		return err
 	}

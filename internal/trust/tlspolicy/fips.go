@@ -15,6 +15,17 @@ func approvedGroup(id tls.CurveID) bool { return id != tls.X25519 }
 // approvedSuite reports whether a suite is served in FIPS 140-3 mode. The others of ours have AES-GCM.
 func approvedSuite(id uint16) bool { return !strings.Contains(tls.CipherSuiteName(id), "CHACHA20") }
 
+// beyondFIPS says why a peer can agree on nothing with a process in FIPS 140-3 mode, in which the peer of a trial is as well and would not get as far as saying it; empty if it can.
+func beyondFIPS(peer *tls.Config) string {
+	if len(peer.CurvePreferences) > 0 && !slices.ContainsFunc(peer.CurvePreferences, approvedGroup) {
+		return "no group that the peer knows is served in FIPS 140-3 mode"
+	}
+	if peer.MaxVersion == tls.VersionTLS12 && len(peer.CipherSuites) > 0 && !slices.ContainsFunc(peer.CipherSuites, approvedSuite) {
+		return "no suite that the peer knows is served in FIPS 140-3 mode"
+	}
+	return ""
+}
+
 // inFIPS returns the settings without what FIPS 140-3 mode leaves out.
 func (f Effective) inFIPS() Effective {
 	f.groups = slices.DeleteFunc(slices.Clone(f.groups), func(id tls.CurveID) bool { return !approvedGroup(id) })
