@@ -42,6 +42,7 @@ import (
 	"ringfence/internal/trust/capf"
 	"ringfence/internal/trust/enroll"
 	"ringfence/internal/trust/keyring"
+	"ringfence/internal/trust/publicname"
 	"ringfence/internal/trust/publish"
 	"ringfence/internal/trust/revocation"
 	"ringfence/internal/trust/tlspolicy"
@@ -72,6 +73,7 @@ type Node struct {
 	Lists      *publish.Publisher // nil: no trust lists are published
 	CAPF       *capf.Server       // nil: phones get no certificates by CAPF
 	ACME       *acme.Server       // nil: machines get no certificates by ACME
+	Public     *publicname.Keeper // nil: no certificate for public names is kept
 	Enroll     *enroll.Service
 	Tokens     *token.Server
 	Records    *records.Keeper
@@ -134,7 +136,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 			return n, err
 		}
 	}
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openCalls, n.openProxies, n.openPublic, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
@@ -147,6 +149,9 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	}
 	n.wg.Go(func() { n.Records.Run(run) })
 	n.wg.Go(func() { n.Exceptions.Run(run) })
+	if n.Public != nil {
+		n.wg.Go(func() { n.Public.Run(run) })
+	}
 	n.hearOthers(run)
 	n.chain.proxies.reach()
 	n.wg.Go(func() { n.maintain(run) })

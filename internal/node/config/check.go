@@ -69,6 +69,7 @@ func (c Config) Check() (wrong []Wrong) {
 	wrong = append(wrong, c.checkOAuth()...)
 	wrong = append(wrong, c.checkOutside()...)
 	wrong = append(wrong, c.checkSounds()...)
+	wrong = append(wrong, c.Trust.Public.check()...)
 	wrong = append(wrong, checkPlan(c.Plan)...)
 	if len(wrong) == 0 {
 		if err := ringfence.CheckFlows(c.Flows()); err != nil {

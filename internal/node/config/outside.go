@@ -88,6 +88,7 @@ func (c Config) outside() []struct {
 		{"observe.hep", "hep", c.Observe.HEP, []string{"tls", "udp"}},
 		{"observe.traces", "traces", c.Observe.Traces, []string{"https"}},
 		{"bus.url", "bus", c.Bus.URL, []string{"tls"}},
+		{"trust.public.directory", "public-acme", c.Trust.Public.endpoint(), []string{"https"}},
 	}
 }
 
@@ -134,13 +135,15 @@ func (c Config) outsideFlows() (flows []ringfence.Flow) {
 			f.Purpose = "copies of signalling, without keys and credentials, to a capture server"
 		case o.flow == "traces":
 			f.Room, f.Purpose = "node/observe/trace", "finished calls to a collector of traces"
+		case o.flow == "public-acme":
+			f.Room, f.Purpose = "trust/publicname", "orders certificates for public names by ACME (RFC 8555)"
 		case o.flow == "bus":
 			f.Room, f.Purpose, f.TLS = "state/bus", "events between nodes, over NATS", ringfence.TLSMutual
 		}
 		flows = append(flows, f)
 	}
 	if named {
-		flows = append(flows, ringfence.Flow{Name: "dns", Purpose: "names of the collectors and the bus to addresses", Room: "node", Direction: ringfence.Dials, Transport: "udp",
+		flows = append(flows, ringfence.Flow{Name: "dns", Purpose: "names of the collectors, the bus and the ACME directory to addresses", Room: "node", Direction: ringfence.Dials, Transport: "udp",
 			Ports: ringfence.PortRange{First: 53, Last: 53}, Peers: "this host's name servers", TLS: ringfence.TLSNone})
 	}
 	return flows

@@ -30,7 +30,9 @@ type Options struct {
 	// Check, if not nil, is asked about the peer's chain at each handshake, resumed or not, after everything else was checked. On a listener whose
 	// clients may stay anonymous the chain can be empty.
 	Check func(cs tls.ConnectionState) error
-	Now   func() time.Time // nil: time.Now
+	// Present, if not nil, chooses what a listener presents, whatever identity is set: the challenges of an authority.
+	Present func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Now     func() time.Time // nil: time.Now
 }
 
 // Policy is a tree that can be replaced while it is used.
@@ -73,6 +75,9 @@ func (p *Policy) build(f Effective, o Options) (*tls.Config, error) {
 	} else {
 		c.ClientCAs = pool
 		c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return identity() }
+		if o.Present != nil {
+			c.GetCertificate = o.Present
+		}
 	}
 	c.VerifyConnection = func(cs tls.ConnectionState) error {
 		if err := f.verify(cs, pool, o.Now); err != nil {

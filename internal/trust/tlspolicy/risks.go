@@ -38,6 +38,9 @@ func (t Tree) Risks(s Site) (out []Wrong) {
 			i := slices.IndexFunc(f.Decisions, func(d Decision) bool { return d.Setting == setting })
 			out = append(out, Wrong{f.Decisions[i].Place, setting + ": " + text})
 		}
+		if f.Endpoint.Transport == "public" {
+			continue // an authority looks there, and nobody else
+		}
 		if f.Endpoint.Transport == "phones" {
 			f.phoneRisks(risk)
 		} else {
