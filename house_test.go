@@ -49,6 +49,7 @@ func allowed() map[string][]string {
 		"trust/chain":      {},
 		"trust/keyring":    {"trust/chain"},
 		"trust/profile":    {},
+		"trust/publicname": {},
 		"trust/publish":    {"state/store", "trust/trustlist"},
 		"trust/est":        {"trust/ca", "trust/pkcs7", "trust/quota"},
 		"trust/pkcs7":      {},
@@ -120,7 +121,7 @@ func outsiders() map[string][]string {
 		"github.com/nats-io":            {"state/bus"},
 		"github.com/coder/websocket":    {"sip/transport"},
 		"github.com/goccy/go-yaml":      {"node/config", "node/admin", "cmd/ringfence"},
-		"golang.org/x/crypto":           {"state/store", "trust/ca", "trust/enroll"},
+		"golang.org/x/crypto":           {"state/store", "trust/ca", "trust/enroll", "trust/publicname"},
 		"golang.org/x/sys":              {"media/relay", "node"},
 		"golang.org/x/net":              {"media/relay", "node", "sip/locate"},
 		"github.com/danielgtaylor/huma": {"node/admin"},
@@ -157,7 +158,7 @@ func tlsHands() map[string]string {
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
-		"trust/trustlist", "trust/tvs",
+		"trust/publicname", "trust/trustlist", "trust/tvs",
 		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 

@@ -225,7 +225,7 @@ func newTrustCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.AddCommand(newTrustStatusCommand(a), newTrustListCommand(a), newTrustShowCommand(a), newTrustIssueCommand(a), newTrustRenewCommand(a), newTrustRevokeCommand(a), newAnchorCommand(a), newIdentityCommand(a), newCAPFCommand(a), newACMECommand(a),
-		newTrustRehearseCommand(a), newTrustCACommand(a), newTrustFileCommand())
+		newTrustRehearseCommand(a), newTrustCACommand(a), newSealCommand(a), newPublicCommand(a), newTrustFileCommand())
 	return jsonFlag(cmd, &asJSON)
 }
 

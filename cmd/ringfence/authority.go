@@ -73,7 +73,10 @@ func newTrustInitCommand(a *app) *cobra.Command {
 		Example: "  ringfence trust ca init --name 'Example Ltd' --offline root.key > root.pem\n  ringfence trust ca init --subordinate > issuing.csr",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			opts, unlock, err := f.begin(a)
+			if offline != "" && phrase == "-" && f.phrase == "-" {
+				return invalid("both passphrases cannot come from the standard input", "put one of them into a file")
+			}
+			opts, unlock, err := f.begin(cmd, a)
 			if err != nil {
 				return err
 			}
@@ -106,6 +109,7 @@ func newTrustInitCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&f.config, "config", "", "configuration file (default: ringfence.yaml in the data directory)")
 	cmd.Flags().StringVar(&f.domain, "domain", "", "domain of every address-of-record, e.g. example.com")
 	cmd.Flags().StringVar(&f.name, "name", "", "the organisation, as certificates name it (default: that of the configuration)")
+	cmd.Flags().StringVar(&f.phrase, "seal-passphrase-file", "", "file whose first line wraps the sealing key (default: the systemd credential ringfence-passphrase, if there is one)")
 	cmd.Flags().StringVar(&offline, "offline", "", "file for the key of the root, which then is not kept here")
 	cmd.Flags().BoolVar(&subordinate, "subordinate", false, "print a request to another authority")
 	passphraseFlag(cmd, &phrase)

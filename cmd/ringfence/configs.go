@@ -27,7 +27,8 @@ func newConfigCommand(a *app) *cobra.Command {
 func newConfigCheckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "check FILE", Short: "Check a file; no node is needed",
-		Long:    "check reads a file as a node would and prints everything that is wrong as FILE:LINE:COLUMN. It changes nothing and needs no node.",
+		Long: "check reads a file as a node would and prints everything that is wrong as FILE:LINE:COLUMN. It changes nothing and needs no node.\n" +
+			"With fips: true it also notes what of the TLS settings is not served in that mode.",
 		Example: "  ringfence config check new.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -35,8 +36,12 @@ func newConfigCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := config.Parse(b, args[0]); err != nil {
+			c, err := config.Parse(b, args[0])
+			if err != nil {
 				return err
+			}
+			for _, text := range c.Notes() {
+				fmt.Fprintln(cmd.OutOrStdout(), "Note: "+text)
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), args[0]+" is good")
 			return nil
@@ -137,6 +142,9 @@ func printPlan(w io.Writer, p api.ConfigPlan) {
 	}
 	for _, r := range p.Risks {
 		fmt.Fprintln(w, "\nWarning: "+r)
+	}
+	for _, text := range p.Notes {
+		fmt.Fprintln(w, "\nNote: "+text)
 	}
 	if p.Version > 0 {
 		fmt.Fprintf(w, "\napplied as version %d\n", p.Version)

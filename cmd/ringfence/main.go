@@ -1,6 +1,6 @@
 // Command ringfence runs calling that is secure from the first ring.
 //
-// Each verb, or group of verbs, is one file with a function newXxxCommand; root.go lists them. Except for up, demo and phone,
+// Each verb, or group of verbs, is one file with a function newXxxCommand; root.go lists them. Except for up, demo, phone and a few that need no node,
 // the verbs are clients of the administration API.
 package main
 

@@ -19,17 +19,25 @@ func newVersionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "version", Short: "Show what this program is",
-		Long:    "version shows the version and source revision of this program, the Go it was built with, and whether FIPS 140-3 mode is on\n(set GODEBUG=fips140=on).",
+		Long:    "version shows the version and source revision of this program, the Go it was built with, and whether FIPS 140-3 mode is on\n(GODEBUG=fips140=on; a node has a switch for it: `ringfence up --fips`).",
 		Example: "  ringfence version\n  ringfence version --json | jq -r .version",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := node.BuildVersion("")
 			return show(cmd, asJSON, v, func(w io.Writer) {
-				facts(w, "version", v.Version, "revision", v.Revision, "modified", yes(v.Modified), "go", v.Go, "fips", yes(v.FIPS))
+				facts(w, "version", v.Version, "revision", v.Revision, "modified", yes(v.Modified), "go", v.Go, "fips", fipsWords(v.FIPS, v.FIPSModule))
 			})
 		},
 	}
 	return jsonFlag(cmd, &asJSON)
+}
+
+// fipsWords says whether FIPS 140-3 mode is on, and whose module does it.
+func fipsWords(on bool, module string) string {
+	if !on {
+		return "no"
+	}
+	return "yes, Go Cryptographic Module " + module
 }
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -52,7 +60,7 @@ func newStatusCommand(a *app) *cobra.Command {
 }
 
 func printStatus(w io.Writer, st api.Status) {
-	facts(w, "node", st.Node, "domain", st.Domain, "version", st.Version, "go", st.Go, "fips", yes(st.FIPS), "store", st.Store,
+	facts(w, "node", st.Node, "domain", st.Domain, "version", st.Version, "go", st.Go, "fips", fipsWords(st.FIPS, st.FIPSModule), "store", st.Store,
 		"started", stamp(st.Started), "uptime", (time.Duration(st.Uptime) * time.Second).String(), "draining", yes(st.Draining))
 	if len(st.Restart) > 0 {
 		fmt.Fprintln(w, "\nA restart is needed for:", strings.Join(st.Restart, ", "))

@@ -17,7 +17,7 @@ import (
 func newTLSCommand(a *app) *cobra.Command {
 	return group(&cobra.Command{Use: "tls", Short: "Show, change and explain TLS settings",
 		Long: "tls shows, changes and explains what the node's listeners speak, and the connections that it opens. The settings are a tree in the configuration, under\n" +
-			"tls: one at /system holds for everything, /system/transport/sip, https, observe and bus, /interface/CLASS and /interface/CLASS/ADDRESS:PORT for less and\n" +
+			"tls: one at /system holds for everything, /system/transport/sip, https, phones, observe, bus and public, /interface/CLASS and /interface/CLASS/ADDRESS:PORT for less and\n" +
 			"less, and the most specific wins. docs/guides/tls-policy.md shows the whole.",
 		Example: "  ringfence tls get\n  ringfence tls set /interface/sip min 1.3\n  ringfence tls explain /interface/sip --peer-max 1.2 --peer-suites 'RSA:!aNULL:!eNULL'\n  ringfence tls ciphers 'HIGH:!aNULL:@STRENGTH'"},
 		newTLSGetCommand(a), newTLSEditCommand(a, "set"), newTLSEditCommand(a, "add"), newTLSEditCommand(a, "remove"), newTLSExplainCommand(a), newTLSCiphersCommand())
@@ -132,7 +132,7 @@ func only(p *api.TLSPolicy, place string) error {
 func completePlaces(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	switch len(args) {
 	case 0:
-		out := []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/observe", "/system/transport/bus"}
+		out := []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/observe", "/system/transport/bus", "/system/transport/public"}
 		for _, c := range tlspolicy.Classes() {
 			out = append(out, "/interface/"+c)
 		}
@@ -218,6 +218,9 @@ func printExplanation(w io.Writer, e api.TLSExplanation) {
 	}
 	o := e.Outcome
 	fmt.Fprintln(w)
+	for _, text := range e.Withheld {
+		fmt.Fprintln(w, "Note: "+text)
+	}
 	if !o.OK {
 		fmt.Fprintf(w, "The peer would be refused: %s\n", o.Error)
 		return

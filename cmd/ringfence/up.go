@@ -29,8 +29,9 @@ import (
 
 type upFlags struct {
 	config, sip, https, domain, name string
+	phrase                           string
 	drain                            time.Duration
-	json                             bool
+	json, fips                       bool
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -42,8 +43,10 @@ func newUpCommand(a *app) *cobra.Command {
 			"one-time administrator code; later starts resume. The configuration is --config, otherwise ringfence.yaml in the data directory.\n\n" +
 			"SIGTERM or an interrupt drains: no new calls are taken, and calls may end by themselves until --drain is over; a second one stops\n" +
 			"at once. SIGHUP reads the configuration again.\n\n" +
+			"With --fips, or fips: true in the configuration, it runs in the FIPS 140-3 mode of Go's cryptography, for which it starts itself again.\n\n" +
+			"Where the sealing key is wrapped with a passphrase (`ringfence trust seal`), --passphrase-file names the file that has it; at a first start it wraps the key.\n\n" +
 			"While it runs, run.json in the data directory says where it listens.",
-		Example: "  ringfence up\n  ringfence up --domain example.com --data /srv/ringfence\n  ringfence up --config /etc/ringfence.yaml --drain 2m",
+		Example: "  ringfence up\n  ringfence up --domain example.com --data /srv/ringfence\n  ringfence up --config /etc/ringfence.yaml --drain 2m\n  ringfence up --fips",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd, a) },
 	}
@@ -52,6 +55,8 @@ func newUpCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&f.https, "listen-https", "", "where enrolment and the API listen, e.g. 0.0.0.0:8443")
 	cmd.Flags().StringVar(&f.domain, "domain", "", "domain of every address-of-record, e.g. example.com")
 	cmd.Flags().DurationVar(&f.drain, "drain", 30*time.Second, "how long calls may go on after a stop")
+	cmd.Flags().StringVar(&f.phrase, "passphrase-file", "", "file whose first line opens the sealing key (default: the systemd credential ringfence-passphrase, if there is one)")
+	cmd.Flags().BoolVar(&f.fips, "fips", false, "run in FIPS 140-3 mode")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print where it listens as one JSON object")
 	return cmd
 }
@@ -79,6 +84,7 @@ func (f *upFlags) override() (func(*config.Config), error) {
 		if f.name != "" {
 			c.Name = f.name
 		}
+		c.FIPS = c.FIPS || f.fips
 	}, nil
 }
 
@@ -117,7 +123,7 @@ func (f *upFlags) run(cmd *cobra.Command, a *app) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	opts, unlock, err := f.begin(a)
+	opts, unlock, err := f.begin(cmd, a)
 	if err != nil {
 		return err
 	}
@@ -129,6 +135,7 @@ func (f *upFlags) run(cmd *cobra.Command, a *app) error {
 	opts.LogLevel, opts.Log = level, logger(cmd.ErrOrStderr(), opts.Config.Log.Format, level)
 	defer node.TuneGarbage()()
 	n, err := node.Open(ctx, opts)
+	clear(opts.Passphrase)
 	if err != nil {
 		return err
 	}
@@ -191,8 +198,9 @@ func serve(ctx context.Context, n *node.Node, signals <-chan os.Signal, drain ti
 	}
 }
 
-// begin makes the data directory, keeps others out of it until unlock is called, and reads the configuration.
-func (f *upFlags) begin(a *app) (opts node.Options, unlock func(), err error) {
+// begin makes the data directory, keeps others out of it until unlock is called, and reads the configuration and the passphrase. If the configuration asks for FIPS 140-3 mode, the
+// program starts itself again in it first.
+func (f *upFlags) begin(cmd *cobra.Command, a *app) (opts node.Options, unlock func(), err error) {
 	data, err := filepath.Abs(a.data)
 	if err != nil {
 		return opts, nil, err
@@ -200,7 +208,16 @@ func (f *upFlags) begin(a *app) (opts node.Options, unlock func(), err error) {
 	if unlock, err = lockData(data); err != nil {
 		return opts, nil, err
 	}
-	if opts, err = f.options(data); err != nil {
+	opts, err = f.options(data)
+	if err == nil && opts.Config.FIPS {
+		if err = cmd.Context().Err(); err == nil { // a stop that came before would be forgotten
+			err = intoFIPS()
+		}
+	}
+	if err == nil {
+		opts.Passphrase, err = startPhrase(cmd, f.phrase)
+	}
+	if err != nil {
 		unlock()
 	}
 	return opts, unlock, err
@@ -248,9 +265,10 @@ func (f *upFlags) firstFile(file string, override func(*config.Config)) error {
 	first := struct {
 		Domain string `yaml:"domain"`
 		Name   string `yaml:"name,omitempty"`
+		FIPS   bool   `yaml:"fips,omitempty"`
 		SIP    *sip   `yaml:"sip,omitempty"`
 		API    *web   `yaml:"api,omitempty"`
-	}{Domain: c.Domain, Name: f.name}
+	}{Domain: c.Domain, Name: f.name, FIPS: f.fips}
 	if f.sip != "" {
 		first.SIP = &sip{c.SIP.TLS.String()}
 	}

@@ -75,11 +75,15 @@ func (n *Node) openAdmin(ctx context.Context) (err error) {
 	if n.CAPF != nil {
 		check = n.CAPF
 	}
+	var public admin.Public
+	if n.Public != nil {
+		public = n.Public
+	}
 	var machines admin.Machines
 	if n.Config.ACME.Serve {
 		machines = acme.NewStored(n.Store)
 	}
-	n.Admin = admin.New(admin.Config{Ladder: messages, Machines: machines, Lists: lists, OrderCheck: check, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
+	n.Admin = admin.New(admin.Config{Ladder: messages, Machines: machines, Public: public, Lists: lists, OrderCheck: check, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
 		Store: recent{n.Store, n.Records}, Roster: people{n.Roster, n}, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, SignIns: n.Tokens, Authority: n.Authority, Keyring: keys{n.Keyring, n}, Anchor: n.Authority.RootPEM,
 		Settings: n.Settings, Host: n, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log})
 	n.AdminCode, err = n.Admin.FirstCode(ctx)

@@ -12,6 +12,9 @@ func Found(ctx context.Context, opts Options, do func(*ca.Authority) error) (err
 	if err := opts.Config.Validate(); err != nil {
 		return err
 	}
+	if err := inMode(opts.Config); err != nil {
+		return err
+	}
 	n := &Node{Config: opts.Config, opts: opts, log: opts.Log, stop: func() {}}
 	defer func() { n.Close() }()
 	if err := n.openState(ctx); err != nil {

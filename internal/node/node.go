@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -43,6 +44,7 @@ import (
 	"ringfence/internal/trust/capf"
 	"ringfence/internal/trust/enroll"
 	"ringfence/internal/trust/keyring"
+	"ringfence/internal/trust/publicname"
 	"ringfence/internal/trust/publish"
 	"ringfence/internal/trust/revocation"
 	"ringfence/internal/trust/tlspolicy"
@@ -54,8 +56,10 @@ type Options struct {
 	Config  config.Config
 	Data    string // directory of everything the node keeps; made if missing, readable by its owner only
 	Version string
-	Log     *slog.Logger
-	Opener  ringfence.Opener // nil: real sockets for the flow table
+	// Passphrase opens the sealing key, if it is wrapped with one, and wraps it if it is made at this start.
+	Passphrase []byte
+	Log        *slog.Logger
+	Opener     ringfence.Opener // nil: real sockets for the flow table
 
 	ConfigFile string               // what a change of the configuration is written to; empty: ringfence.yaml in Data
 	Override   func(*config.Config) // what the command line says over any configuration; nil: nothing
@@ -71,6 +75,7 @@ type Node struct {
 	Lists      *publish.Publisher // nil: no trust lists are published
 	CAPF       *capf.Server       // nil: phones get no certificates by CAPF
 	ACME       *acme.Server       // nil: machines get no certificates by ACME
+	Public     *publicname.Keeper // nil: no certificate for public names is kept
 	Enroll     *enroll.Service
 	Tokens     *token.Server
 	Records    *records.Keeper
@@ -119,6 +124,9 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 	if err := opts.Config.Validate(); err != nil {
 		return nil, err
 	}
+	if err := inMode(opts.Config); err != nil {
+		return nil, err
+	}
 	n = &Node{Config: opts.Config, opts: opts, log: opts.Log, opener: opts.Opener, bound: map[string]netip.AddrPort{}, failed: make(chan error, 1)}
 	n.current.Store(&opts.Config)
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -135,13 +143,22 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 		}
 	}
 	n.policy = tlspolicy.New(n.Config.TLS, named{n})
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openNames, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openNames, n.openCalls, n.openProxies, n.openPublic, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
 	}
+	if fips140.Enabled() {
+		n.log.Info("this node runs in FIPS 140-3 mode", "module", fips140.Version())
+		for _, text := range opts.Config.Notes() {
+			n.log.Info("not all that TLS settings name is served in FIPS 140-3 mode", "what", text)
+		}
+	}
 	n.wg.Go(func() { n.Records.Run(run) })
 	n.wg.Go(func() { n.Exceptions.Run(run) })
+	if n.Public != nil {
+		n.wg.Go(func() { n.Public.Run(run) })
+	}
 	n.hearOthers(run)
 	if n.lease != nil {
 		n.wg.Go(func() { n.keepLease(run) })
@@ -166,7 +183,7 @@ func (n *Node) openState(ctx context.Context) error {
 		dsn = "sqlite:" + path
 	}
 	var err error
-	n.Store, err = store.Open(ctx, store.Config{DSN: dsn, KeyFile: filepath.Join(n.opts.Data, "seal.key"), Network: database{n}})
+	n.Store, err = store.Open(ctx, store.Config{DSN: dsn, KeyFile: filepath.Join(n.opts.Data, "seal.key"), Passphrase: n.opts.Passphrase, Network: database{n}})
 	if err != nil {
 		return err
 	}

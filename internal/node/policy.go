@@ -16,6 +16,7 @@ import (
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/keyring"
+	"ringfence/internal/trust/publicname"
 	"ringfence/internal/trust/tlspolicy"
 	"ringfence/internal/trust/trustlist"
 )
@@ -112,6 +113,9 @@ func (n *Node) Endpoints() (out []tlspolicy.Endpoint) {
 		if at, ok := n.bound[class]; ok {
 			listens[class] = at
 		}
+	}
+	if p := n.Config.Trust.Public; p.On() && p.Kind() == publicname.TLSALPN01 {
+		listens["public-tls"] = p.At()
 	}
 	for _, class := range tlspolicy.Classes() {
 		if at, ok := listens[class]; ok {

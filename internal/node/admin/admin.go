@@ -38,6 +38,7 @@ type Config struct {
 	// OrderCheck is nil if phones get no certificates by CAPF.
 	OrderCheck OrderCheck
 	Machines   Machines      // nil: no machine gets certificates by ACME
+	Public     Public        // nil: no certificate for public names is kept
 	Anchor     func() []byte // the trust anchor as PEM
 	Settings   Settings
 	Host       Host
@@ -93,6 +94,7 @@ func New(c Config) *Server {
 	s.routesLists()
 	s.routesCAPF()
 	s.routesACME()
+	s.routesPublic()
 	s.routesState()
 	s.routesCalls()
 	s.routesRecords()

@@ -65,7 +65,7 @@ func nameOf(c api.ConfigText) string {
 }
 
 func planOut(p config.Plan) api.ConfigPlan {
-	out := api.ConfigPlan{Version: p.Version, Changes: []api.ConfigChange{}, Flows: []api.FlowChange{}, Restart: p.Restart(), Risks: append([]string{}, p.Risks...)}
+	out := api.ConfigPlan{Version: p.Version, Changes: []api.ConfigChange{}, Flows: []api.FlowChange{}, Restart: p.Restart(), Risks: append([]string{}, p.Risks...), Notes: append([]string{}, p.Notes...)}
 	for _, c := range p.Changes {
 		out.Changes = append(out.Changes, api.ConfigChange{Key: c.Key, From: c.From, To: c.To, Restart: c.Restart})
 	}

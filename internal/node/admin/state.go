@@ -41,7 +41,7 @@ func (s *Server) routesState() {
 
 func (s *Server) status() api.Status {
 	now, v := s.c.Now(), s.c.Version
-	st := api.Status{Node: s.c.Node, Domain: s.c.Domain, Version: v.Version, Go: v.Go, FIPS: v.FIPS, Started: s.started.UTC(), Uptime: now.Sub(s.started).Round(1e6).Seconds(),
+	st := api.Status{Node: s.c.Node, Domain: s.c.Domain, Version: v.Version, Go: v.Go, FIPS: v.FIPS, FIPSModule: v.FIPSModule, Started: s.started.UTC(), Uptime: now.Sub(s.started).Round(1e6).Seconds(),
 		Store: s.c.StoreKind, Draining: s.c.Calls.Draining(), Restart: s.c.Settings.Waiting(), Counts: s.counts(), Refused: s.refusals()}
 	if st.Restart == nil {
 		st.Restart = []string{}

@@ -88,7 +88,13 @@ func (s *Server) explainTLS(_ context.Context, in *explainTLSIn) (*body[api.TLSE
 		p.Groups = strings.Split(in.Groups, ",")
 	}
 	outcome, err := f.Try(p)
-	return answer(api.TLSExplanation{TLSEndpoint: api.TLSEndpoint{Place: e.Place(), Dials: e.Dials, Decisions: f.Decisions}, Outcome: outcome}), err
+	withheld := []string{}
+	if s.c.Version.FIPS {
+		for _, w := range f.Withheld() {
+			withheld = append(withheld, w.Text)
+		}
+	}
+	return answer(api.TLSExplanation{TLSEndpoint: api.TLSEndpoint{Place: e.Place(), Dials: e.Dials, Decisions: f.Decisions}, Outcome: outcome, Withheld: withheld}), err
 }
 
 func (s *Server) editTLS(ctx context.Context, in *editTLSIn) (*body[api.ConfigPlan], error) {

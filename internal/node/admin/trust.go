@@ -186,6 +186,9 @@ func (s *Server) expiries(ctx context.Context, now time.Time) ([]api.Expiry, err
 		}
 		out = append(out, e)
 	}
+	if e, _, ok := s.publicExpiry(); ok {
+		out = append(out, e)
+	}
 	return out, nil
 }
 
@@ -337,6 +340,12 @@ func (s *Server) rehearse(ctx context.Context, in *rehearsalIn) (*body[api.Rehea
 			continue
 		}
 		switch {
+		case e.Role == "public":
+			if _, failing, _ := s.publicExpiry(); failing != "" {
+				out.Lost = append(out.Lost, api.Loss{Role: e.Role, Name: e.Name, Until: e.Until, Why: "it could not be renewed: " + clip(failing), Do: "ringfence trust public status"})
+				continue
+			}
+			out.Renewing = append(out.Renewing, e)
 		case e.Renew == "by itself":
 			out.Renewing = append(out.Renewing, e)
 		case e.Role == string(ca.RoleDevice):

@@ -77,8 +77,14 @@ func (c Config) essential() (wrong []Wrong) {
 		return t.Name == c.Plan.Trunk && p.Outgoing == profile.TLS
 	}), "dialplan.trunk", "there is no trunk %.60q to which calls go out", c.Plan.Trunk)
 	bad(c.Security.Mode == profile.Sealed && c.SIP.Plain.IsValid(), "sip.plain", "the cluster is encrypted: nobody may speak in the clear, and so nothing needs to listen there")
+	if c.inFIPS() {
+		for _, w := range c.TLS.CheckFIPS() {
+			wrong = append(wrong, Wrong{"tls." + w.Path, w.Text})
+		}
+	}
 	wrong = append(wrong, c.checkOAuth()...)
 	wrong = append(wrong, c.checkOutside()...)
+	wrong = append(wrong, c.Trust.Public.check()...)
 	wrong = append(wrong, checkPlan(c.Plan)...)
 	if len(wrong) == 0 {
 		if err := ringfence.CheckFlows(c.Flows()); err != nil {

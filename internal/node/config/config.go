@@ -22,6 +22,8 @@ type Config struct {
 	Domain string `yaml:"domain"` // the domain of every address-of-record
 	Name   string `yaml:"name"`   // the organisation, as certificates name it
 	Node   string `yaml:"node"`   // this node's name
+	// FIPS runs the node in the FIPS 140-3 mode of Go's cryptography, which cannot be changed while a process runs; docs/guides/tls-policy.md.
+	FIPS bool `yaml:"fips,omitempty"`
 
 	SIP     SIP           `yaml:"sip"`
 	Media   Media         `yaml:"media"`
@@ -41,6 +43,8 @@ type Config struct {
 	// ACME gives the site's own machines their certificates (RFC 8555); EST gives devices of other vendors theirs (RFC 7030).
 	ACME ACME `yaml:"acme,omitempty"`
 	EST  EST  `yaml:"est,omitempty"`
+	// Trust is what the node gets from authorities outside.
+	Trust Trust `yaml:"trust,omitempty"`
 	// TLS is what listeners speak, by place in the tree; docs/guides/tls-policy.md.
 	TLS     tlspolicy.Tree `yaml:"tls,omitempty"`
 	NodeDNS []string       `yaml:"node-names"` // further names of this node, for its certificate
@@ -261,7 +265,8 @@ func (c Config) Validate() error {
 
 // ListensTLS returns the addresses of the listeners that speak TLS, by the names of their flows; invalid where one is off.
 func (c Config) ListensTLS() map[string]netip.AddrPort {
-	return map[string]netip.AddrPort{"sip": c.SIP.TLS, "sip-wss": c.SIP.WSS, "sip-oauth": c.SIP.OAuth, "https": c.API.HTTPS, "tvs": c.Enterprise.TVS, "capf": c.Enterprise.CAPF}
+	return map[string]netip.AddrPort{"sip": c.SIP.TLS, "sip-wss": c.SIP.WSS, "sip-oauth": c.SIP.OAuth, "https": c.API.HTTPS, "tvs": c.Enterprise.TVS, "capf": c.Enterprise.CAPF,
+		"public-tls": c.Trust.Public.answersTLS()}
 }
 
 // trunksOut returns the trunks to which calls go out, each with where it is.
@@ -311,6 +316,7 @@ func (c Config) Flows() []ringfence.Flow {
 			ringfence.Flow{Name: "acme-tls", Purpose: "the same by RFC 8737, where the machine shows a certificate that it made for the occasion", Room: "trust/acme",
 				Direction: ringfence.Dials, Transport: "tcp", Ports: ringfence.PortRange{First: sealed, Last: sealed}, Peers: "machines that order certificates", TLS: ringfence.TLSNone})
 	}
+	flows = append(flows, c.Trust.Public.flows()...)
 	if c.Enterprise.TVS.IsValid() {
 		flows = append(flows, ringfence.Flow{Name: "tvs", Purpose: "answers enterprise phones whether a certificate is good", Room: "trust/tvs", Direction: ringfence.Listens, Transport: "tcp",
 			Addr: c.Enterprise.TVS.Addr(), Ports: at(c.Enterprise.TVS), Peers: "enterprise phones", TLS: ringfence.TLSServer})

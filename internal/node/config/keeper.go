@@ -33,6 +33,7 @@ type Plan struct {
 	Changes []Change
 	Flows   []FlowChange
 	Risks   []string // whom it would shut out that the configuration before does not, as PLACE: SETTING: TEXT
+	Notes   []string // what of it is not served, and was before or was not asked for, in the same form
 }
 
 // Restart reports whether some of the changes take a restart.
@@ -183,18 +184,29 @@ func (k *Keeper) plan(read reader, text, name string) (Config, Plan, error) {
 		}
 	}
 	changes, err := Diff(k.wanted, next)
-	return next, Plan{Changes: changes, Flows: DiffFlows(k.wanted.Flows(), next.Flows()), Risks: k.risks(next)}, err
+	return next, Plan{Changes: changes, Flows: DiffFlows(k.wanted.Flows(), next.Flows()), Risks: k.risks(next), Notes: k.notes(next)}, err
 }
 
 // risks returns whom a configuration shuts out that the present one does not.
 func (k *Keeper) risks(next Config) (out []string) {
 	of := func(c Config) []tlspolicy.Wrong {
-		return c.TLS.Risks(tlspolicy.Site{Domain: c.Domain, Listens: c.ListensTLS(), Presents: k.c.Presents})
+		return c.TLS.Risks(tlspolicy.Site{Domain: c.Domain, Listens: c.ListensTLS(), Presents: k.c.Presents, FIPS: c.inFIPS()})
 	}
 	before := of(k.wanted)
 	for _, r := range of(next) {
 		if !slices.Contains(before, r) {
 			out = append(out, r.Path+": "+r.Text)
+		}
+	}
+	return out
+}
+
+// notes returns the notes on a configuration that the present one does not have.
+func (k *Keeper) notes(next Config) (out []string) {
+	before := k.wanted.Notes()
+	for _, n := range next.Notes() {
+		if !slices.Contains(before, n) {
+			out = append(out, n)
 		}
 	}
 	return out

@@ -91,6 +91,7 @@ func (c Config) outside() []struct {
 		{"observe.hep", "hep", c.Observe.HEP, []string{"tls", "udp"}},
 		{"observe.traces", "traces", c.Observe.Traces, []string{"https"}},
 		{"bus.url", "bus", c.Bus.URL, []string{"tls"}},
+		{"trust.public.directory", "public-acme", c.Trust.Public.endpoint(), []string{"https"}},
 	}
 }
 
@@ -127,7 +128,7 @@ func (c Config) database() store.Config { return store.Config{DSN: c.Store.DSN, 
 
 // withNames adds the way to the name servers of this host to a flow table, which may have it for other names already.
 func withNames(flows []ringfence.Flow) []ringfence.Flow {
-	const purpose = "names of the collectors, the bus and the database to addresses"
+	const purpose = "names of the collectors, the bus, the database and the ACME directory to addresses"
 	host := ringfence.PortRange{First: 53, Last: 53}
 	if i := slices.IndexFunc(flows, func(f ringfence.Flow) bool { return f.Name == locate.FlowUDP }); i >= 0 {
 		f := &flows[i]
@@ -166,6 +167,8 @@ func (c Config) outsideFlows(flows []ringfence.Flow) []ringfence.Flow {
 			f.Purpose = "copies of signalling, without keys and credentials, to a capture server"
 		case o.flow == "traces":
 			f.Room, f.Purpose = "node/observe/trace", "finished calls to a collector of traces"
+		case o.flow == "public-acme":
+			f.Room, f.Purpose = "trust/publicname", "orders certificates for public names by ACME (RFC 8555)"
 		case o.flow == "bus":
 			f.Room, f.Purpose, f.TLS = "state/bus", "events between nodes, over NATS", ringfence.TLSMutual
 		}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -21,6 +20,9 @@ import (
 
 // The key file is one line: "ringfence-key-1 plain BASE64" or "ringfence-key-1 argon2id BASE64SALT BASE64WRAPPED".
 const keyHeader = "ringfence-key-1"
+
+// freshKey is what a key file is called before it takes the place of the other one.
+const freshKey = ".new"
 
 // loadKey reads the 32-byte sealing key; if the file is not there and create is true, it makes one.
 func loadKey(path string, passphrase []byte, create bool) ([]byte, error) {
@@ -62,7 +64,7 @@ func readKey(path string, passphrase []byte) ([]byte, error) {
 	switch {
 	case len(w) == 3 && w[0] == keyHeader && w[1] == "plain":
 		if len(passphrase) > 0 {
-			return nil, fault(op, ringfence.KindConflict, "a passphrase is configured, but the sealing key file is not wrapped", "remove the passphrase, or wrap the key file", nil)
+			return nil, fault(op, ringfence.KindConflict, "a passphrase is given, but the sealing key file is not wrapped", "wrap it with `ringfence trust seal --passphrase-file FILE`, or leave the passphrase out", nil)
 		}
 		key, err := base64.RawStdEncoding.DecodeString(w[2])
 		if err != nil || len(key) != 32 {
@@ -71,7 +73,7 @@ func readKey(path string, passphrase []byte) ([]byte, error) {
 		return key, nil
 	case len(w) == 4 && w[0] == keyHeader && w[1] == "argon2id":
 		if len(passphrase) == 0 {
-			return nil, fault(op, ringfence.KindUnauthenticated, "the sealing key is wrapped with a passphrase, and none is configured", "configure the passphrase", nil)
+			return nil, fault(op, ringfence.KindUnauthenticated, "the sealing key is wrapped with a passphrase, and none is given", "name the file that has it: ringfence up --passphrase-file FILE", nil)
 		}
 		salt, err1 := base64.RawStdEncoding.DecodeString(w[2])
 		wrapped, err2 := base64.RawStdEncoding.DecodeString(w[3])
@@ -80,7 +82,7 @@ func readKey(path string, passphrase []byte) ([]byte, error) {
 		}
 		key, err := wrapping(passphrase, salt).Open(nil, wrapped[:12], wrapped[12:], []byte(keyHeader))
 		if err != nil || len(key) != 32 {
-			return nil, fault(op, ringfence.KindUnauthenticated, "the passphrase does not open the sealing key", "check the passphrase", nil)
+			return nil, fault(op, ringfence.KindUnauthenticated, "the passphrase does not open the sealing key "+path, "check the passphrase; nothing was changed", nil)
 		}
 		return key, nil
 	}
@@ -100,27 +102,29 @@ func wrapping(passphrase, salt []byte) cipher.AEAD {
 	return aead
 }
 
+// keyLine is what a key file holds: the key itself, or wrapped with a passphrase.
+func keyLine(key, passphrase []byte) []byte {
+	if len(passphrase) == 0 {
+		return fmt.Appendf(nil, "%s plain %s\n", keyHeader, base64.RawStdEncoding.EncodeToString(key))
+	}
+	salt, nonce := make([]byte, 16), make([]byte, 12)
+	rand.Read(salt)
+	rand.Read(nonce)
+	wrapped := wrapping(passphrase, salt).Seal(nonce, nonce, key, []byte(keyHeader))
+	return fmt.Appendf(nil, "%s argon2id %s %s\n", keyHeader, base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(wrapped))
+}
+
 // writeKey makes a new key and puts it in place in one step; if the file appears meanwhile, that one stays.
 func writeKey(path string, passphrase []byte) error {
 	const op = "store.key"
 	key := make([]byte, 32)
 	rand.Read(key)
-	var line bytes.Buffer
-	if len(passphrase) == 0 {
-		fmt.Fprintf(&line, "%s plain %s\n", keyHeader, base64.RawStdEncoding.EncodeToString(key))
-	} else {
-		salt, nonce := make([]byte, 16), make([]byte, 12)
-		rand.Read(salt)
-		rand.Read(nonce)
-		wrapped := wrapping(passphrase, salt).Seal(nonce, nonce, key, []byte(keyHeader))
-		fmt.Fprintf(&line, "%s argon2id %s %s\n", keyHeader, base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(wrapped))
-	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".key-*") // CreateTemp makes it 0600
 	if err != nil {
 		return fault(op, ringfence.KindUnavailable, "the sealing key file cannot be made", "make its directory, owned by the service's user", err)
 	}
 	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(line.Bytes())
+	_, err = tmp.Write(keyLine(key, passphrase))
 	err = firstOf(err, tmp.Sync(), tmp.Close())
 	if err == nil {
 		if err = os.Link(tmp.Name(), path); errors.Is(err, fs.ErrExist) {
@@ -130,13 +134,16 @@ func writeKey(path string, passphrase []byte) error {
 	if err != nil {
 		return fault(op, ringfence.KindUnavailable, "the sealing key file cannot be written", "", err)
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fault(op, ringfence.KindUnavailable, "the sealing key's directory cannot be flushed", "", err)
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err == nil {
+		err = firstOf(dir.Sync(), dir.Close())
 	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
-		return fault(op, ringfence.KindUnavailable, "the sealing key's directory cannot be flushed", "", err)
+	if err != nil {
+		return fault("store.key", ringfence.KindUnavailable, "the sealing key's directory cannot be flushed", "", err)
 	}
 	return nil
 }

@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -23,7 +25,7 @@ type Config struct {
 	DSN string
 	// KeyFile holds the sealing key. It is made, readable by its owner only, when a new database is opened for the first time.
 	KeyFile string
-	// Passphrase, if not empty, wraps the key in KeyFile with argon2id.
+	// Passphrase, if not empty, wraps the key in KeyFile with argon2id; [RewrapKey] changes it.
 	Passphrase []byte
 	// FullSync flushes the disk at each commit, so that acknowledged facts survive a power cut (SQLite only; PostgreSQL does so by itself).
 	FullSync bool
@@ -77,8 +79,15 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	// Before the database is touched: a wrong passphrase changes nothing.
+	if err := sweepKey(c.KeyFile); err != nil {
+		return nil, err
+	}
+	key, err := readKey(c.KeyFile, c.Passphrase)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	s := &Store{}
-	var err error
 	if c.postgres() {
 		err = s.openPostgres(c)
 	} else {
@@ -87,7 +96,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = s.prepare(ctx, c); err != nil {
+	if err = s.prepare(ctx, c, key); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -149,8 +158,8 @@ func (s *Store) connect(ctx context.Context, patience time.Duration) error {
 	}
 }
 
-// prepare migrates, loads the key and checks it against the mark that the database carries.
-func (s *Store) prepare(ctx context.Context, c Config) error {
+// prepare migrates, makes the key if there is none yet (key is nil), and checks it against the mark that the database carries.
+func (s *Store) prepare(ctx context.Context, c Config, key []byte) error {
 	const op = "store.open"
 	if err := s.connect(ctx, c.busy()); err != nil {
 		return mapError(op, err)
@@ -167,9 +176,10 @@ func (s *Store) prepare(ctx context.Context, c Config) error {
 	if err != nil && !fresh {
 		return err
 	}
-	key, err := loadKey(c.KeyFile, c.Passphrase, fresh)
-	if err != nil {
-		return err
+	if key == nil {
+		if key, err = loadKey(c.KeyFile, c.Passphrase, fresh); err != nil {
+			return err
+		}
 	}
 	if s.seal, err = newSealer(key); err != nil {
 		return err

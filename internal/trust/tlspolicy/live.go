@@ -32,6 +32,8 @@ type Options struct {
 	Check func(cs tls.ConnectionState) error
 	// Instead are names of which the server must prove one instead of the host that is dialled; empty: that host, unless settings say otherwise.
 	Instead []string
+	// Present, if not nil, chooses what a listener presents, whatever identity is set: the challenges of an authority.
+	Present func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	Now     func() time.Time // nil: time.Now
 }
 
@@ -75,6 +77,9 @@ func (p *Policy) build(f Effective, host string, o Options) (*tls.Config, error)
 	} else {
 		c.ClientCAs = pool
 		c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return identity() }
+		if o.Present != nil {
+			c.GetCertificate = o.Present
+		}
 	}
 	c.VerifyConnection = func(cs tls.ConnectionState) error {
 		if err := f.verify(&cs, host, pool, o.Now); err != nil {

@@ -10,7 +10,7 @@ import (
 // Endpoint is what TLS is asked for: one kind of listener or of connections that we open, and its address.
 type Endpoint struct {
 	Class     string         // the name of its flow, such as sip
-	Transport string         // what it carries: sip, https, phones, observe, bus or store
+	Transport string         // what it carries: sip, https, phones, observe, bus, store or public
 	Dials     bool           // we open the connections
 	Addr      netip.AddrPort // where it listens, or whom it connects to; invalid: not known yet, or every address of the host
 }
@@ -49,6 +49,8 @@ func classes() []class {
 		{name: "bus", transport: "bus", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "traces", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "postgres", transport: "store", dials: true, alone: true},
+		{name: "public-acme", transport: "public", dials: true, anchors: HostAnchors},
+		{name: "public-tls", transport: "public", auth: "none", anchors: OwnAnchors},
 	}
 }
 
@@ -136,5 +138,5 @@ func ParsePlace(path string) (Endpoint, error) {
 
 // general returns the places that are about more than one class.
 func general() []string {
-	return []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/phones", "/system/transport/observe", "/system/transport/bus", "/system/transport/store"}
+	return []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/phones", "/system/transport/observe", "/system/transport/bus", "/system/transport/store", "/system/transport/public"}
 }

@@ -19,6 +19,7 @@ type Site struct {
 	Listens map[string]netip.AddrPort // the listeners by their class
 	// Presents returns the certificate that peers see of an identity, or nil if that is not known yet.
 	Presents func(alias string) *x509.Certificate
+	FIPS     bool // the node runs in FIPS 140-3 mode, which leaves some of the settings out
 }
 
 // Risks returns whom the settings would shut out that a listener is there for: nothing of it is wrong in itself, and most of it is a mistake. Settings for one
@@ -30,9 +31,15 @@ func (t Tree) Risks(s Site) (out []Wrong) {
 			continue
 		}
 		f := t.For(At(name, at))
+		if s.FIPS {
+			f = f.inFIPS()
+		}
 		risk := func(setting, text string) {
 			i := slices.IndexFunc(f.Decisions, func(d Decision) bool { return d.Setting == setting })
 			out = append(out, Wrong{f.Decisions[i].Place, setting + ": " + text})
+		}
+		if f.Endpoint.Transport == "public" {
+			continue // an authority looks there, and nobody else
 		}
 		if f.Endpoint.Transport == "phones" {
 			f.phoneRisks(risk)
@@ -41,8 +48,7 @@ func (t Tree) Risks(s Site) (out []Wrong) {
 		}
 		f.commonRisks(s, risk)
 	}
-	slices.SortFunc(out, func(a, b Wrong) int { return strings.Compare(a.Path+a.Text, b.Path+b.Text) })
-	return slices.Compact(out)
+	return sorted(out)
 }
 
 // risks is about the listeners of phones and browsers.
@@ -94,7 +100,7 @@ func (f Effective) phoneRisks(risk func(setting, text string)) {
 func (f Effective) commonRisks(s Site, risk func(setting, text string)) {
 	at := f.Endpoint.Class
 	if !slices.ContainsFunc(f.groups, classical) {
-		risk("groups", "whoever knows no ML-KEM is refused at "+at+", most phones among them; add x25519 or secp256r1")
+		risk("groups", "whoever knows no ML-KEM is refused at "+at+", most phones among them; add secp256r1, or x25519 where FIPS 140-3 mode is off")
 	}
 	if f.min > tls.VersionTLS12 {
 		return

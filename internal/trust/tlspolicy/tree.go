@@ -44,8 +44,7 @@ func (t Tree) Check(listens map[string]netip.AddrPort) (wrong []Wrong) {
 	for _, e := range t.endpoints() {
 		wrong = append(wrong, t.together(e)...)
 	}
-	slices.SortFunc(wrong, func(a, b Wrong) int { return strings.Compare(a.Path+a.Text, b.Path+b.Text) })
-	return slices.Compact(wrong)
+	return sorted(wrong)
 }
 
 // reaches reports whether a connection to addr can arrive at what listens at at. Port 0 is whatever the system chooses.
@@ -72,13 +71,7 @@ func (t Tree) endpoints() (out []Endpoint) {
 // together returns what is wrong with the settings that an endpoint ends up with, each at the place that it comes from.
 func (t Tree) together(e Endpoint) (wrong []Wrong) {
 	f := t.For(e)
-	from := func(name string) Decision {
-		i := slices.IndexFunc(f.Decisions, func(d Decision) bool { return d.Setting == name })
-		if i < 0 {
-			return Decision{}
-		}
-		return f.Decisions[i]
-	}
+	from := f.from
 	at := func(name, text string) { wrong = append(wrong, Wrong{from(name).Place, name + ": " + text}) }
 	// A setting for everything is no mistake where an endpoint has its own; where it has not, this is what would come of it.
 	if auth := from("client-auth"); e.Class == "https" && auth.Value != "request" {

@@ -3,6 +3,7 @@ package tlspolicy
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -77,6 +78,9 @@ func (f Effective) Try(p Peer) (Outcome, error) {
 	far, err := p.config()
 	if err != nil {
 		return Outcome{}, err
+	}
+	if why := beyondFIPS(far); fips140.Enabled() && why != "" {
+		return Outcome{Error: why}, nil
 	}
 	cert, pool, err := occasion(p.Names)
 	if err != nil {

@@ -122,6 +122,7 @@ type ConfigPlan struct {
 	Flows   []FlowChange   `json:"flows"`
 	Restart bool           `json:"restart" doc:"whether some of it takes a restart"`
 	Risks   []string       `json:"risks" doc:"whom its TLS settings would shut out, or have, that those before did not"`
+	Notes   []string       `json:"notes" doc:"what of its TLS settings is not served in FIPS 140-3 mode, as far as that is new"`
 }
 
 // ConfigVersion is one configuration that was in force.

@@ -167,6 +167,7 @@ type Status struct {
 	Version    string      `json:"version"`
 	Go         string      `json:"go"`
 	FIPS       bool        `json:"fips" doc:"whether the FIPS 140-3 mode of Go's cryptography is on"`
+	FIPSModule string      `json:"fips_module,omitempty" doc:"with FIPS 140-3 mode: the version of the Go Cryptographic Module, or latest, which no laboratory has seen"`
 	Started    time.Time   `json:"started"`
 	Uptime     float64     `json:"uptime_seconds"`
 	Store      string      `json:"store" doc:"sqlite or postgres"`
@@ -185,6 +186,8 @@ type Version struct {
 	Modified bool   `json:"modified" doc:"whether the source had changes that were not committed"`
 	Go       string `json:"go"`
 	FIPS     bool   `json:"fips"`
+	// FIPSModule is the version of the Go Cryptographic Module if it is in use in that mode.
+	FIPSModule string `json:"fips_module,omitempty"`
 }
 
 // AuditEntry says who did what to which thing, and how it ended.

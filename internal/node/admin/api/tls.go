@@ -23,6 +23,8 @@ type TLSEndpoint struct {
 type TLSExplanation struct {
 	TLSEndpoint
 	Outcome tlspolicy.Outcome `json:"outcome"`
+	// Withheld is empty outside that mode.
+	Withheld []string `json:"withheld" doc:"what of it is not served since the node runs in FIPS 140-3 mode"`
 }
 
 // TLSEdit changes one setting at one place.
