@@ -20,12 +20,21 @@ func (n *Node) openTokens(ctx context.Context) (err error) {
 		Issuer: func() string {
 			return "https://" + net.JoinHostPort(n.Config.Domain, strconv.Itoa(int(n.webAddr.Port())))
 		},
-		Audience: n.Config.Domain, Clients: n.programs, Grants: n.Store, Secrets: n.Store, Redeem: n.Enroll.UseCode, Log: n.log,
+		Registrar: n.takesTokens,
+		Audience:  n.Config.Domain, Clients: n.programs, Grants: n.Store, Secrets: n.Store, Redeem: n.Enroll.UseCode, Log: n.log,
 		Ended: func(g store.Grant) {
 			n.endGrant(context.Background(), g.ID, g.Device)
 			n.publish(bus.Event{Kind: bus.GrantRevoked, Device: g.Device})
 		}})
 	return err
+}
+
+// takesTokens returns where a signed-in program registers.
+func (n *Node) takesTokens() (host string, port uint16) {
+	if at, ok := n.bound["sip-oauth"]; ok {
+		return n.Config.Domain, at.Port()
+	}
+	return n.Config.Domain, n.sipAddr.Port()
 }
 
 // programs are those that may be signed in: our own phone, and what the configuration lists.

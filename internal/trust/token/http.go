@@ -148,12 +148,27 @@ type answer struct {
 	Expires int    `json:"expires_in"` // seconds
 	Refresh string `json:"refresh_token"`
 	Scope   string `json:"scope"`
+	SIP     *sip   `json:"sip,omitempty"`
 	grant   string
+}
+
+// sip says where the token is good, and for whom, so that a phone needs to be told nothing else. The RFC lets other members in; programs
+// that do not know this one ignore it.
+type sip struct {
+	User   ringfence.UserID `json:"user"`
+	Domain string           `json:"domain"`
+	Host   string           `json:"host"`
+	Port   uint16           `json:"port"`
 }
 
 func (s *Server) answer(g store.Grant, user ringfence.UserID, refresh string, now time.Time) (answer, error) {
 	access, err := s.sign(g, user, now)
-	return answer{Access: access, Type: "Bearer", Expires: int(s.c.AccessLife / time.Second), Refresh: refresh, Scope: g.Scope, grant: g.ID}, err
+	out := answer{Access: access, Type: "Bearer", Expires: int(s.c.AccessLife / time.Second), Refresh: refresh, Scope: g.Scope, grant: g.ID}
+	if s.c.Registrar != nil {
+		host, port := s.c.Registrar()
+		out.SIP = &sip{User: user, Domain: s.c.Audience, Host: host, Port: port}
+	}
+	return out, err
 }
 
 // token is the token endpoint.
