@@ -82,6 +82,25 @@ func parseAccount(b []byte) (a Account, err error) {
 	return a, nil
 }
 
+// Check says what would be in the way of [Create], before anybody is bothered to sign in.
+func Check(path string, replace bool) error {
+	if err := free(path, replace); err != nil {
+		return err
+	}
+	w, err := newWriter(path)
+	if err == nil {
+		w.discard()
+	}
+	return err
+}
+
+func free(path string, replace bool) error {
+	if _, err := os.Lstat(path); err == nil && !replace {
+		return fault(ringfence.KindConflict, "there is a sign-in in "+path+" already", "end it with `ringfence signin end`, or name another file", nil)
+	}
+	return nil
+}
+
 // Create writes the account of a new sign-in. A file that is there already is replaced only if replace is true.
 func Create(ctx context.Context, path string, a Account, replace bool) error {
 	if a.Refresh == "" || !a.SIP.valid() {
@@ -92,8 +111,8 @@ func Create(ctx context.Context, path string, a Account, replace bool) error {
 		return err
 	}
 	defer unlock()
-	if _, err := os.Lstat(path); err == nil && !replace {
-		return fault(ringfence.KindConflict, "there is a sign-in in "+path+" already", "end it with `ringfence signin end`, or name another file", nil)
+	if err := free(path, replace); err != nil {
+		return err
 	}
 	w, err := newWriter(path)
 	if err != nil {

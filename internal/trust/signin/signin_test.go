@@ -184,6 +184,15 @@ func TestDeviceCode(t *testing.T) {
 		if err := Create(t.Context(), file, a, true); err != nil {
 			t.Error(err)
 		}
+		if err := Check(file, false); ringfence.KindOf(err) != ringfence.KindConflict {
+			t.Error(err)
+		}
+		if err := Check(file, true); err != nil {
+			t.Error(err)
+		}
+		if err := Check(filepath.Join(t.TempDir(), "nowhere", "x"), false); ringfence.KindOf(err) != ringfence.KindUnavailable {
+			t.Error(err)
+		}
 		left, err := os.ReadDir(filepath.Dir(file))
 		if err != nil || len(left) != 2 { // it and its lock
 			t.Errorf("%v %v", left, err)
