@@ -40,6 +40,9 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST "+pathAuthorize, s.authorize)
 	mux.HandleFunc("POST "+pathToken, s.token)
 	mux.HandleFunc("POST "+pathRevoke, s.revoke)
+	if s.c.Inspector != nil {
+		mux.HandleFunc("POST "+pathIntrospect, s.introspect)
+	}
 	mux.HandleFunc("POST "+pathBegin, s.begin)
 	mux.HandleFunc("GET "+pathDevice, s.askDevice)
 	mux.HandleFunc("POST "+pathDevice, s.approve)
@@ -57,7 +60,7 @@ func (s *Server) Handler() http.Handler {
 // metadata describes the server (RFC 8414).
 func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 	at := s.c.Issuer()
-	writeJSON(w, http.StatusOK, map[string]any{
+	m := map[string]any{
 		"issuer": at, "jwks_uri": at + pathKeys, "authorization_endpoint": at + pathAuthorize, "token_endpoint": at + pathToken,
 		"revocation_endpoint": at + pathRevoke, "device_authorization_endpoint": at + pathBegin,
 		"response_types_supported": []string{"code"}, "response_modes_supported": []string{"query"},
@@ -65,7 +68,12 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 		"code_challenge_methods_supported": []string{"S256"}, "scopes_supported": []string{Scope},
 		"token_endpoint_auth_methods_supported": []string{"none"}, "revocation_endpoint_auth_methods_supported": []string{"none"},
 		"authorization_response_iss_parameter_supported": true,
-	})
+	}
+	if s.c.Inspector != nil {
+		m["introspection_endpoint"] = at + pathIntrospect
+		m["introspection_endpoint_auth_methods_supported"] = []string{"Bearer", "tls_client_auth"} // RFC 8414 section 2, RFC 8705
+	}
+	writeJSON(w, http.StatusOK, m)
 }
 
 func (s *Server) serveKeys(w http.ResponseWriter, _ *http.Request) {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -59,6 +60,9 @@ type Config struct {
 	Secrets   Secrets
 	// Redeem uses up an activation code that somebody at a remote address typed, and returns whose it was. It limits tries.
 	Redeem func(ctx context.Context, remote, code string) (ringfence.DeviceID, error)
+	// Inspector returns who asks, if they may look at tokens; nil: nobody may. The fault is KindUnauthenticated or KindDenied, or says that
+	// it could not be told.
+	Inspector func(r *http.Request) (who string, err error)
 	// Ended hears that a grant was revoked, after that is on disk.
 	Ended func(g store.Grant)
 	Log   *slog.Logger
