@@ -56,6 +56,7 @@ func allowed() map[string][]string {
 		"trust/quota":      {},
 		"trust/revocation": {},
 		"trust/signedfile": {},
+		"trust/signin":     {},
 		"trust/trustlist":  {"trust/signedfile"},
 		"trust/subject":    {},
 		"trust/tlspolicy":  {"trust/cipherlist", "trust/subject"},
@@ -158,7 +159,7 @@ func tlsHands() map[string]string {
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
-		"trust/publicname", "trust/trustlist", "trust/tvs",
+		"trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
 		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 

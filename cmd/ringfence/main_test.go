@@ -31,7 +31,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("RINGFENCE_DATA", filepath.Join(e.WorkDir, "data"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "gone": gone, "field": field, "exit": exit, "cmpjson": cmpjson, "says": says, "mode": mode, "signal": signalNode, "uselogin": useLogin},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "gone": gone, "field": field, "exit": exit, "cmpjson": cmpjson, "says": says, "mode": mode, "signal": signalNode, "uselogin": useLogin, "match": match},
 	})
 }
 
@@ -66,6 +66,23 @@ func gone(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	file := ts.MkAbs(args[0])
 	until(ts, file+" is gone", func() bool { _, err := os.Stat(file); return os.IsNotExist(err) })
+}
+
+// match VAR PATTERN FILE waits until a file has the pattern, and puts its first group into an environment variable.
+func match(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: match VAR PATTERN FILE")
+	}
+	want, file := regexp.MustCompile(args[1]), ts.MkAbs(args[2])
+	until(ts, file+" has "+args[1], func() bool {
+		b, err := os.ReadFile(file)
+		m := want.FindSubmatch(b)
+		if err != nil || len(m) != 2 {
+			return false
+		}
+		ts.Setenv(args[0], string(m[1]))
+		return true
+	})
 }
 
 // field VAR PATH FILE puts a value of a JSON file into an environment variable, e.g. "field AT https data/run.json". The file

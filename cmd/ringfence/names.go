@@ -44,7 +44,7 @@ func newReachable(dns string) (*reachable, error) {
 	if err != nil {
 		return nil, err
 	}
-	flows := append(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}), enrolFlow())
+	flows := append(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}), enrolFlow(), signInFlow())
 	sockets, err := node.NewSockets(append(flows, locate.Flows(servers)...))
 	if err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ import (
 type handset struct {
 	identity string // directory with the phone's key and certificate
 	code     string
+	signIn   string // file of tokens, instead of an identity
 	host     string
 	dns      string
 	tone     float64
@@ -45,16 +46,17 @@ func newPhoneCommand() *cobra.Command {
 		Use:   "phone",
 		Short: "Be a phone: enrol, call, answer, listen",
 		Long: "phone is a complete phone without a handset. It makes its own key, trades a one-time activation code for a certificate, and keeps\n" +
-			"both in --identity. It speaks TLS and SRTP only.\n\nIt finds its node by the NAPTR and SRV records of the domain that --node names, else by the address of that name, goes to the\n" +
+			"both in --identity. Or somebody signs in with `ringfence signin start`, and --sign-in names the file. It speaks TLS and SRTP only.\n\nIt finds its node by the NAPTR and SRV records of the domain that --node names, else by the address of that name, goes to the\n" +
 			"next one when a node is down, and always checks the certificate against the domain, not against what DNS says.\n\nWithout a verb below it enrols if --enrol is given, registers, says where it stands, and ends.",
 		Example: "  ringfence phone --enrol '1234 5678 9012 3456' --node pbx.example.com\n  ringfence phone call 102 --tone 440 --for 10s\n" +
-			"  ringfence phone answer --record call.wav\n  ringfence phone listen",
+			"  ringfence phone --sign-in alice.json answer --record call.wav\n  ringfence phone listen",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.stand) },
 	}
 	f := cmd.PersistentFlags()
 	f.StringVar(&h.identity, "identity", defaultIdentity(), "directory of the phone's key and certificate")
 	f.StringVar(&h.code, "enrol", "", "one-time activation code from `ringfence device add`")
+	f.StringVar(&h.signIn, "sign-in", "", "register with the tokens in this file, from `ringfence signin start`, instead of a certificate")
 	f.StringVar(&h.host, "node", "", "the node: a domain, whose DNS records lead to its nodes, or HOST:PORT of the enrolment (8443); kept after --enrol, for this time without")
 	f.StringVar(&h.dns, "dns", "", "ask this DNS server, ADDR or ADDR:PORT, instead of those of this host")
 	f.Float64Var(&h.tone, "tone", 0, "say a tone of this many Hz")
@@ -100,7 +102,7 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 	if err != nil {
 		return err
 	}
-	id, err := h.enrolled(ctx, sockets, out)
+	id, conf, tokens, err := h.credentials(ctx, sockets, out)
 	if err != nil {
 		return err
 	}
@@ -113,8 +115,7 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 		return err
 	}
 	p, err := phone.Open(ctx, phone.Config{Opener: sockets, Servers: oneFamily{servers, media}, ServerName: id.Bootstrap.SIP.Host, MediaAddr: media, Log: node.Discard(),
-		TLS:  &tls.Config{RootCAs: id.Pool(), Certificates: []tls.Certificate{id.Certificate()}, MinVersion: tls.VersionTLS12},
-		User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, UserAgent: "Ringfence phone"})
+		TLS: conf, Tokens: tokens, User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, UserAgent: "Ringfence phone"})
 	if err != nil {
 		return err
 	}
@@ -124,6 +125,22 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 		return err
 	}
 	return nil
+}
+
+// credentials returns who the phone is and how it proves that: by its certificate, or by the tokens of a sign-in.
+func (h *handset) credentials(ctx context.Context, sockets *reachable, out io.Writer) (keptIdentity, *tls.Config, phone.Tokens, error) {
+	if h.signIn == "" {
+		id, err := h.enrolled(ctx, sockets, out)
+		if err != nil {
+			return id, nil, nil, err
+		}
+		return id, &tls.Config{RootCAs: id.Pool(), Certificates: []tls.Certificate{id.Certificate()}, MinVersion: tls.VersionTLS12}, nil, nil
+	}
+	if h.code != "" {
+		return keptIdentity{}, nil, nil, invalid("--sign-in and --enrol exclude each other", "a device has a certificate or signs in, as `ringfence device show` says")
+	}
+	id, keeper, roots, err := h.signedIn(sockets)
+	return id, &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, keeper, err
 }
 
 // stand prints where the phone stands.

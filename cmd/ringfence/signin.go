@@ -14,9 +14,11 @@ import (
 func newSignInCommand(a *app) *cobra.Command {
 	return group(&cobra.Command{Use: "signin", Short: "Which programs are signed in, and the keys of their tokens",
 		Long: "A program signs in by OAuth 2.0: somebody types the activation code of a device that was added with --auth token, once, into a page of the\n" +
-			"node. From then on the program has short-lived access tokens instead of a certificate. docs/guides/sign-in.md shows the whole.",
+			"node. From then on the program has short-lived access tokens instead of a certificate. docs/guides/sign-in.md shows the whole.\n\n" +
+			"`start`, `show` and `end` are the other side: they sign the phone of this program in.",
 		Example: "  ringfence device add alice-app --user alice --auth token\n  ringfence signin list\n  ringfence signin revoke gV1StGXR8Z5jdHi6B"},
-		newSignInListCommand(a), newSignInRevokeCommand(a), newSignInKeysCommand(a), newSignInRotateCommand(a))
+		newSignInListCommand(a), newSignInRevokeCommand(a), newSignInKeysCommand(a), newSignInRotateCommand(a),
+		newSignInStartCommand(a), newSignInShowCommand(), newSignInEndCommand())
 }
 
 func newSignInListCommand(a *app) *cobra.Command {

@@ -3,14 +3,17 @@ package node
 import (
 	"context"
 	"net"
+	"net/http"
 	"strconv"
 	"time"
 
 	"ringfence"
 	"ringfence/internal/call/registrar"
+	"ringfence/internal/node/admin/api"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/token"
 )
 
@@ -20,12 +23,30 @@ func (n *Node) openTokens(ctx context.Context) (err error) {
 		Issuer: func() string {
 			return "https://" + net.JoinHostPort(n.Config.Domain, strconv.Itoa(int(n.webAddr.Port())))
 		},
-		Audience: n.Config.Domain, Clients: n.programs, Grants: n.Store, Secrets: n.Store, Redeem: n.Enroll.UseCode, Log: n.log,
+		Registrar: n.takesTokens,
+		Audience:  n.Config.Domain, Clients: n.programs, Grants: n.Store, Secrets: n.Store, Redeem: n.Enroll.UseCode, Log: n.log, Inspector: n.inspector,
 		Ended: func(g store.Grant) {
 			n.endGrant(context.Background(), g.ID, g.Device)
 			n.publish(bus.Event{Kind: bus.GrantRevoked, Device: g.Device})
 		}})
 	return err
+}
+
+// inspector says who may ask whether an access token is good: an edge proxy by its certificate, or whoever has an API token that may read.
+func (n *Node) inspector(r *http.Request) (string, error) {
+	if t := r.TLS; t != nil && len(t.PeerCertificates) > 0 && n.Authority.Anchors(t.VerifiedChains) && ca.RoleOf(t.PeerCertificates[0]) == ca.RoleProxy {
+		v, err := n.Authority.Verify(t.PeerCertificates, ca.RoleProxy, time.Now())
+		return "proxy " + v.Name, err
+	}
+	return n.Admin.Allow(r, api.ScopeRead)
+}
+
+// takesTokens returns where a signed-in program registers.
+func (n *Node) takesTokens() (host string, port uint16) {
+	if at, ok := n.bound["sip-oauth"]; ok {
+		return n.Config.Domain, at.Port()
+	}
+	return n.Config.Domain, n.sipAddr.Port()
 }
 
 // programs are those that may be signed in: our own phone, and what the configuration lists.

@@ -3,6 +3,9 @@ package node_test
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -19,6 +22,7 @@ import (
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip"
 	"ringfence/internal/state/store"
+	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/enroll"
 )
 
@@ -201,5 +205,77 @@ func TestTokenDeviceGetsNoCertificate(t *testing.T) {
 	}}
 	if _, err := c.Enrol(s.Ctx, "localhost", code); ringfence.KindOf(err) != ringfence.KindDenied {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestIntrospection has an edge proxy and a service with an API token ask whether a token is good, and others be refused.
+func TestIntrospection(t *testing.T) {
+	s := oauthSite(t)
+	p := s.signIn("alice-app")
+	certified := func(role ca.Role, name string) tls.Certificate {
+		t.Helper()
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		s.OK(err)
+		r := ca.Request{Role: role, Name: name, PublicKey: key.Public()}
+		if role == ca.RoleProxy {
+			r.DNSNames = []string{name}
+		}
+		out, err := s.Node.Authority.Issue(s.Ctx, r)
+		s.OK(err)
+		return tls.Certificate{Certificate: out.Chain, PrivateKey: key}
+	}
+	expires := time.Now().Add(time.Hour)
+	for name, scope := range map[string]string{"reader": "read", "stale": "read"} {
+		if name == "stale" {
+			expires = time.Now().Add(-time.Hour)
+		}
+		s.OK(s.Node.Store.CreateToken(s.Ctx, store.Token{ID: name, Name: name, Hash: store.HashToken(name), Scopes: []string{scope}, Expires: expires}))
+	}
+	ask := func(c *http.Client, secret, token string) (int, map[string]any) {
+		t.Helper()
+		defer c.CloseIdleConnections()
+		r, err := http.NewRequestWithContext(s.Ctx, http.MethodPost, "https://"+s.Domain+"/oauth/introspect", strings.NewReader(url.Values{"token": {token}}.Encode()))
+		s.OK(err)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if secret != "" {
+			r.Header.Set("Authorization", "Bearer "+secret)
+		}
+		res, err := c.Do(r)
+		s.OK(err)
+		defer res.Body.Close()
+		var out map[string]any
+		s.OK(json.NewDecoder(res.Body).Decode(&out))
+		return res.StatusCode, out
+	}
+	proxy := s.client(certified(ca.RoleProxy, "edge-1.example.org"))
+	for _, tc := range []struct {
+		what   string
+		client *http.Client
+		secret string
+		status int
+	}{
+		{"an edge proxy", proxy, "", 200},
+		{"a service", s.client(), "reader", 200},
+		{"a device with an API token", s.client(s.Identity("bob", "bob-desk").Certificate()), "reader", 200},
+		{"a stranger", s.client(), "", 401},
+		{"a program with its own access token", s.client(), p.access, 401},
+		{"an API token that has expired", s.client(), "stale", 401},
+		{"a device", s.client(s.Identity("bob", "bob-two").Certificate()), "", 401},
+		{"a CTI client", s.client(certified(ca.RoleCTI, "cti-1")), "", 401},
+	} {
+		status, got := ask(tc.client, tc.secret, p.access)
+		if status != tc.status || (got["active"] == true) != (status == 200) || status == 200 && (got["sub"] != "alice" || got["device"] != "alice-app") {
+			t.Errorf("%s: %d %v", tc.what, status, got)
+		}
+	}
+	grants, err := s.Node.Store.Grants(s.Ctx, "alice-app")
+	s.OK(err)
+	s.OK(s.Node.Tokens.Revoke(s.Ctx, grants[0].ID, "test"))
+	if status, got := ask(proxy, "", p.access); status != 200 || len(got) != 1 || got["active"] != false {
+		t.Errorf("%d %v", status, got)
+	}
+	s.OK(s.Node.Store.Close())
+	if status, got := ask(proxy, "", p.access); status != 503 || got["active"] != nil {
+		t.Errorf("a store that is gone: %d %v", status, got)
 	}
 }

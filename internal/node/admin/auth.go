@@ -112,6 +112,12 @@ func (s *Server) authorize(ctx huma.Context, next func(huma.Context)) {
 	next(huma.WithContext(ctx, known))
 }
 
+// Allow returns who asks by a request with an API token that has a scope, for what is served beside the API.
+func (s *Server) Allow(r *http.Request, scope string) (string, error) {
+	ctx, err := s.check(r.Context(), r.Header.Get("Authorization"), scope, r.RemoteAddr)
+	return whoOf(ctx).Name, err
+}
+
 // serveMetrics answers Prometheus, to those who may read.
 func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	if _, err := s.check(r.Context(), r.Header.Get("Authorization"), api.ScopeRead, r.RemoteAddr); err != nil {

@@ -71,6 +71,8 @@ type Config struct {
 	// with AllowMD5.
 	Password string
 	AllowMD5 bool
+	// Tokens is for a phone in which somebody signed in: each REGISTER carries an access token (RFC 8898). It excludes Password.
+	Tokens   Tokens
 	Instance string // "urn:uuid:…" of the device (RFC 5626 section 4.1); empty means a random one
 
 	MediaAddr  netip.Addr          // where its media sockets are bound, and what it tells its peers
@@ -117,6 +119,8 @@ func (c *Config) Validate() error {
 		return bad(ringfence.KindInvalid, "the user or the domain holds a character that cannot be in a SIP address", "")
 	case !c.MediaAddr.IsValid() || c.MediaAddr.IsUnspecified():
 		return bad(ringfence.KindInvalid, "the phone needs an address for its media", "")
+	case c.Password != "" && c.Tokens != nil:
+		return bad(ringfence.KindInvalid, "the phone has a password and tokens", "give it one of them")
 	case c.MediaPorts.First > c.MediaPorts.Last:
 		return bad(ringfence.KindInvalid, "the media port range is inverted", "")
 	}

@@ -82,6 +82,8 @@ type Phone struct {
 	proof   *ringfence.TLSProof
 	changed chan struct{} // closed and replaced when reg changes
 	chal    challenge
+	token   string // the access token in use; empty: none
+	refused string // the last one that the server did not take
 	calls   map[*Call]struct{}
 	dnd     bool
 	closed  bool

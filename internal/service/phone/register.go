@@ -1,6 +1,7 @@
 package phone
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -214,7 +215,10 @@ func (p *Phone) contactNow() string {
 
 func (p *Phone) registrar() string { return "sip:" + p.cfg.Domain }
 
-func (p *Phone) sendRegister() {
+// sendRegister registers, with a token if the phone has such.
+func (p *Phone) sendRegister() { p.withToken(p.register) }
+
+func (p *Phone) register() {
 	conn := p.currentConn()
 	if conn == nil {
 		return
@@ -254,7 +258,7 @@ func (p *Phone) registerAnswered(conn *transport.Conn, a transaction.Answer) {
 	case a.Message == nil: // lost() hears of it
 	case status < 300:
 		p.registered(conn, a.Message)
-	case (status == 401 || status == 407) && p.challenged(a.Message, &p.answered):
+	case (status == 401 || status == 407) && (p.tokenRefused(a.Message) || p.challenged(a.Message, &p.answered)):
 		p.sendRegister()
 	case status == 423 && p.raiseExpires(a.Message):
 		p.sendRegister()
@@ -323,6 +327,8 @@ func (p *Phone) registered(conn *transport.Conn, m *sip.Message) {
 // provenBy says how the phone authenticated. p.mu is held.
 func (p *Phone) provenBy() ringfence.Auth {
 	switch {
+	case p.token != "":
+		return ringfence.AuthToken
 	case p.chal.ok && p.chal.c.Algorithm == sip.DigestMD5:
 		return ringfence.AuthDigestMD5
 	case p.chal.ok:
@@ -456,10 +462,15 @@ func (p *Phone) challenged(m *sip.Message, tries *int) bool {
 	return true
 }
 
-// authorize answers the challenge in hand, if there is one.
+// authorize answers the challenge in hand, if there is one. A token is for the server that keeps the registration and for nobody behind
+// it, so it goes into REGISTER alone.
 func (p *Phone) authorize(w *sip.Writer, method sip.Method, uri string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.token != "" && method == sip.REGISTER {
+		w.Header(sip.HeaderAuthorization, "Bearer "+p.token)
+		return
+	}
 	if !p.chal.ok {
 		return
 	}
@@ -468,4 +479,89 @@ func (p *Phone) authorize(w *sip.Writer, method sip.Method, uri string) {
 	_, _ = rand.Read(cnonce[:])
 	w.Header(p.chal.with, p.chal.c.Authorize(sip.Answer{Username: p.cfg.AuthUser, Password: p.cfg.Password,
 		Method: method.String(), URI: uri, CNonce: hex.EncodeToString(cnonce[:]), NC: p.chal.nc}))
+}
+
+// Tokens gives a phone the access tokens that it registers with (RFC 8898).
+type Tokens interface {
+	// Token returns an access token that is good now. If the server did not take one, refused is that one, and another is wanted. It may
+	// ask a server, and is called on a goroutine of its own.
+	Token(ctx context.Context, refused string) (string, error)
+}
+
+const (
+	tokenPatience = 30 * time.Second
+	maxToken      = 4096 // bytes
+)
+
+// withToken goes on once there is an access token, on the home shard.
+func (p *Phone) withToken(then func()) {
+	if p.cfg.Tokens == nil {
+		then()
+		return
+	}
+	if p.stopping {
+		return
+	}
+	attempt, refused := p.attempt, p.refused
+	p.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(p.ctx, tokenPatience)
+		defer cancel()
+		text, err := p.cfg.Tokens.Token(ctx, refused)
+		if err == nil && !isToken(text) {
+			err = &ringfence.Fault{Op: "phone.token", Kind: ringfence.KindInvalid, Text: "the access token is too long or holds what no token can", Hint: "sign in again"}
+		}
+		p.home.Post(func() {
+			switch {
+			case p.stopping || attempt != p.attempt:
+			case err != nil:
+				p.noToken(err)
+			default:
+				p.mu.Lock()
+				p.token = text
+				p.mu.Unlock()
+				then()
+			}
+		})
+	})
+}
+
+// noToken tries again later. What is registered stays so until it expires.
+func (p *Phone) noToken(err error) {
+	wait := p.backOff(0)
+	p.log.Warn("there is no access token to register with", "phone", p.cfg.User, "cause", err, "hint", ringfence.HintOf(err), "retry", wait)
+	if r := p.Registration(); r.State != Registered || !time.Now().Before(r.Expires) {
+		p.setRegistration(Registration{State: Failed, Err: err, Retry: wait})
+	}
+	p.home.After(&p.refresh, wait, func() { p.answered = 0; p.sendRegister() })
+}
+
+// tokenRefused notes that the server did not take our token, and reports whether another is worth trying. Where tokens come from was
+// said when somebody signed in; an address in the challenge changes nothing.
+func (p *Phone) tokenRefused(m *sip.Message) bool {
+	if p.cfg.Tokens == nil || p.answered > 0 || !offersBearer(m) {
+		return false
+	}
+	p.answered++
+	p.mu.Lock()
+	p.refused = p.token
+	p.mu.Unlock()
+	return true
+}
+
+// offersBearer reports whether a 401 or 407 asks for a token.
+func offersBearer(m *sip.Message) bool {
+	for _, id := range [...]sip.HeaderID{sip.HeaderWWWAuthenticate, sip.HeaderProxyAuthenticate} {
+		for v := range m.All(id) {
+			if scheme, _, _ := bytes.Cut(bytes.TrimSpace(v), []byte(" ")); sip.EqualFold(scheme, "Bearer") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isToken reports whether s can be in an Authorization field (token68, RFC 9110 section 11.2).
+func isToken(s string) bool {
+	body := strings.TrimRight(s, "=")
+	return body != "" && len(s) <= maxToken && strings.Trim(body, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/") == ""
 }

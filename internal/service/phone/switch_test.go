@@ -52,7 +52,9 @@ type testSwitch struct {
 	ca       *testkit.Authority
 	invites  atomic.Int32
 	expires  uint64
-	busy     bool // REGISTER hears 503
+	takes    func(token string) bool // if set, REGISTER needs an access token that it takes
+	leaked   atomic.Int32            // requests other than REGISTER that carried a token
+	busy     bool                    // REGISTER hears 503
 	redirect map[string]string
 	changeIn func(user string, body []byte) []byte // tampers with what a callee gets
 
@@ -128,6 +130,16 @@ func (s *testSwitch) Request(tx *transaction.Server) {
 		if !s.dialogs.Request(tx) && tx.Method != sip.ACK {
 			s.loose(tx)
 		}
+		return
+	}
+	if tx.Method != sip.REGISTER && m.Bearer() != nil {
+		s.leaked.Add(1)
+	}
+	if s.takes != nil && tx.Method == sip.REGISTER && !s.takes(string(m.Bearer())) {
+		tx.Reply(401, "", func(w *sip.Writer) {
+			c := sip.BearerChallenge{Realm: "test", Server: "https://elsewhere.example.test", Scope: "sip", Error: "invalid_token"}
+			w.Value(sip.HeaderWWWAuthenticate, c.Append(nil))
+		})
 		return
 	}
 	if s.password != "" && tx.Method != sip.ACK && !s.authentic(tx, string(from.URI.User)) {

@@ -40,6 +40,9 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST "+pathAuthorize, s.authorize)
 	mux.HandleFunc("POST "+pathToken, s.token)
 	mux.HandleFunc("POST "+pathRevoke, s.revoke)
+	if s.c.Inspector != nil {
+		mux.HandleFunc("POST "+pathIntrospect, s.introspect)
+	}
 	mux.HandleFunc("POST "+pathBegin, s.begin)
 	mux.HandleFunc("GET "+pathDevice, s.askDevice)
 	mux.HandleFunc("POST "+pathDevice, s.approve)
@@ -57,7 +60,7 @@ func (s *Server) Handler() http.Handler {
 // metadata describes the server (RFC 8414).
 func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 	at := s.c.Issuer()
-	writeJSON(w, http.StatusOK, map[string]any{
+	m := map[string]any{
 		"issuer": at, "jwks_uri": at + pathKeys, "authorization_endpoint": at + pathAuthorize, "token_endpoint": at + pathToken,
 		"revocation_endpoint": at + pathRevoke, "device_authorization_endpoint": at + pathBegin,
 		"response_types_supported": []string{"code"}, "response_modes_supported": []string{"query"},
@@ -65,7 +68,12 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 		"code_challenge_methods_supported": []string{"S256"}, "scopes_supported": []string{Scope},
 		"token_endpoint_auth_methods_supported": []string{"none"}, "revocation_endpoint_auth_methods_supported": []string{"none"},
 		"authorization_response_iss_parameter_supported": true,
-	})
+	}
+	if s.c.Inspector != nil {
+		m["introspection_endpoint"] = at + pathIntrospect
+		m["introspection_endpoint_auth_methods_supported"] = []string{"Bearer", "tls_client_auth"} // RFC 8414 section 2, RFC 8705
+	}
+	writeJSON(w, http.StatusOK, m)
 }
 
 func (s *Server) serveKeys(w http.ResponseWriter, _ *http.Request) {
@@ -148,12 +156,27 @@ type answer struct {
 	Expires int    `json:"expires_in"` // seconds
 	Refresh string `json:"refresh_token"`
 	Scope   string `json:"scope"`
+	SIP     *sip   `json:"sip,omitempty"`
 	grant   string
+}
+
+// sip says where the token is good, and for whom, so that a phone needs to be told nothing else. The RFC lets other members in; programs
+// that do not know this one ignore it.
+type sip struct {
+	User   ringfence.UserID `json:"user"`
+	Domain string           `json:"domain"`
+	Host   string           `json:"host"`
+	Port   uint16           `json:"port"`
 }
 
 func (s *Server) answer(g store.Grant, user ringfence.UserID, refresh string, now time.Time) (answer, error) {
 	access, err := s.sign(g, user, now)
-	return answer{Access: access, Type: "Bearer", Expires: int(s.c.AccessLife / time.Second), Refresh: refresh, Scope: g.Scope, grant: g.ID}, err
+	out := answer{Access: access, Type: "Bearer", Expires: int(s.c.AccessLife / time.Second), Refresh: refresh, Scope: g.Scope, grant: g.ID}
+	if s.c.Registrar != nil {
+		host, port := s.c.Registrar()
+		out.SIP = &sip{User: user, Domain: s.c.Audience, Host: host, Port: port}
+	}
+	return out, err
 }
 
 // token is the token endpoint.

@@ -63,31 +63,39 @@ func (s *Server) sign(g store.Grant, user ringfence.UserID, now time.Time) (stri
 // Verify returns what an access token says, if it is one of ours, in its time, and its grant and device still hold. The fault says what
 // is wrong with it.
 func (s *Server) Verify(ctx context.Context, token string) (Access, error) {
-	c, err := s.open(ctx, token)
-	if err != nil {
-		return Access{}, err
+	_, a, _, err := s.check(ctx, token)
+	return a, err
+}
+
+// check is Verify with all the claims, and with how often the store was asked.
+func (s *Server) check(ctx context.Context, token string) (c claims, a Access, looked int, err error) {
+	none := func(err error) (claims, Access, int, error) { return claims{}, Access{}, looked, err }
+	if c, err = s.open(ctx, token); err != nil {
+		return none(err)
 	}
 	now := s.c.Now()
 	switch {
 	case c.Issuer != s.c.Issuer() || c.Audience != s.c.Audience:
-		return Access{}, refused("the token is for somebody else")
+		return none(refused("the token is for somebody else"))
 	case now.After(time.Unix(c.Expires, 0).Add(leeway)):
-		return Access{}, refused("the token has expired")
+		return none(refused("the token has expired"))
 	case now.Add(leeway).Before(time.Unix(c.Issued, 0)):
-		return Access{}, refused("the token is from the future; is a clock wrong?")
+		return none(refused("the token is from the future; is a clock wrong?"))
 	}
+	looked++
 	g, err := s.c.Grants.Grant(ctx, c.Grant)
 	switch {
 	case err != nil && ringfence.KindOf(err) != ringfence.KindNotFound:
-		return Access{}, err
+		return none(err)
 	case err != nil || g.Device != c.Device || !g.Holds(now):
-		return Access{}, refused("the sign-in of this token was revoked or is over")
+		return none(refused("the sign-in of this token was revoked or is over"))
 	}
+	looked++
 	d, err := s.device(ctx, g.Device)
 	if err != nil {
-		return Access{}, err
+		return none(err)
 	}
-	return Access{Device: d.ID, User: d.User, Client: c.Client, Scope: c.Scope, Grant: c.Grant, Expires: time.Unix(c.Expires, 0)}, nil
+	return c, Access{Device: d.ID, User: d.User, Client: c.Client, Scope: c.Scope, Grant: c.Grant, Expires: time.Unix(c.Expires, 0)}, looked, nil
 }
 
 // open checks the form and the signature of a token and nothing else.

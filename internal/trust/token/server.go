@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -50,13 +51,18 @@ type Client struct {
 
 // Config holds what a Server needs. Zero durations take the defaults beside them.
 type Config struct {
-	Issuer   func() string // its address, such as https://ringfence.internal:8443
-	Audience string        // whom access tokens are for: the SIP domain
-	Clients  func() []Client
-	Grants   Grants
-	Secrets  Secrets
+	Issuer func() string // its address, such as https://ringfence.internal:8443
+	// Registrar is where access tokens are good over TLS, for programs to be told; nil: they are not.
+	Registrar func() (host string, port uint16)
+	Audience  string // whom access tokens are for: the SIP domain
+	Clients   func() []Client
+	Grants    Grants
+	Secrets   Secrets
 	// Redeem uses up an activation code that somebody at a remote address typed, and returns whose it was. It limits tries.
 	Redeem func(ctx context.Context, remote, code string) (ringfence.DeviceID, error)
+	// Inspector returns who asks, if they may look at tokens; nil: nobody may. The fault is KindUnauthenticated or KindDenied, or says that
+	// it could not be told.
+	Inspector func(r *http.Request) (who string, err error)
 	// Ended hears that a grant was revoked, after that is on disk.
 	Ended func(g store.Grant)
 	Log   *slog.Logger

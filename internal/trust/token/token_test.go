@@ -57,7 +57,7 @@ func newSite(t *testing.T) *site {
 // open opens a server on the database, as another node would.
 func (s *site) open() *Server {
 	s.Helper()
-	srv, err := New(s.Context(), Config{Issuer: func() string { return issuer }, Audience: "ringfence.internal", Grants: s.db, Secrets: s.db, Log: slog.New(slog.DiscardHandler),
+	srv, err := New(s.Context(), Config{Issuer: func() string { return issuer }, Registrar: func() (string, uint16) { return "sip.ringfence.internal", 5090 }, Audience: "ringfence.internal", Grants: s.db, Secrets: s.db, Log: slog.New(slog.DiscardHandler),
 		Clients: func() []Client {
 			return []Client{{ID: "phone", Redirects: []string{"http://127.0.0.1/callback", "https://phone.example.org/cb?x=1"}}, {ID: "other", Redirects: []string{"other:/cb"}}}
 		},
@@ -185,6 +185,9 @@ func TestCode(t *testing.T) {
 		t.Fatalf("%d\n%s", res.StatusCode, page)
 	}
 	a := s.tokens(redeem(s.code("alice-app")))
+	if a.SIP == nil || *a.SIP != (sip{"alice", "ringfence.internal", "sip.ringfence.internal", 5090}) {
+		t.Errorf("%+v", a.SIP)
+	}
 	got := s.good(a.Access)
 	if got.Device != "alice-app" || got.User != "alice" || got.Client != "phone" || got.Scope != "sip" || !got.Expires.Equal(s.now.Add(time.Hour)) {
 		t.Errorf("%+v", got)

@@ -1,6 +1,6 @@
 """Signs in at a node with Authlib, checks the access token with the node's published keys, and registers with it over TLS.
 
-Arguments: the node's https address, the SIP port for tokens, two activation codes, the trust anchor.
+Arguments: the node's https address, the SIP port for tokens, two activation codes, the trust anchor, an API token that may read.
 """
 import re
 import socket
@@ -14,7 +14,7 @@ from authlib.common.security import generate_token
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.jose import JsonWebKey, JsonWebToken
 
-base, sip_port, first_code, second_code, anchor = sys.argv[1:]
+base, sip_port, first_code, second_code, anchor, reader = sys.argv[1:]
 web = requests.Session()
 web.verify, web.trust_env = anchor, False
 meta = web.get(base + "/.well-known/oauth-authorization-server").json()
@@ -107,6 +107,21 @@ for access in (token["access_token"], other["access_token"]):
     assert status == 200, head
 print("sip: registered")
 
+
+
+def introspect(access, **headers):
+    """Asks about a token as another service does, which has an API token and no more."""
+    service = OAuth2Session("service", token_endpoint_auth_method="none")
+    service.verify, service.trust_env = anchor, False
+    return service.introspect_token(meta["introspection_endpoint"], token=access, token_type_hint="access_token", headers=headers or {"Authorization": "Bearer " + reader})
+
+
+seen = introspect(token["access_token"]).json()
+assert seen["active"] is True and seen["sub"] == "alice" and seen["device"] == "alice-one" and seen["exp"] == claims["exp"], seen
+assert introspect(token["refresh_token"]).json() == {"active": False}
+assert introspect(token["access_token"], Authorization="Bearer " + token["access_token"]).status_code == 401
+print("introspection: active")
+
 # A refresh token is good once.
 renewed = session.refresh_token(meta["token_endpoint"], refresh_token=token["refresh_token"])
 assert renewed["refresh_token"] != token["refresh_token"]
@@ -117,5 +132,6 @@ print("refresh: renewed")
 assert session.revoke_token(meta["revocation_endpoint"], token=renewed["refresh_token"]).status_code == 200
 status, head = register(renewed["access_token"])
 assert status == 401 and 'error="invalid_token"' in head, head
+assert introspect(renewed["access_token"]).json() == {"active": False}
 assert register(other["access_token"])[0] == 200
 print("revoke: ended")
