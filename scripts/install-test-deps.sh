@@ -35,6 +35,9 @@ needs() {
 /sbin/ip iproute2 test/faults a network of its own,
 /usr/sbin/nft nftables test/faults in which packets are dropped
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined
+/usr/bin/gnutls-cli gnutls-bin test/interop TLS as a third implementation sees it,
+/usr/bin/certtool gnutls-bin test/interop certificates and revocation lists too,
+/usr/bin/ocsptool gnutls-bin test/interop and OCSP
 /usr/bin/baresip baresip-core test/interop a phone: calls, hold, transfer, digits
 /usr/bin/linphonec linphone-cli test/interop another phone
 /usr/bin/sipp sip-tester test/interop load and scenarios

@@ -82,10 +82,32 @@ func TestRevocationByOpenSSL(t *testing.T) {
 			t.Errorf("%s: %s", file, out)
 		}
 	}
+	// GnuTLS must say the same.
+	certtool := func(file, want string) {
+		t.Helper()
+		chain := append(s.read(file+".pem"), s.read(file+".issuer.pem")...)
+		s.file("chain.pem", chain)
+		cmd := exec.CommandContext(s.Ctx, testkit.Need(t, "certtool", "gnutls-bin"), "--verify", "--load-ca-certificate", "ca.pem", "--load-crl", "list.pem", "--infile", "chain.pem")
+		cmd.Dir = s.home
+		out, err := cmd.CombinedOutput()
+		if !strings.Contains(string(out), want) || (err == nil) != strings.HasPrefix(want, "Verified") {
+			t.Errorf("%s: %v, want %q in %s", file, err, want, out)
+		}
+	}
+	ocsptool := func(file, want string) {
+		t.Helper()
+		cmd := exec.CommandContext(s.Ctx, testkit.Need(t, "ocsptool", "gnutls-bin"), "--ask="+base+"/ocsp", "--load-cert", file+".pem", "--load-issuer", file+".issuer.pem", "--load-signer", file+".issuer.pem")
+		cmd.Dir = s.home
+		if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), "Certificate Status: "+want) || !strings.Contains(string(out), "Verifying OCSP Response: Success") {
+			t.Errorf("%s: want %s in %s", file, want, out)
+		}
+	}
 	one, two := issue("one", "dashboard-1"), issue("two", "dashboard-2")
 	ask("one", "good")
 	fetch(one)
 	check("one", true)
+	certtool("one", "Verified. The certificate is trusted")
+	ocsptool("one", "good")
 	s.OK(s.Node.Authority.Revoke(s.Ctx, two.SerialNumber.Text(16), "key compromise"))
 	ask("two", "revoked")
 	if out := run("ocsp", "-url", base+"/ocsp", "-issuer", "two.issuer.pem", "-cert", "two.pem", "-CAfile", "ca.pem", "-no_nonce"); !strings.Contains(out, "keyCompromise") {
@@ -102,6 +124,9 @@ func TestRevocationByOpenSSL(t *testing.T) {
 	s.OK(s.Node.Authority.Revoke(s.Ctx, three.SerialNumber.Text(16), "superseded"))
 	fetch(three)
 	check("three", false)
+	certtool("three", "revoked")
+	ocsptool("three", "revoked")
+	ocsptool("two", "revoked")
 	// A certificate that nobody signed here is unknown, and one of another authority is nobody's business here.
 	out := run("ocsp", "-url", base+"/ocsp", "-issuer", "three.issuer.pem", "-serial", "0x1234", "-CAfile", "ca.pem", "-no_nonce", "-verify_other", "three.issuer.pem")
 	if !strings.Contains(out, "0x1234: unknown") {

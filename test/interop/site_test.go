@@ -70,6 +70,14 @@ func (s *site) file(name string, content []byte) string {
 	return s.path(name)
 }
 
+// read returns what is in a file of the judges.
+func (s *site) read(name string) []byte {
+	s.Helper()
+	b, err := os.ReadFile(s.path(name))
+	s.OK(err)
+	return b
+}
+
 // port is the node's SIP port.
 func (s *site) port() string { return fmt.Sprint(s.Node.SIPAddr().Port()) }
 

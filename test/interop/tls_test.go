@@ -7,12 +7,15 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"ringfence/internal/node/config"
 	"ringfence/internal/testkit"
 	"ringfence/internal/trust/ca"
 )
@@ -30,6 +33,65 @@ func (s *site) openssl(addr, stdin string, args ...string) (string, int) {
 
 func (s *site) ports() map[string]string {
 	return map[string]string{"sip": s.Node.SIPAddr().String(), "https": s.Node.HTTPSAddr().String()}
+}
+
+// allPorts opens every listener that speaks TLS.
+func allPorts(c *config.Config) {
+	for _, at := range []*netip.AddrPort{&c.SIP.WSS, &c.SIP.OAuth, &c.Enterprise.TVS, &c.Enterprise.CAPF} {
+		*at = netip.MustParseAddrPort("127.0.0.1:0")
+	}
+}
+
+// tlsPorts returns what listens with TLS, by the names of the flows.
+func (s *site) tlsPorts() map[string]string {
+	out := map[string]string{}
+	for _, e := range s.Node.Endpoints() {
+		if !e.Dials {
+			out[e.Class] = e.Addr.String()
+		}
+	}
+	return out
+}
+
+// TestGnuTLS has a third implementation of TLS look at every port: versions, the chain up to our root, the names, and the keys that are agreed upon.
+func TestGnuTLS(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, allPorts)
+	ports := s.tlsPorts()
+	if len(ports) != 6 {
+		t.Fatalf("%v", ports)
+	}
+	for port, addr := range ports {
+		for name, x := range map[string]struct {
+			priority string
+			args     []string
+			works    bool
+			want     string
+		}{
+			"TLS 1.3":            {"NORMAL:-VERS-ALL:+VERS-TLS1.3", nil, true, `(?s)Status: The certificate is trusted.*Description: \(TLS1\.3-X\.509\)-\(ECDHE-(X25519|SECP256R1)\)-\((ECDSA-SECP256R1-SHA256|RSA-PSS-RSAE-SHA256)\)-\((AES-128-GCM|AES-256-GCM|CHACHA20-POLY1305)\)`},
+			"TLS 1.2":            {"NORMAL:-VERS-ALL:+VERS-TLS1.2", nil, true, `(?s)Status: The certificate is trusted.*Description: \(TLS1\.2-X\.509\)-\(ECDHE-(X25519|SECP256R1)\)-\((ECDSA|RSA)-[^)]*\)-\((AES-128-GCM|AES-256-GCM|CHACHA20-POLY1305)\)`},
+			"P-256":              {"NORMAL:-GROUP-ALL:+GROUP-SECP256R1", nil, true, `ECDHE-SECP256R1`},
+			"TLS 1.1":            {"NORMAL:-VERS-ALL:+VERS-TLS1.1:%VERIFY_ALLOW_SIGN_WITH_SHA1", nil, false, `alert|protocol version`},
+			"CBC":                {"NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:+AES-128-CBC:+AES-256-CBC", nil, false, `alert`},
+			"finite field":       {"NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+DHE-RSA", nil, false, `alert`},
+			"no forward secrecy": {"NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+RSA", nil, false, `alert`},
+			"another name":       {"NORMAL", []string{"--verify-hostname", "other.example"}, false, `does not match|doesn't match`},
+		} {
+			t.Run(port+"/"+name, func(t *testing.T) {
+				host, number, _ := net.SplitHostPort(addr)
+				args := append([]string{"--x509cafile", s.path("ca.pem"), "--priority", x.priority, "--port", number}, x.args...)
+				if len(x.args) == 0 {
+					args = append(args, "--verify-hostname", s.Domain)
+				}
+				p := start(t, s.home, testkit.Need(t, "gnutls-cli", "gnutls-bin"), append(args, host)...)
+				_ = p.in.Close()
+				code := p.finish(s.Ctx)
+				if (code == 0) != x.works || !regexp.MustCompile(x.want).MatchString(p.text()) {
+					t.Errorf("exit status %d, want %q in:\n%s", code, x.want, p.text())
+				}
+			})
+		}
+	}
 }
 
 func TestOpenSSL(t *testing.T) {
@@ -118,8 +180,8 @@ func TestOpenSSLWithBadCertificates(t *testing.T) {
 func TestTestSSL(t *testing.T) {
 	t.Parallel()
 	path := testkit.Need(t, "testssl", "testssl.sh")
-	s := newSite(t, nil)
-	for port, addr := range s.ports() {
+	s := newSite(t, allPorts)
+	for port, addr := range s.tlsPorts() {
 		t.Run(port, func(t *testing.T) {
 			t.Parallel()
 			report := s.path(port + ".json")
