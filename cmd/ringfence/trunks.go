@@ -57,6 +57,7 @@ func newTrunkShowCommand(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "show NAME", Short: "Show one: whom it must prove to be, what it may ask for, how its connection is sealed",
+		Long:    "show prints a trunk with what its security profile asks of the other side, whether calls can go there now and otherwise why not, and how the connection is sealed.",
 		Example: "  ringfence trunk show vcube\n  ringfence trunk show vcube --json",
 		Args:    cobra.ExactArgs(1), ValidArgsFunction: a.completeTrunks,
 		RunE: func(cmd *cobra.Command, args []string) error {
