@@ -75,6 +75,10 @@ func allowed() map[string][]string {
 		// Services are built on what a stranger's product could use as well: the phone knows no room of calls or state.
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll", "trust/subject"},
+		// The network plane: what is needed, in one form for all who make something of it.
+		"network/need":      {},
+		"network/catalogue": {"network/need"},
+		"network/sheet":     {"network/need", "network/catalogue"},
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "call/trunk", "media/codec", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
@@ -121,7 +125,7 @@ func outsiders() map[string][]string {
 		"modernc.org/sqlite":            {"state/store"},
 		"github.com/nats-io":            {"state/bus"},
 		"github.com/coder/websocket":    {"sip/transport"},
-		"github.com/goccy/go-yaml":      {"node/config", "node/admin", "cmd/ringfence"},
+		"github.com/goccy/go-yaml":      {"network/catalogue", "node/config", "node/admin", "cmd/ringfence"},
 		"golang.org/x/crypto":           {"state/store", "trust/ca", "trust/enroll", "trust/publicname"},
 		"golang.org/x/sys":              {"media/relay", "node"},
 		"golang.org/x/net":              {"media/relay", "node", "sip/locate"},
@@ -160,7 +164,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (
