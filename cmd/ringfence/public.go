@@ -58,7 +58,9 @@ func printPublic(w io.Writer, p api.PublicNames) {
 	}
 }
 
-func printPublicStep(w io.Writer, s api.PublicStep) { fmt.Fprintf(w, "  %s  %s\n", stamp(s.At), s.Text) }
+func printPublicStep(w io.Writer, s api.PublicStep) {
+	fmt.Fprintf(w, "  %s  %s\n", stamp(s.At), s.Text)
+}
 
 func newPublicRenewCommand(a *app) *cobra.Command {
 	var asJSON, noWait bool

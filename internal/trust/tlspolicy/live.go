@@ -65,10 +65,13 @@ func (p *Policy) build(f Effective, o Options) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.ring.Identity(f.identity); err != nil {
+	identity := func() (*tls.Certificate, error) { return p.ring.Identity(f.identity) }
+	if f.nameless() {
+		identity = func() (*tls.Certificate, error) { return &tls.Certificate{}, nil }
+	}
+	if _, err := identity(); err != nil {
 		return nil, err
 	}
-	identity := func() (*tls.Certificate, error) { return p.ring.Identity(f.identity) }
 	if f.Endpoint.Dials {
 		c.RootCAs = pool
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return identity() }
@@ -89,6 +92,12 @@ func (p *Policy) build(f Effective, o Options) (*tls.Config, error) {
 		return nil
 	}
 	return c, nil
+}
+
+// nameless reports whether nothing of ours is presented.
+func (f Effective) nameless() bool {
+	c, _ := classOf(f.Endpoint.Class)
+	return c.nameless
 }
 
 // verify checks the names of a peer, and where they replace the name that was dialled also what crypto/tls then leaves out.

@@ -22,6 +22,7 @@ type class struct {
 	auth            string // what a listener asks of its clients where the tree says nothing
 	anchors         string // whom it believes where the tree says nothing
 	identity        string // what it presents where the tree says nothing; empty: NodeIdentity
+	nameless        bool   // it presents nothing of ours: strangers shall not learn who we are, or it is for challenges alone
 }
 
 // Words that stand for anchors and identities which are there without anybody's adding them.
@@ -46,8 +47,8 @@ func classes() []class {
 		{name: "hep", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "bus", transport: "bus", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "traces", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
-		{name: "public-acme", transport: "public", dials: true, anchors: HostAnchors},
-		{name: "public-tls", transport: "public", auth: "none", anchors: OwnAnchors},
+		{name: "public-acme", transport: "public", dials: true, anchors: HostAnchors, nameless: true},
+		{name: "public-tls", transport: "public", auth: "none", anchors: OwnAnchors, nameless: true},
 	}
 }
 

@@ -28,6 +28,7 @@ type setting struct {
 	text   func(*Settings) *string
 	list   func(*Settings) *[]string
 	sep    string // what separates the parts of a text that is a list
+	named  bool   // for what presents something of ours
 	listen bool   // for listeners only
 	dial   bool   // for what we open only
 }
@@ -39,7 +40,7 @@ func fields() []setting {
 		{name: "max", text: func(s *Settings) *string { return &s.Max }},
 		{name: "suites", text: func(s *Settings) *string { return &s.Suites }, sep: ":"},
 		{name: "groups", list: func(s *Settings) *[]string { return &s.Groups }},
-		{name: "identity", text: func(s *Settings) *string { return &s.Identity }},
+		{name: "identity", text: func(s *Settings) *string { return &s.Identity }, named: true},
 		{name: "anchors", list: func(s *Settings) *[]string { return &s.Anchors }},
 		{name: "client-auth", text: func(s *Settings) *string { return &s.ClientAuth }, listen: true},
 		{name: "subjects", list: func(s *Settings) *[]string { return &s.Subjects }},
@@ -63,7 +64,10 @@ func (f setting) value(s Settings) string {
 	return *f.text(&s)
 }
 
-func (f setting) fits(e Endpoint) bool { return !(f.listen && e.Dials || f.dial && !e.Dials) }
+func (f setting) fits(e Endpoint) bool {
+	c, _ := classOf(e.Class)
+	return !(f.listen && e.Dials || f.dial && !e.Dials || f.named && c.nameless)
+}
 
 // bounds of lists, so that a configuration cannot make each handshake slow.
 const (
@@ -102,7 +106,11 @@ func (s Settings) check(about Endpoint) (wrong []string) {
 	for _, f := range fields() {
 		v := f.value(s)
 		if v != "" && about.Class != "" && !f.fits(about) {
-			bad("%s: means nothing at %s, which %s", f.name, about.Class, map[bool]string{true: "connects", false: "listens"}[about.Dials])
+			does := map[bool]string{true: "connects", false: "listens"}[about.Dials]
+			if f.named {
+				does = "presents nothing of ours"
+			}
+			bad("%s: means nothing at %s, which %s", f.name, about.Class, does)
 		}
 		if f.list != nil {
 			list := *f.list(&s)
