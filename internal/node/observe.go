@@ -190,9 +190,9 @@ func (n *Node) dialTLS(ctx context.Context, flow string, e config.Endpoint) (net
 		return nil, err
 	}
 	for _, a := range addrs {
-		conf, err := n.clientTLS(flow, a, e.Host, nil)
-		if err != nil {
-			return nil, err
+		conf, bad := n.clientTLS(flow, a, e.Host, nil)
+		if bad != nil {
+			return nil, bad
 		}
 		var raw net.Conn
 		if raw, err = n.opener.Dial(ctx, flow, a); err != nil {
@@ -204,8 +204,11 @@ func (n *Node) dialTLS(ctx context.Context, flow string, e config.Endpoint) (net
 		}
 		_ = raw.Close()
 	}
-	return nil, &ringfence.Fault{Op: "node.dial", Kind: ringfence.KindUnavailable, Text: "there is no sealed connection to " + e.String(),
-		Hint: "if its certificate is signed by an authority of its own, name that in observe.authorities", Err: err}
+	hint := "if its certificate is signed by an authority of its own, name that in observe.authorities"
+	if flow == "public-acme" {
+		hint = "if its certificate is signed by an authority of its own: ringfence trust anchor add ALIAS FILE; ringfence tls set /interface/public-acme anchors ALIAS"
+	}
+	return nil, &ringfence.Fault{Op: "node.dial", Kind: ringfence.KindUnavailable, Text: "there is no sealed connection to " + e.String(), Hint: hint, Err: err}
 }
 
 // tracer returns who hears every SIP message, or nil if nobody does.

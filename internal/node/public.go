@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"ringfence"
@@ -109,7 +110,7 @@ func (a publicAnswers) Open(ctx context.Context, r *publicname.Responder) (func(
 		return nil, err
 	}
 	hs := &http.Server{Handler: r, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second, MaxHeaderBytes: 8 << 10,
-		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)}
+		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug), ConnState: few()}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -119,6 +120,24 @@ func (a publicAnswers) Open(ctx context.Context, r *publicname.Responder) (func(
 		_ = hs.Close()
 		<-done
 	}, nil
+}
+
+// most is how many connections a port of challenges has at a time: an authority comes with a handful.
+const most = 32
+
+// few is an http.Server.ConnState that closes connections above most as they come.
+func few() func(net.Conn, http.ConnState) {
+	var n atomic.Int32
+	return func(c net.Conn, s http.ConnState) {
+		switch s {
+		case http.StateNew:
+			if n.Add(1) > most {
+				_ = c.Close()
+			}
+		case http.StateClosed, http.StateHijacked:
+			n.Add(-1)
+		}
+	}
 }
 
 // answerTLS answers tls-alpn-01: a handshake says all, and nothing is spoken after it (RFC 8737 section 4).
@@ -133,7 +152,6 @@ func (n *Node) answerTLS(ctx context.Context, r *publicname.Responder) (func(), 
 		return nil, err
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	const most = 32
 	room := make(chan struct{}, most)
 	done := make(chan struct{})
 	go func() {
@@ -152,7 +170,7 @@ func (n *Node) answerTLS(ctx context.Context, r *publicname.Responder) (func(), 
 			}
 			select {
 			case room <- struct{}{}:
-			default: // an authority comes with a handful
+			default:
 				_ = c.Close()
 				continue
 			}

@@ -100,6 +100,9 @@ func (s *Server) samples() []sample {
 	for _, name := range outside {
 		add("counter", "export_dropped_total", "Records that a collector outside did not get.", float64(watching[name].Dropped), "collector", name)
 	}
+	until, failures := s.publicNumbers()
+	add("gauge", "public_certificate_until_seconds", "When the certificate for public names ends, in seconds since 1970; 0: there is none.", until)
+	add("gauge", "public_order_failures", "Orders of a certificate for public names that failed since the last one that did not.", failures)
 	add("counter", "api_refused_total", "Requests to the administration API without the right.", float64(r.API))
 	return out
 }

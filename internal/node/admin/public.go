@@ -46,6 +46,18 @@ func publicOut(p publicname.Status) api.PublicNames {
 	return out
 }
 
+// publicNumbers returns when the certificate for public names ends, in seconds since 1970, and how many orders failed in a row.
+func (s *Server) publicNumbers() (until, failures float64) {
+	if s.c.Public == nil {
+		return 0, 0
+	}
+	p := s.c.Public.Status()
+	if !p.Until.IsZero() {
+		until = float64(p.Until.Unix())
+	}
+	return until, float64(p.Failures)
+}
+
 // publicExpiry returns until when public names have a certificate; false if none is kept, or there is none yet.
 func (s *Server) publicExpiry() (e api.Expiry, failing string, ok bool) {
 	if s.c.Public == nil {

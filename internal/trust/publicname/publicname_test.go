@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -469,6 +470,53 @@ func TestAStopIsNobodysFailure(t *testing.T) {
 			t.Errorf("%+v", k.Status())
 		}
 	})
+}
+
+// Authorities send their root as an older one has signed it, for old devices, also when that signature is over.
+func TestTakesAChainThatEndsInThePast(t *testing.T) {
+	for name, c := range map[string]struct {
+		over int // which certificate of the chain has expired
+		want bool
+	}{"the last": {2, true}, "the one that signed": {1, false}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t)
+				older := newAuthority(t, s.door)
+				s.ca.bundle = func(chain []*x509.Certificate) []*x509.Certificate {
+					again := *s.ca.cert
+					again.SerialNumber = big.NewInt(77)
+					if c.over == 1 {
+						again.NotAfter = time.Now().Add(-time.Minute)
+					}
+					der, err := x509.CreateCertificate(rand.Reader, &again, older.cert, s.ca.key.Public(), older.key)
+					if err != nil {
+						t.Error(err)
+					}
+					cross, err := x509.ParseCertificate(der)
+					if err != nil {
+						t.Error(err)
+					}
+					top := *older.cert
+					if c.over == 2 {
+						top.NotAfter = time.Now().Add(-time.Minute)
+					}
+					if der, err = x509.CreateCertificate(rand.Reader, &top, &top, older.key.Public(), older.key); err != nil {
+						t.Error(err)
+					}
+					root, err := x509.ParseCertificate(der)
+					if err != nil {
+						t.Error(err)
+					}
+					return []*x509.Certificate{chain[0], cross, root}
+				}
+				k := s.open()
+				run(t, k, time.Minute)
+				if got := s.leaf() != nil; got != c.want {
+					t.Errorf("taken: %v; %+v", got, k.Status())
+				}
+			})
+		})
+	}
 }
 
 // Outside of a challenge nothing is answered, and within one only what was asked for.

@@ -23,6 +23,7 @@ type class struct {
 	anchors         string // whom it believes where the tree says nothing
 	identity        string // what it presents where the tree says nothing; empty: NodeIdentity
 	alone           bool   // whom it believes and what it presents is not from the tree, whose words for that are kept behind this very connection
+	nameless        bool   // it presents nothing of ours: strangers shall not learn who we are, or it is for challenges alone
 }
 
 // Words that stand for anchors and identities which are there without anybody's adding them.
@@ -49,8 +50,8 @@ func classes() []class {
 		{name: "bus", transport: "bus", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "traces", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "postgres", transport: "store", dials: true, alone: true},
-		{name: "public-acme", transport: "public", dials: true, anchors: HostAnchors},
-		{name: "public-tls", transport: "public", auth: "none", anchors: OwnAnchors},
+		{name: "public-acme", transport: "public", dials: true, anchors: HostAnchors, nameless: true},
+		{name: "public-tls", transport: "public", auth: "none", anchors: OwnAnchors, nameless: true},
 	}
 }
 

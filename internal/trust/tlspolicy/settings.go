@@ -28,6 +28,7 @@ type setting struct {
 	text   func(*Settings) *string
 	list   func(*Settings) *[]string
 	sep    string // what separates the parts of a text that is a list
+	named  bool   // for what presents something of ours
 	listen bool   // for listeners only
 	dial   bool   // for what we open only
 	trust  bool   // says whom to believe, or who we are
@@ -40,7 +41,7 @@ func fields() []setting {
 		{name: "max", text: func(s *Settings) *string { return &s.Max }},
 		{name: "suites", text: func(s *Settings) *string { return &s.Suites }, sep: ":"},
 		{name: "groups", list: func(s *Settings) *[]string { return &s.Groups }},
-		{name: "identity", text: func(s *Settings) *string { return &s.Identity }, trust: true},
+		{name: "identity", text: func(s *Settings) *string { return &s.Identity }, named: true, trust: true},
 		{name: "anchors", list: func(s *Settings) *[]string { return &s.Anchors }, trust: true},
 		{name: "client-auth", text: func(s *Settings) *string { return &s.ClientAuth }, listen: true},
 		{name: "subjects", list: func(s *Settings) *[]string { return &s.Subjects }, trust: true},
@@ -65,7 +66,7 @@ func (f setting) value(s Settings) string {
 }
 
 func (f setting) fits(e Endpoint) bool {
-	return !(f.listen && e.Dials || f.dial && !e.Dials || f.trust && e.alone())
+	return !(f.listen && e.Dials || f.dial && !e.Dials || f.trust && e.alone() || f.named && nameless(e))
 }
 
 // bounds of lists, so that a configuration cannot make each handshake slow.
@@ -108,6 +109,8 @@ func (s Settings) check(about Endpoint) (wrong []string) {
 		case v == "" || about.Class == "" || f.fits(about):
 		case f.trust && about.alone():
 			bad("%s: means nothing at %s: the database's address says whom to believe and by which certificate we prove ourselves (sslrootcert, sslcert and sslkey), since everything else is in the database", f.name, about.Class)
+		case f.named && nameless(about):
+			bad("%s: means nothing at %s, which presents nothing of ours", f.name, about.Class)
 		default:
 			bad("%s: means nothing at %s, which %s", f.name, about.Class, map[bool]string{true: "connects", false: "listens"}[about.Dials])
 		}

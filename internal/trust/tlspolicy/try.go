@@ -92,7 +92,7 @@ func (f Effective) Try(p Peer) (Outcome, error) {
 	var out Outcome
 	asked := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		out.Asked = true
-		if f.Endpoint.Dials || p.Certificate {
+		if f.Endpoint.Dials && !nameless(f.Endpoint) || p.Certificate && !f.Endpoint.Dials {
 			return &cert, nil
 		}
 		return &tls.Certificate{}, nil
