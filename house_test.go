@@ -47,6 +47,7 @@ func allowed() map[string][]string {
 		"trust/enroll":     {"state/store", "trust/quota"},
 		"trust/chain":      {},
 		"trust/keyring":    {"trust/chain"},
+		"trust/oidc":       {},
 		"trust/publish":    {"state/store", "trust/trustlist"},
 		"trust/est":        {"trust/ca", "trust/pkcs7", "trust/quota"},
 		"trust/pkcs7":      {},
@@ -125,7 +126,7 @@ func outsiders() map[string][]string {
 		"github.com/prometheus":         {"node", "node/admin"},
 		"go.opentelemetry.io":           {"node/observe/trace"},
 		"github.com/spf13/cobra":        {"cmd/ringfence"},
-		"github.com/go-jose/go-jose/v4": {"trust/acme", "trust/token", "trust/trustlist"},
+		"github.com/go-jose/go-jose/v4": {"trust/acme", "trust/oidc", "trust/token", "trust/trustlist"},
 		"rsc.io/qr":                     {"cmd/ringfence", "node/admin"},
 	}
 }
@@ -155,7 +156,7 @@ func tlsHands() map[string]string {
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
-		"trust/signin", "trust/trustlist", "trust/tvs",
+		"trust/oidc", "trust/signin", "trust/trustlist", "trust/tvs",
 		"call/registrar", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
