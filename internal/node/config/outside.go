@@ -113,6 +113,12 @@ func (c Config) checkOutside() (wrong []Wrong) {
 // outsideFlows declares the way to each address outside the node, and to the name servers if one of them is a name.
 func (c Config) outsideFlows() (flows []ringfence.Flow) {
 	named := false
+	if e, err := c.OAuth.Provider.Endpoint(); err == nil && e.Host != "" {
+		_, err := netip.ParseAddr(e.Host)
+		named = err != nil
+		flows = append(flows, ringfence.Flow{Name: "oidc", Purpose: "who somebody is, asked of the OpenID provider outside", Room: "trust/oidc", Direction: ringfence.Dials, Transport: "tcp",
+			Ports: ringfence.PortRange{First: e.Port, Last: e.Port}, Peers: e.String(), TLS: ringfence.TLSServer})
+	}
 	for _, o := range c.outside() {
 		e, err := ParseEndpoint(o.text, o.schemes...)
 		if o.text == "" || err != nil {
@@ -140,7 +146,7 @@ func (c Config) outsideFlows() (flows []ringfence.Flow) {
 		flows = append(flows, f)
 	}
 	if named {
-		flows = append(flows, ringfence.Flow{Name: "dns", Purpose: "names of the collectors and the bus to addresses", Room: "node", Direction: ringfence.Dials, Transport: "udp",
+		flows = append(flows, ringfence.Flow{Name: "dns", Purpose: "names of the collectors, the bus and the OpenID provider to addresses", Room: "node", Direction: ringfence.Dials, Transport: "udp",
 			Ports: ringfence.PortRange{First: 53, Last: 53}, Peers: "this host's name servers", TLS: ringfence.TLSNone})
 	}
 	return flows

@@ -10,7 +10,7 @@ import (
 // Endpoint is what TLS is asked for: one kind of listener or of connections that we open, and its address.
 type Endpoint struct {
 	Class     string         // the name of its flow, such as sip
-	Transport string         // what it carries: sip, https, phones, observe or bus
+	Transport string         // what it carries: sip, https, phones, observe, bus or oidc
 	Dials     bool           // we open the connections
 	Addr      netip.AddrPort // where it listens, or whom it connects to; invalid: not known yet
 }
@@ -46,6 +46,7 @@ func classes() []class {
 		{name: "hep", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "bus", transport: "bus", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "traces", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
+		{name: "oidc", transport: "oidc", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 	}
 }
 
@@ -120,5 +121,5 @@ func ParsePlace(path string) (Endpoint, error) {
 
 // general returns the places that are about more than one class.
 func general() []string {
-	return []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/phones", "/system/transport/observe", "/system/transport/bus"}
+	return []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/phones", "/system/transport/observe", "/system/transport/bus", "/system/transport/oidc"}
 }
