@@ -5,6 +5,6 @@
 // the provider publishes, issuer, audience, authorized party, times, nonce, and the hash of the access token. One claim of it, with an
 // ending taken off if the configuration says so, is the user.
 //
-// What the provider says of itself and its keys are kept for an hour; a key that is not known is looked up again, but not more often than
-// every half minute. Every answer is bounded, comes over TLS from where the provider's own description says, and is not followed elsewhere.
+// What the provider says of itself and its keys are kept for an hour. When none of the keys made a signature they are looked up again, but
+// not more often than three times a minute. Every answer is bounded, comes over TLS from where the provider's own description says, and is not followed elsewhere.
 package oidc

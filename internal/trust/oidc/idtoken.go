@@ -89,6 +89,16 @@ func (p *Provider) open(ctx context.Context, m *metadata, token string) (*claims
 		return nil, "", err
 	}
 	c, err := verified(signed, keys)
+	if err == nil {
+		return c, alg, nil
+	}
+	more, ferr := p.findNew(ctx, m, head.KeyID, alg)
+	if ferr != nil {
+		return nil, "", ferr
+	}
+	if more != nil {
+		c, err = verified(signed, more)
+	}
 	return c, alg, err
 }
 

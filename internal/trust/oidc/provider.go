@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,10 +35,10 @@ type Config struct {
 const (
 	defaultClaim = "preferred_username"
 	wellKnown    = "/.well-known/openid-configuration"
-	freshFor     = time.Hour        // the description and the keys
-	staleFor     = 24 * time.Hour   // the description, while the provider does not answer
-	lookAgain    = 30 * time.Second // for a key that is not known
-	calmDown     = 5 * time.Second  // after a failure, in which nobody else waits for the same
+	freshFor     = time.Hour       // the description and the keys
+	staleFor     = 24 * time.Hour  // the description, while the provider does not answer
+	maxLooks     = 3               // for a key that is not known, in a minute
+	calmDown     = 5 * time.Second // after a failure, in which nobody else waits for the same
 )
 
 // Provider is an OpenID provider outside. Its methods may be called from any goroutine.
@@ -49,6 +50,7 @@ type Provider struct {
 	since  time.Time
 	keys   []jose.JSONWebKey
 	keysAt time.Time // when they were fetched last
+	looks  []time.Time
 	failed map[string]failure
 }
 
@@ -226,28 +228,44 @@ func (p *Provider) describe(ctx context.Context) (*metadata, error) {
 	return m, nil
 }
 
-// find returns the keys that may have made a signature. A key that is not known may be new.
+// find returns the keys that may have made a signature.
 func (p *Provider) find(ctx context.Context, m *metadata, kid string, alg jose.SignatureAlgorithm) ([]jose.JSONWebKey, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.c.Now()
-	age := now.Sub(p.keysAt)
-	stale := p.keys == nil || age < 0 || age >= freshFor
-	fit := fitting(p.keys, kid, alg)
-	if !stale && (len(fit) > 0 || age < lookAgain) {
-		return fit, nil
-	}
-	err := p.once(ctx, m.Keys, func(b []byte) error {
-		keys, err := parseKeys(b)
-		if err == nil {
-			p.keys, p.keysAt = keys, now
+	age := p.c.Now().Sub(p.keysAt)
+	if p.keys == nil || age < 0 || age >= freshFor {
+		if err := p.fetchKeys(ctx, m); err != nil {
+			return nil, err
 		}
-		return err
-	})
-	if err != nil {
+	}
+	return fitting(p.keys, kid, alg), nil
+}
+
+// findNew looks for keys once more, since none of those that were known made the signature: there may be a new one, perhaps under the same
+// id. It returns none if that was done too often.
+func (p *Provider) findNew(ctx context.Context, m *metadata, kid string, alg jose.SignatureAlgorithm) ([]jose.JSONWebKey, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.c.Now()
+	p.looks = slices.DeleteFunc(p.looks, func(at time.Time) bool { return now.Sub(at) >= time.Minute || at.After(now) })
+	if len(p.looks) >= maxLooks {
+		return nil, nil
+	}
+	p.looks = append(p.looks, now)
+	if err := p.fetchKeys(ctx, m); err != nil {
 		return nil, err
 	}
 	return fitting(p.keys, kid, alg), nil
+}
+
+func (p *Provider) fetchKeys(ctx context.Context, m *metadata) error {
+	return p.once(ctx, m.Keys, func(b []byte) error {
+		keys, err := parseKeys(b)
+		if err == nil {
+			p.keys, p.keysAt = keys, p.c.Now()
+		}
+		return err
+	})
 }
 
 // once fetches what everybody needs. Who comes just after a failure hears of that one: a provider that hangs must not make a queue of
