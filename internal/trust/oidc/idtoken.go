@@ -141,7 +141,7 @@ func (c *claims) check(e expected) error {
 	switch {
 	case c.Issuer != e.issuer:
 		return wrong("it is from "+clip(c.Issuer), nil)
-	case c.Subject == "" || len(c.Subject) > 255:
+	case !isShown(strings.ReplaceAll(c.Subject, " ", ""), 255) || len(c.Subject) > 255: // section 2: ASCII, and it goes into the audit
 		return wrong("it names nobody", nil)
 	case !slices.Contains(c.Audience, e.client):
 		return wrong("it is for somebody else", nil)

@@ -273,6 +273,8 @@ func TestIDTokenIsChecked(t *testing.T) {
 		"no issuer":                      set("iss", nil),
 		"no subject":                     set("sub", ""),
 		"a subject that is too long":     set("sub", strings.Repeat("x", 256)),
+		"a subject of spaces":            set("sub", "  "),
+		"a subject for the terminal":     set("sub", "a\x1b[2J"),
 		"another audience":               set("aud", "other"),
 		"no audience":                    set("aud", nil),
 		"a number as audience":           set("aud", 7),

@@ -21,7 +21,7 @@ const (
 	visitLife = 10 * time.Minute
 	// Those who are at the provider now, in all and from one source.
 	maxVisits          = 4096
-	maxVisitsPerSource = 32
+	maxVisitsPerSource = 128
 	// cookiePrefix makes browsers keep the cookie to this host, over TLS (RFC 6265bis section 4.1.3.2).
 	cookiePrefix = "__Host-signin-"
 )
