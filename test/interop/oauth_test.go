@@ -161,6 +161,9 @@ func TestOpenIDProvider(t *testing.T) {
 		o.run("sign", all...)
 		o.run("mallory", "mallory: refused")
 	})
+	t.Run("another name than it gives itself", func(t *testing.T) {
+		newOpenID(t, "", func(p *config.OpenID) { p.Issuer += "/" }).run("lies", "lies: said so")
+	})
 	t.Run("down", func(t *testing.T) {
 		o := newOpenID(t, "", nil)
 		o.stop()

@@ -1,6 +1,6 @@
 """Signs people in at a node through an OpenID provider, as a browser, a person and a program do.
 
-Arguments: what to do ("sign", "mallory" or "down"), the node's https address, the provider's, a file with both trust anchors.
+Arguments: what to do ("sign", "mallory", "lies" or "down"), the node's https address, the provider's, a file with both trust anchors.
 """
 import sys
 from html import unescape
@@ -96,6 +96,12 @@ if task == "down":
     page = Browser().press(authorization(program())[0])
     assert page.status_code == 503 and "cannot be reached" in unescape(page.text) and "activation" in Form(page.text).fields, (page.status_code, page.text)
     print("down: said so")
+    sys.exit()
+
+if task == "lies":
+    page = Browser().press(authorization(program())[0])
+    assert page.status_code == 403 and "the provider calls itself " + provider in unescape(page.text), (page.status_code, page.text)
+    print("lies: said so")
     sys.exit()
 
 if task == "mallory":
