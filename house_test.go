@@ -48,6 +48,7 @@ func allowed() map[string][]string {
 		"trust/enroll":     {"state/store", "trust/quota"},
 		"trust/chain":      {},
 		"trust/keyring":    {"trust/chain"},
+		"trust/oidc":       {},
 		"trust/profile":    {},
 		"trust/publicname": {},
 		"trust/publish":    {"state/store", "trust/trustlist"},
@@ -133,7 +134,7 @@ func outsiders() map[string][]string {
 		"github.com/prometheus":         {"node", "node/admin"},
 		"go.opentelemetry.io":           {"node/observe/trace"},
 		"github.com/spf13/cobra":        {"cmd/ringfence"},
-		"github.com/go-jose/go-jose/v4": {"trust/acme", "trust/token", "trust/trustlist"},
+		"github.com/go-jose/go-jose/v4": {"trust/acme", "trust/oidc", "trust/token", "trust/trustlist"},
 		"rsc.io/qr":                     {"cmd/ringfence", "node/admin"},
 	}
 }
@@ -163,7 +164,7 @@ func tlsHands() map[string]string {
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
-		"trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
+		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
 		"call/registrar", "network/catalogue", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 

@@ -44,6 +44,7 @@ needs() {
 /usr/bin/sipsak sipsak test/interop single requests
 /usr/bin/python3 python3 test/interop an OAuth client,
 /usr/lib/python3/dist-packages/authlib/__init__.py python3-authlib test/interop made by somebody else
+/usr/lib/python3/dist-packages/flask/__init__.py python3-flask test/interop with which it is an OpenID provider as well
 /usr/lib/python3/dist-packages/requests/__init__.py python3-requests test/interop and what it speaks HTTP with
 /usr/bin/svmap sipvicious test/interop an attacker's scan finds nothing
 /usr/sbin/kamailio kamailio test/interop a SIP proxy as a peer

@@ -62,6 +62,9 @@ func printAdded(w io.Writer, d api.DeviceAdded) {
 		}
 		if d.Device.Auth[0] == ringfence.AuthToken {
 			fmt.Fprintf(w, "Type it into the page that the program opens, or with the code that the program shows at:\n  %s\n", act.URI)
+			if u, err := url.Parse(act.URI); err == nil {
+				fmt.Fprintf(w, "The headless phone shows such a code with:\n  ringfence signin start %s.json --node %s --ca ringfence.pem\n", d.Device.ID, u.Host)
+			}
 			return
 		}
 		if u, err := url.Parse(act.URI); err == nil {

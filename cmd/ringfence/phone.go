@@ -121,10 +121,39 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 	}
 	defer func() { _ = p.Close() }()
 	fmt.Fprintf(out, "registered as %s at %s\n", p.Address(), p.Server())
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	go tellRegistration(ctx, cmd.ErrOrStderr(), p)
 	if err := do(ctx, out, p); err != nil || !h.asJSON {
 		return err
 	}
 	return nil
+}
+
+// tellRegistration says when the phone cannot be called any more, why, and when it can again. Otherwise one that listens would be silent
+// when its sign-in is over or its certificate was revoked.
+func tellRegistration(ctx context.Context, out io.Writer, p *phone.Phone) {
+	last := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-p.Events():
+			r := e.Registration
+			switch {
+			case e.Kind != phone.RegistrationChanged || ctx.Err() != nil:
+			case r.State == phone.Registered && last != "":
+				fmt.Fprintf(out, "registered again at %s\n", p.Server())
+				last = ""
+			case r.Err != nil && r.Err.Error() != last: // once, not at each attempt
+				last = r.Err.Error()
+				fmt.Fprintln(out, "not registered:", last)
+				if hint := ringfence.HintOf(r.Err); hint != "" {
+					fmt.Fprintln(out, "hint: "+hint)
+				}
+			}
+		}
+	}
 }
 
 // credentials returns who the phone is and how it proves that: by its certificate, or by the tokens of a sign-in.

@@ -2,9 +2,7 @@ package node
 
 import (
 	"context"
-	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"ringfence"
@@ -18,13 +16,13 @@ import (
 )
 
 // openTokens makes the authorization server ready. Its endpoints are on the https port; SIP takes its tokens on any sealed connection.
-func (n *Node) openTokens(ctx context.Context) (err error) {
-	n.Tokens, err = token.New(ctx, token.Config{
-		Issuer: func() string {
-			return "https://" + net.JoinHostPort(n.Config.Domain, strconv.Itoa(int(n.webAddr.Port())))
-		},
-		Registrar: n.takesTokens,
-		Audience:  n.Config.Domain, Clients: n.programs, Grants: n.Store, Secrets: n.Store, Redeem: n.Enroll.UseCode, Log: n.log, Inspector: n.inspector,
+func (n *Node) openTokens(ctx context.Context) error {
+	outside, err := n.openOpenID()
+	if err != nil {
+		return err
+	}
+	n.Tokens, err = token.New(ctx, token.Config{Issuer: n.issuer, Outside: outside, Registrar: n.takesTokens,
+		Audience: n.Config.Domain, Clients: n.programs, Grants: n.Store, Secrets: n.Store, Redeem: n.Enroll.UseCode, Log: n.log, Inspector: n.inspector,
 		Ended: func(g store.Grant) {
 			n.endGrant(context.Background(), g.ID, g.Device)
 			n.publish(bus.Event{Kind: bus.GrantRevoked, Device: g.Device})

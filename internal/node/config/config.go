@@ -122,9 +122,20 @@ func (a Announcements) Files() map[string]string {
 	return out
 }
 
-// OAuth says which programs may be signed in, besides our own phone.
+// OAuth says which programs may be signed in, besides our own phone, and where people may prove who they are.
 type OAuth struct {
 	Clients []OAuthClient `yaml:"clients,omitempty"`
+	// Provider is an OpenID provider outside, at which people may prove who they are instead of typing an activation code; empty: none.
+	Provider OpenID `yaml:"provider,omitempty"`
+}
+
+// OpenID is an OpenID provider, and who its people are here.
+type OpenID struct {
+	Issuer     string `yaml:"issuer,omitempty"`      // exactly as it calls itself, e.g. https://login.example.org/realms/staff
+	ClientID   string `yaml:"client-id,omitempty"`   // how it knows this node
+	SecretFile string `yaml:"secret-file,omitempty"` // file with the client secret, read at each use; empty: a public client
+	Claim      string `yaml:"claim,omitempty"`       // which claim names our user; empty: preferred_username
+	Strip      string `yaml:"strip,omitempty"`       // what has to end the claim and is taken off, e.g. "@example.org"
 }
 
 // ACME says whether and how machines get certificates by ACME, at the https port.

@@ -48,6 +48,9 @@ func Diff(old, new Config) ([]Change, error) {
 
 // Live reports whether a setting comes into force without a restart.
 func Live(key string) bool {
+	if strings.HasPrefix(key, "oauth.provider") { // its flow is declared at the start
+		return false
+	}
 	return strings.HasPrefix(key, "dialplan.") || strings.HasPrefix(key, "calls.") || strings.HasPrefix(key, "oauth.") || key == "tls" || strings.HasPrefix(key, "tls.") || key == "log.level"
 }
 
@@ -55,7 +58,7 @@ func Live(key string) bool {
 // that take a restart are old.
 func Merge(old, new Config) Config {
 	c := old
-	c.Plan, c.Calls, c.OAuth, c.TLS, c.Log.Level = new.Plan, new.Calls, new.OAuth, new.TLS, new.Log.Level
+	c.Plan, c.Calls, c.OAuth.Clients, c.TLS, c.Log.Level = new.Plan, new.Calls, new.OAuth.Clients, new.TLS, new.Log.Level
 	return c
 }
 

@@ -6,6 +6,10 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
+
+	"ringfence"
 )
 
 // ownClient is the program that needs no mention: our phone.
@@ -30,6 +34,53 @@ func (c Config) checkOAuth() (wrong []Wrong) {
 				wrong = append(wrong, Wrong{fmt.Sprintf("%s.redirects[%d]", key, j), fmt.Sprintf("%.80q %s", r, text)})
 			}
 		}
+	}
+	return append(wrong, c.OAuth.Provider.check()...)
+}
+
+// Endpoint returns where the provider is; it is zero if there is none.
+func (o OpenID) Endpoint() (Endpoint, error) {
+	if o.Issuer == "" {
+		return Endpoint{}, nil
+	}
+	bad := &ringfence.Fault{Op: "config.endpoint", Kind: ringfence.KindInvalid, Text: fmt.Sprintf("%.80q is no name of an OpenID provider, which is an https address without query and fragment", o.Issuer)}
+	u, err := url.Parse(o.Issuer)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Opaque != "" || strings.ContainsAny(o.Issuer, "?#") || len(o.Issuer) > 512 {
+		return Endpoint{}, bad
+	}
+	port := uint64(443)
+	if text := u.Port(); text != "" {
+		if port, err = strconv.ParseUint(text, 10, 16); err != nil || port == 0 {
+			return Endpoint{}, bad
+		}
+	}
+	return Endpoint{Scheme: "https", Host: u.Hostname(), Port: uint16(port)}, nil
+}
+
+func (o OpenID) check() (wrong []Wrong) {
+	const key = "oauth.provider."
+	say := func(name, text string) { wrong = append(wrong, Wrong{key + name, text}) }
+	if o.Issuer == "" {
+		if o != (OpenID{}) {
+			say("issuer", "the provider has no name")
+		}
+		return wrong
+	}
+	if _, err := o.Endpoint(); err != nil {
+		say("issuer", textOf(err))
+	}
+	shown := regexp.MustCompile(`^[!-~]{1,256}$`)
+	if !shown.MatchString(o.ClientID) {
+		say("client-id", fmt.Sprintf("%.80q is not what a provider can know this node by", o.ClientID))
+	}
+	if o.Claim != "" && !regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_:/.-]{0,127}$`).MatchString(o.Claim) {
+		say("claim", fmt.Sprintf("%.80q is no name of a claim", o.Claim))
+	}
+	if o.Strip != "" && !shown.MatchString(o.Strip) {
+		say("strip", fmt.Sprintf("%.80q cannot end a claim", o.Strip))
+	}
+	if o.Claim == "email" && !strings.HasPrefix(o.Strip, "@") {
+		say("strip", "an address of somewhere else would be another person: say which ending counts, such as @example.org")
 	}
 	return wrong
 }

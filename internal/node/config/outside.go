@@ -128,7 +128,7 @@ func (c Config) database() store.Config { return store.Config{DSN: c.Store.DSN, 
 
 // withNames adds the way to the name servers of this host to a flow table, which may have it for other names already.
 func withNames(flows []ringfence.Flow) []ringfence.Flow {
-	const purpose = "names of the collectors, the bus, the database and the ACME directory to addresses"
+	const purpose = "names of the collectors, the bus, the database, the ACME directory and the OpenID provider to addresses"
 	host := ringfence.PortRange{First: 53, Last: 53}
 	if i := slices.IndexFunc(flows, func(f ringfence.Flow) bool { return f.Name == locate.FlowUDP }); i >= 0 {
 		f := &flows[i]
@@ -146,6 +146,12 @@ func withNames(flows []ringfence.Flow) []ringfence.Flow {
 func (c Config) outsideFlows(flows []ringfence.Flow) []ringfence.Flow {
 	db := c.database()
 	named := len(db.Named()) > 0
+	if e, err := c.OAuth.Provider.Endpoint(); err == nil && e.Host != "" {
+		_, err := netip.ParseAddr(e.Host)
+		named = err != nil
+		flows = append(flows, ringfence.Flow{Name: "oidc", Purpose: "who somebody is, asked of the OpenID provider outside", Room: "trust/oidc", Direction: ringfence.Dials, Transport: "tcp",
+			Ports: ringfence.PortRange{First: e.Port, Last: e.Port}, Peers: e.String(), TLS: ringfence.TLSServer})
+	}
 	for _, o := range c.outside() {
 		e, err := ParseEndpoint(o.text, o.schemes...)
 		if o.text == "" || err != nil {

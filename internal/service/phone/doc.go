@@ -10,6 +10,9 @@
 // ticker of its own beyond the reader of its connection. A call with media has two goroutines: one receives, one sends a
 // frame every 20 ms.
 //
+// A phone proves itself by its certificate, by a password, or by access tokens ([Tokens], RFC 8898), which go to the server that it
+// registers at, inside TLS, and to nobody else.
+//
 // Two rules hold throughout: nothing is sent to a media address before there are keys for the leg, and what is not
 // authenticated is not heard. A description without SRTP is refused with 488 and a Warning that names the cause.
 package phone

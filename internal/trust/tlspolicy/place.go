@@ -10,7 +10,7 @@ import (
 // Endpoint is what TLS is asked for: one kind of listener or of connections that we open, and its address.
 type Endpoint struct {
 	Class     string         // the name of its flow, such as sip
-	Transport string         // what it carries: sip, https, phones, observe, bus, store or public
+	Transport string         // what it carries: sip, https, phones, observe, bus, store, public or oidc
 	Dials     bool           // we open the connections
 	Addr      netip.AddrPort // where it listens, or whom it connects to; invalid: not known yet, or every address of the host
 }
@@ -52,6 +52,7 @@ func classes() []class {
 		{name: "postgres", transport: "store", dials: true, alone: true},
 		{name: "public-acme", transport: "public", dials: true, anchors: HostAnchors, nameless: true},
 		{name: "public-tls", transport: "public", auth: "none", anchors: OwnAnchors, nameless: true},
+		{name: "oidc", transport: "oidc", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 	}
 }
 
@@ -139,5 +140,5 @@ func ParsePlace(path string) (Endpoint, error) {
 
 // general returns the places that are about more than one class.
 func general() []string {
-	return []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/phones", "/system/transport/observe", "/system/transport/bus", "/system/transport/store", "/system/transport/public"}
+	return []string{"/system", "/system/transport/sip", "/system/transport/https", "/system/transport/phones", "/system/transport/observe", "/system/transport/bus", "/system/transport/store", "/system/transport/public", "/system/transport/oidc"}
 }

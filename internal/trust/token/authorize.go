@@ -111,6 +111,11 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 		s.page(w, http.StatusForbidden, view{Title: "Sign in", Program: a.Client, Action: pathAuthorize, Ask: &a, Error: pageProblem(err).Text})
 		return
 	}
+	s.giveCode(w, r, a, device)
+}
+
+// giveCode sends an authorization code for a device to the program.
+func (s *Server) giveCode(w http.ResponseWriter, r *http.Request, a ask, device ringfence.DeviceID) {
 	code := randomText(32)
 	now := s.c.Now()
 	s.forget(now)

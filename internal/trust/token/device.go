@@ -125,12 +125,8 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request) {
 	}
 	again := view{Title: "Approve a device", Action: pathDevice, Pair: true, UserCode: clip(v.Get("user_code"))}
 	user := readUserCode(v.Get("user_code"))
-	s.mu.Lock()
-	p := s.byUser[user]
-	waits := p != nil && p.device == "" && s.c.Now().Before(p.expires)
-	s.mu.Unlock()
-	if !waits { // before the activation code is used up
-		again.Error = "No device waits with this code. Look at the device: its code may have expired."
+	if s.waiting(user) == nil { // before the activation code is used up
+		again.Error = noDevice
 		s.page(w, http.StatusForbidden, again)
 		return
 	}
@@ -140,9 +136,36 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request) {
 		s.page(w, http.StatusForbidden, again)
 		return
 	}
+	s.pair(w, user, device)
+}
+
+// waiting returns the device that waits with a user code, or nil.
+func (s *Server) waiting(user string) *pairing {
 	s.mu.Lock()
-	p.device = device
+	defer s.mu.Unlock()
+	return s.waits(user)
+}
+
+// waits is waiting for somebody who holds s.mu.
+func (s *Server) waits(user string) *pairing {
+	if p := s.byUser[user]; p != nil && p.device == "" && s.c.Now().Before(p.expires) {
+		return p
+	}
+	return nil
+}
+
+// pair approves the device that waits with a user code.
+func (s *Server) pair(w http.ResponseWriter, user string, device ringfence.DeviceID) {
+	s.mu.Lock()
+	p := s.waits(user)
+	if p != nil {
+		p.device = device
+	}
 	s.mu.Unlock()
+	if p == nil { // somebody else was faster, or it was too late
+		s.page(w, http.StatusForbidden, view{Title: "This cannot be done", Error: noDevice})
+		return
+	}
 	s.page(w, http.StatusOK, view{Title: "Done", Done: "The device is approved as " + string(device) + ". It goes on by itself within a few seconds."})
 }
 

@@ -43,6 +43,11 @@ func (s *Server) Handler() http.Handler {
 	if s.c.Inspector != nil {
 		mux.HandleFunc("POST "+pathIntrospect, s.introspect)
 	}
+	if s.c.Outside != nil {
+		mux.HandleFunc("POST "+pathOutside, s.leave)
+		mux.HandleFunc("GET "+pathReturn, s.comeBack)
+		mux.HandleFunc("POST "+pathChoose, s.choose)
+	}
 	mux.HandleFunc("POST "+pathBegin, s.begin)
 	mux.HandleFunc("GET "+pathDevice, s.askDevice)
 	mux.HandleFunc("POST "+pathDevice, s.approve)

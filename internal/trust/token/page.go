@@ -19,6 +19,11 @@ type view struct {
 	UserCode string
 	Error    string
 	Done     string
+	// Somebody who proved at a provider who they are chooses a device.
+	Who     string
+	State   string
+	Shown   string // the code of the device that waits
+	Devices []string
 }
 
 // Style is named in the policy by what it is, so that nothing else can be put into the page.
@@ -40,6 +45,11 @@ label { display: block; margin: 1rem 0 .25rem; font-weight: 600 }
 input { width: 100%; padding: .6rem .75rem; font: 1.1rem/1.4 ui-monospace, monospace; letter-spacing: .06em; color: inherit; background: transparent; border: 1px solid var(--line); border-radius: .4rem }
 input:focus-visible, button:focus-visible { outline: 3px solid var(--seal); outline-offset: 2px }
 button { margin-top: 1.5rem; width: 100%; padding: .7rem; font: 600 1rem system-ui, sans-serif; color: var(--card); background: var(--seal); border: 0; border-radius: .4rem; cursor: pointer }
+.second { margin-top: .75rem; color: var(--seal); background: transparent; border: 1px solid var(--seal) }
+.choice { display: flex; gap: .6rem; align-items: center; font-weight: 400 }
+.choice input { width: auto }
+fieldset { margin: 1rem 0 0; padding: 0; border: 0 }
+legend { padding: 0; font-weight: 600 }
 small { display: block; margin-top: .25rem }
 .error { color: var(--warn); font-weight: 600 }
 .done { color: var(--seal); font-weight: 600 }
@@ -51,7 +61,14 @@ small { display: block; margin-top: .25rem }
 {{with .Program}}<p>The program <strong>{{.}}</strong> asks to register and call for you.</p>{{end}}
 {{with .Error}}<p class="error" role="alert">{{.}}</p>{{end}}
 {{with .Done}}<p class="done" role="status">{{.}}</p>{{end}}
-{{if .Action}}<form method="post" action="{{.Action}}" autocomplete="off">
+{{with .Who}}<p>You are <strong>{{.}}</strong> here.</p>{{end}}
+{{with .Shown}}<p>Go on only if the device before you shows <strong>{{.}}</strong>. If somebody sent you here, close this page.</p>{{end}}
+{{if .Devices}}<form method="post" action="{{.Action}}" autocomplete="off"><input type="hidden" name="state" value="{{.State}}">
+<fieldset><legend>Which device is this?</legend>
+{{range $i, $d := .Devices}}<label class="choice"><input type="radio" name="device" value="{{$d}}" required{{if eq $i 0}} checked{{end}}>{{$d}}</label>
+{{end}}</fieldset>
+<button>{{.Title}}</button>
+</form>{{else if .Action}}<form method="post" action="{{.Action}}" autocomplete="off">
 {{with .Ask}}<input type="hidden" name="client_id" value="{{.Client}}"><input type="hidden" name="redirect_uri" value="{{.Redirect}}">
 <input type="hidden" name="response_type" value="code"><input type="hidden" name="code_challenge" value="{{.Challenge}}">
 <input type="hidden" name="code_challenge_method" value="S256"><input type="hidden" name="state" value="{{.State}}"><input type="hidden" name="scope" value="{{.Scope}}">{{end}}
@@ -61,6 +78,7 @@ small { display: block; margin-top: .25rem }
 <input id="activation" name="activation" inputmode="numeric" placeholder="1234 5678 9012 3456" required aria-describedby="hint"{{if not .UserCode}} autofocus{{end}}>
 <small id="hint">16 digits, from your administrator. It works once.</small>
 <button>{{.Title}}</button>
+{{with .Outside}}<button class="second" formaction="{{$.OutsideAt}}" formnovalidate>Without a code: sign in with {{.}}</button>{{end}}
 </form>{{end}}
 </main>
 </body>
@@ -73,10 +91,14 @@ func (s *Server) page(w http.ResponseWriter, status int, v view) {
 	nonce := randomText(16)
 	var out bytes.Buffer
 	if err == nil {
+		outside := ""
+		if s.c.Outside != nil {
+			outside = s.c.Outside.Name()
+		}
 		err = t.Execute(&out, struct {
 			view
-			Nonce string
-		}{v, nonce})
+			Nonce, Outside, OutsideAt string
+		}{v, nonce, outside, pathOutside})
 	}
 	if err != nil {
 		s.c.Log.Error("a page could not be made", "err", err)

@@ -26,6 +26,7 @@ type Grants interface {
 	RevokeGrant(ctx context.Context, id string, now time.Time) error
 	PurgeGrants(ctx context.Context, before time.Time) (int, error)
 	Device(ctx context.Context, id ringfence.DeviceID) (store.Device, error)
+	DevicesOf(ctx context.Context, user ringfence.UserID) ([]store.Device, error)
 	AppendAudit(ctx context.Context, a store.AuditEntry) error
 }
 
@@ -60,6 +61,8 @@ type Config struct {
 	Secrets   Secrets
 	// Redeem uses up an activation code that somebody at a remote address typed, and returns whose it was. It limits tries.
 	Redeem func(ctx context.Context, remote, code string) (ringfence.DeviceID, error)
+	// Outside is where people may prove who they are instead of typing an activation code; nil: nowhere.
+	Outside Outside
 	// Inspector returns who asks, if they may look at tokens; nil: nobody may. The fault is KindUnauthenticated or KindDenied, or says that
 	// it could not be told.
 	Inspector func(r *http.Request) (who string, err error)
@@ -91,6 +94,7 @@ type Server struct {
 	codes   map[string]*authorization // by hash of the authorization code
 	devices map[string]*pairing       // by hash of the device code
 	byUser  map[string]*pairing       // by user code
+	visits  map[string]*visit         // by hash of the state
 }
 
 // New loads the signing keys, making the first one if there is none.
@@ -113,7 +117,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if c.Clients == nil {
 		c.Clients = func() []Client { return nil }
 	}
-	s := &Server{c: c, codes: map[string]*authorization{}, devices: map[string]*pairing{}, byUser: map[string]*pairing{}}
+	s := &Server{c: c, codes: map[string]*authorization{}, devices: map[string]*pairing{}, byUser: map[string]*pairing{}, visits: map[string]*visit{}}
 	return s, s.loadKeys(ctx)
 }
 
@@ -216,6 +220,11 @@ func (s *Server) forget(now time.Time) {
 		if now.After(p.expires) {
 			delete(s.devices, h)
 			delete(s.byUser, p.userCode)
+		}
+	}
+	for h, v := range s.visits {
+		if now.After(v.expires) {
+			delete(s.visits, h)
 		}
 	}
 }
