@@ -23,6 +23,7 @@ type chain struct {
 	calls     *control.Control
 	watch     *watch.Watch
 	proxies   *proxies // nil: there are none
+	links     *links   // nil: other nodes neither reach this one nor are reached
 }
 
 // Request implements transaction.User.
@@ -45,12 +46,17 @@ func (c *chain) Request(tx *transaction.Server) {
 			return
 		}
 	}
-	// 3. Everything else needs one; Identify has answered if there is none.
+	// 3. Another node asks for a phone that is here; it speaks for whoever calls.
+	if tx.Conn.Peer.Role == string(ca.RoleNode) && tx.Method == sip.INVITE && c.links != nil {
+		c.calls.FromNode(tx)
+		return
+	}
+	// 4. Everything else needs one; Identify has answered if there is none.
 	id, ok := c.registrar.Identify(tx)
 	if !ok {
 		return
 	}
-	// 4. By method.
+	// 5. By method.
 	switch tx.Method {
 	case sip.REGISTER:
 		c.registrar.Register(tx, id)
@@ -83,6 +89,7 @@ func (c *chain) Closed(conn *transport.Conn, cause error) {
 	c.registrar.Closed(conn)
 	c.watch.Closed(conn)
 	c.proxies.closed(conn, cause)
+	c.links.closed(conn)
 }
 
 // verifier decides about the peer of a connection by our own authority.

@@ -131,7 +131,7 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 		}
 	}
 	n.policy = tlspolicy.New(n.Config.TLS, named{n})
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openCalls, n.openProxies, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openCalls, n.openProxies, n.openLinks, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
@@ -296,7 +296,7 @@ func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Boo
 }
 
 func (n *Node) openCalls(ctx context.Context) (err error) {
-	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.bindings, Quick: n.Config.Store.DSN == "", Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
+	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Node: n.nodeName(), Ledger: n.bindings, Quick: n.Config.Store.DSN == "", Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
 		Tokens: access{n.Tokens}, Resume: func(tx *transaction.Server) { n.chain.Request(tx) }, ChallengeEach: n.Config.SIP.ChallengeEach, Proxies: n.Config.SIP.Proxies, Events: ears{n}}); err != nil {
 		return err
 	}
@@ -313,7 +313,7 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf, Owns: n.owns}, n.txs)
 	n.loadSounds(n.Config)
 	n.Calls = control.New(control.Config{Sounds: &n.sounds, Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
-		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.Records.Ended, Events: ears{n}, Answered: n.Records.Answered, MaxCalls: n.Config.Calls.Max,
+		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.Records.Ended, Elsewhere: n.elsewhere(), Events: ears{n}, Answered: n.Records.Answered, MaxCalls: n.Config.Calls.Max,
 		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, Watched: func(u ringfence.UserID) bool { return n.chain.watch.Watches(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
 		Port:      func() uint16 { return n.sipAddr.Port() },
 		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
@@ -323,8 +323,19 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	return nil
 }
 
+// nodeName is whose connections reach the phones, as the other nodes of a shared database know it.
+func (n *Node) nodeName() string {
+	if n.lease == nil {
+		return ""
+	}
+	return n.lease.Node
+}
+
 // flowOf finds the way back to a phone whose connection was replaced during a call.
 func (n *Node) flowOf(s *dialog.Session) *transport.Conn {
+	if s.Conn.Peer.Role == string(ca.RoleNode) && n.chain.links != nil {
+		return n.chain.links.flow(s.Conn.Peer.Name)
+	}
 	if device, ok := control.DeviceOf(s.User()); ok {
 		return n.Registrar.FlowOf(device)
 	}
@@ -333,7 +344,7 @@ func (n *Node) flowOf(s *dialog.Session) *transport.Conn {
 
 // owns reports whether a new connection has proved to be the device that a call was made with.
 func (n *Node) owns(c *transport.Conn, s *dialog.Session) bool {
-	if c.Peer.Role == string(ca.RoleProxy) { // it may bring what belongs to a dialog that it carried before
+	if c.Peer.Role == string(ca.RoleProxy) || c.Peer.Role == string(ca.RoleNode) { // it may bring what belongs to a dialog that it carried before
 		return c.Peer.Role == s.Conn.Peer.Role && c.Peer.Name == s.Conn.Peer.Name
 	}
 	device, ok := control.DeviceOf(s.User())
@@ -430,6 +441,7 @@ func (n *Node) maintain(ctx context.Context) {
 // itself each minute.
 func (n *Node) Maintain(ctx context.Context) {
 	n.catchUp(ctx)
+	n.chain.links.ping()
 	if n.Ladder != nil {
 		n.Ladder.Expire(time.Now())
 	}

@@ -43,6 +43,7 @@ type Call struct {
 	transfer   *transfer
 	referredBy string // who transferred the call, as its new party is told (RFC 3892)
 	slot       int    // where it is parked, 0 if it is not
+	relayed    bool   // another node routed it: it rings one phone here and goes nowhere else
 	announced  bool   // the caller hears, or has heard, why the call fails
 }
 
@@ -211,8 +212,11 @@ func (call *Call) failed(e dialog.End) {
 	if call.cause == "" {
 		call.cause = "not answered: " + sip.Phrase(e.Status)
 	}
+	if call.relayed && e.Err != nil {
+		e.Status = 430 // so that the other node tries the phone's other flows, or goes where unreachable phones go
+	}
 	reject := func() { call.caller.session.Reject(e.Status, e.Phrase, e.Reason) }
-	if !call.announce(whyEnded(e), reject) {
+	if call.relayed || !call.announce(whyEnded(e), reject) {
 		reject()
 	}
 }
@@ -245,7 +249,7 @@ func told(e dialog.End) dialog.End {
 	case e.Err != nil: // the connection broke, or nothing came back: no answer of the phone's, and no trouble of ours
 		return dialog.End{Status: 480, Reason: dialog.Reason(20, "the phone cannot be reached"), Err: e.Err}
 	case e.Status == 430: // a word among proxies; to the caller the phone is out of reach
-		return dialog.End{Status: 480, Reason: e.Reason}
+		return dialog.End{Status: 480, Reason: e.Reason, Err: &ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "the way to the phone is lost"}}
 	case e.Status == 503 && e.Remote: // of that phone; from us it would mean this node (RFC 3261 section 16.7)
 		return dialog.End{Status: 500, Reason: e.Reason}
 	}

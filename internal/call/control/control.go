@@ -39,6 +39,8 @@ type Config struct {
 	// Answered, if set, hears of each call that was answered, and again when other parties were connected: what its record would be,
 	// without an end. It is called before the phones hear of it, and may wait for the disk.
 	Answered func(store.CDR)
+	// Elsewhere, if set, adds to the contacts that a user has here those at other nodes, each with a connection to its node. It may take a moment, and is called off the shard.
+	Elsewhere func(user ringfence.UserID, here []registrar.Contact) []registrar.Contact
 	// Changed, if set, hears that the lines of a user changed, on the shard; Watched says whether it wants to.
 	Changed func(ringfence.UserID)
 	Watched func(ringfence.UserID) bool

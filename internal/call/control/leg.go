@@ -64,8 +64,11 @@ func (l *Leg) Proof() ringfence.Proof {
 	p := ringfence.Proof{ID: string(l.ID), Peer: "device " + string(l.Device), Verdict: ringfence.Sealed, Auth: l.auth, At: time.Now()}
 	if l.session != nil {
 		p.TLS = l.session.Conn.TLS
-		if l.session.Conn.Peer.Role == "proxy" {
-			p.Via = l.session.Conn.Peer.Name
+		switch peer := l.session.Conn.Peer; {
+		case peer.Role == nodeRole && l.Device == "":
+			p.Peer = "node " + peer.Name
+		case peer.Role == "proxy" || peer.Role == nodeRole:
+			p.Via = peer.Name
 		}
 	}
 	switch {
@@ -149,8 +152,12 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 		Conn: contact.Conn, URI: contact.Contact, Routes: contact.Path, From: from, To: "<" + contact.AOR + ">",
 		Contact: c.contact(contact.Conn), SDP: offer,
 		Extra: func(w *sip.Writer) {
-			if !call.private {
+			switch node := contact.Conn.Peer.Role == nodeRole; {
+			case !call.private:
 				w.Header(sip.HeaderPAssertedIdentity, from)
+			case node: // which withholds it from the phone in its turn (RFC 3325 section 7)
+				w.Header(sip.HeaderPAssertedIdentity, call.known())
+				w.Header(sip.HeaderPrivacy, "id")
 			}
 			if call.referredBy != "" {
 				w.Header(sip.HeaderReferredBy, call.referredBy)
@@ -158,6 +165,9 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 			call.diverted(w)
 		},
 	}, l)
+	if peer := contact.Conn.Peer; peer.Role == nodeRole {
+		call.because("device %s is connected at %s", contact.Device, peer.Name)
+	}
 	l.opened()
 	call.ringing = append(call.ringing, l)
 	if len(contact.Others) > 0 && contact.Conn.Reliable() {
@@ -210,6 +220,11 @@ func (call *Call) identity() string {
 	if call.private {
 		return `"Anonymous" <sip:anonymous@anonymous.invalid>`
 	}
+	return call.known()
+}
+
+// known is who the caller is, whoever may be told.
+func (call *Call) known() string {
 	from := "<sip:" + call.From + "@" + call.ctl.cfg.Domain + ">"
 	if call.fromName != "" {
 		from = quote(call.fromName) + " " + from

@@ -43,6 +43,7 @@ func classes() []class {
 		{name: "tvs", transport: "phones", auth: "none", anchors: OwnAnchors, identity: TVSIdentity},
 		{name: "capf", transport: "phones", auth: "none", anchors: OwnAnchors, identity: CAPFIdentity},
 		{name: "sip-peer", transport: "sip", dials: true, anchors: OwnAnchors},
+		{name: "sip-node", transport: "sip", dials: true, anchors: OwnAnchors},
 		{name: "syslog", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "hep", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "bus", transport: "bus", dials: true, anchors: OwnAnchors + " " + HostAnchors},
