@@ -28,6 +28,8 @@ type Call struct {
 	caller     *Leg
 	callee     *Leg // the leg that answered
 	ringing    []*Leg
+	looking    int      // phones for which another way is looked for
+	moves      int      // how often that was done
 	reasons    []string // why it went where it went
 	hops       int      // forwardings so far
 	ringer     transaction.Timer
@@ -280,13 +282,15 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 		if rang && !call.hushed && l.wantsPlain(e) {
 			call.because("device %s refused a sealed offer; its exception lets it have a plain one", l.Device)
 			call.ringWith(l.at, true)
-		} else if rang && !call.hushed && flowFailed(e) && call.callee == nil && l.nextFlow("failed") {
+		} else if rang && !call.hushed && call.callee == nil && (flowFailed(e) || l.overloaded(e)) && l.nextFlow("failed") {
 			// the phone rings by another flow, or its failure is told by that leg
+		} else if rang && !call.hushed && call.callee == nil && l.overloaded(e) && l.nextHop(e) {
+			// the phone rings by another server of its proxy, or this failure is told when there is none
 		} else if rang && !call.hushed {
 			call.worst = better(call.worst, told(e))
 		}
-		if rang && len(call.ringing) == 0 {
-			call.allFailed()
+		if rang {
+			call.nobodyLeft()
 		}
 	}
 	call.finish()

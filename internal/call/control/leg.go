@@ -188,14 +188,63 @@ func (l *Leg) flowSilent() {
 	}
 	l.silent = true
 	call.drop(l) // whatever comes of the next flow is the phone's answer
-	if l.nextFlow("is silent"); len(call.ringing) == 0 {
-		call.allFailed()
-	}
+	l.nextFlow("is silent")
+	call.nobodyLeft()
 }
 
 // flowFailed reports whether a leg's end is no answer of the phone's: the connection broke, or a proxy on the way says that the flow
 // behind it failed or that nothing came back (RFC 5626 section 5.3).
 func flowFailed(e dialog.End) bool { return e.Err != nil || e.Status == 430 || e.Status == 408 }
+
+// overloaded reports whether a proxy on the way, and not the phone, says that it has no time for us (RFC 3261 section 21.5.4).
+func (l *Leg) overloaded(e dialog.End) bool {
+	return e.Status == 503 && e.Remote && l.at != nil && l.at.Conn.Peer.Role != "device" && l.at.Conn.Peer.Role != ""
+}
+
+// The pause that a server gets that says 503 without saying for how long, the longest it can ask for, and how many servers a call tries.
+const (
+	usualRest   = time.Minute
+	longestRest = time.Hour
+	maxMoves    = 3
+)
+
+// nextHop looks for the next server of a proxy that said 503, to ring the phone by that one (RFC 3263 section 4.3). It reports whether it does.
+func (l *Leg) nextHop(e dialog.End) bool {
+	call := l.call
+	c := call.ctl
+	if c.cfg.NextHop == nil || l.at.Conn.Peer.Role != "proxy" || call.moves >= maxMoves {
+		return false
+	}
+	wait := usualRest
+	if e.Message != nil {
+		if n, ok := e.Message.Uint(sip.HeaderRetryAfter, uint64(longestRest/time.Second)); ok {
+			wait = time.Duration(n) * time.Second
+		}
+	}
+	e.Message = nil // it does not live so long
+	call.moves++
+	call.looking++
+	at, old := *l.at, l.at.Conn
+	call.because("the proxy %s at connection %d says 503; its next server is looked for", old.Peer.Name, old.ID)
+	go func() {
+		next := c.cfg.NextHop(old, wait)
+		c.cfg.Shard.Post(func() {
+			call.looking--
+			switch {
+			case call.over || call.callee != nil:
+				return
+			case call.hushed: // nobody answered in time
+			case next == nil:
+				call.worst = better(call.worst, told(e))
+			default:
+				at.Conn = next
+				call.ringWith(&at, l.plain)
+			}
+			call.nobodyLeft()
+		})
+	}()
+	return true
+}
 
 // nextFlow rings the phone by its next flow, and reports whether it has one.
 func (l *Leg) nextFlow(why string) bool {

@@ -209,6 +209,13 @@ func (call *Call) ringAll(contacts []contact, wait time.Duration, then func(dial
 	})
 }
 
+// nobodyLeft goes on when no leg rings any more and none is to come.
+func (call *Call) nobodyLeft() {
+	if len(call.ringing) == 0 && call.looking == 0 {
+		call.allFailed()
+	}
+}
+
 // allFailed is called when no leg rings any more and nobody answered.
 func (call *Call) allFailed() {
 	call.ringer.Stop()
