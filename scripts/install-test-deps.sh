@@ -18,6 +18,7 @@ needs() {
 /usr/lib/postgresql/15/bin/initdb postgresql-15 test/interop two nodes on one database
 /usr/sbin/nats-server nats-server test/interop that tell each other what changes
 /usr/sbin/dnsmasq dnsmasq-base internal/sip/locate a DNS server with NAPTR, SRV and address records
+/usr/sbin/dnsmasq dnsmasq-base internal/node a proxy with two servers in DNS
 /usr/bin/certbot certbot internal/trust/acme an ACME client made by somebody else,
 /usr/bin/dehydrated dehydrated internal/trust/acme another one, of shell and openssl,
 /usr/bin/curl curl internal/trust/acme and what it speaks HTTP with

@@ -18,6 +18,7 @@ import (
 	"ringfence"
 	"ringfence/internal/node"
 	"ringfence/internal/node/config"
+	"ringfence/internal/node/sockets"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/enroll"
@@ -146,16 +147,16 @@ func (d *demo) phone(ctx context.Context, user ringfence.UserID, number ringfenc
 	if err != nil {
 		return nil, err
 	}
-	sockets, err := node.NewSockets(append(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}), enrolFlow()))
+	opener, err := sockets.New(append(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}), enrolFlow()))
 	if err != nil {
 		return nil, err
 	}
-	client := enroll.Client{Dial: func(ctx context.Context) (net.Conn, error) { return sockets.Dial(ctx, enrolFlow().Name, n.HTTPSAddr()) }}
+	client := enroll.Client{Dial: func(ctx context.Context) (net.Conn, error) { return opener.Dial(ctx, enrolFlow().Name, n.HTTPSAddr()) }}
 	id, err := client.Enrol(ctx, "localhost", code)
 	if err != nil {
 		return nil, err
 	}
-	p, err := phone.Open(ctx, phone.Config{Opener: sockets, Server: n.SIPAddr(), ServerName: id.Bootstrap.SIP.Host,
+	p, err := phone.Open(ctx, phone.Config{Opener: opener, Server: n.SIPAddr(), ServerName: id.Bootstrap.SIP.Host,
 		TLS:  &tls.Config{RootCAs: id.Pool(), Certificates: []tls.Certificate{id.Certificate()}, MinVersion: tls.VersionTLS13},
 		User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, MediaAddr: n.SIPAddr().Addr(), Log: d.log})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ringfence"
-	"ringfence/internal/node"
+	"ringfence/internal/node/sockets"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip/locate"
 )
@@ -35,7 +35,7 @@ func nameServers(flag string) (servers []netip.AddrPort, search []string, err er
 
 // reachable is the phone's sockets with what it needs to find its node.
 type reachable struct {
-	*node.Sockets
+	*sockets.Opener
 	names *locate.Resolver
 }
 
@@ -45,7 +45,7 @@ func newReachable(dns string) (*reachable, error) {
 		return nil, err
 	}
 	flows := append(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}), enrolFlow(), signInFlow())
-	sockets, err := node.NewSockets(append(flows, locate.Flows(servers)...))
+	opener, err := sockets.New(append(flows, locate.Flows(servers)...))
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func newReachable(dns string) (*reachable, error) {
 	if text, err := os.ReadFile("/etc/hosts"); err == nil {
 		hosts = locate.ParseHosts(text)
 	}
-	return &reachable{sockets, locate.New(locate.Config{Opener: sockets, Servers: servers, Search: search, Hosts: hosts})}, nil
+	return &reachable{opener, locate.New(locate.Config{Opener: opener, Servers: servers, Search: search, Hosts: hosts})}, nil
 }
 
 // dial opens a stream to the given port of the first server of a domain that answers.

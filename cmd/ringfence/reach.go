@@ -16,8 +16,8 @@ import (
 	"strings"
 
 	"ringfence"
-	"ringfence/internal/node"
 	"ringfence/internal/node/admin/client"
+	"ringfence/internal/node/sockets"
 )
 
 // clientFlows declares how the command line reaches a node.
@@ -146,13 +146,13 @@ func (a *app) client() (*client.Client, error) {
 
 // local returns a client of the node of the data directory.
 func (a *app) local() (*client.Client, error) {
-	sockets, err := node.NewSockets(clientFlows())
+	opener, err := sockets.New(clientFlows())
 	if err != nil {
 		return nil, err
 	}
 	path := filepath.Join(a.data, "admin.sock")
 	return client.New(client.Config{Dial: func(ctx context.Context) (net.Conn, error) {
-		c, err := sockets.DialUnix(ctx, "cli-socket", path)
+		c, err := opener.DialUnix(ctx, "cli-socket", path)
 		switch {
 		case errors.Is(err, fs.ErrPermission):
 			return nil, &ringfence.Fault{Kind: ringfence.KindDenied, Text: "you may not use " + path, Hint: "run it as root or as the node's user", Err: err}
@@ -166,7 +166,7 @@ func (a *app) local() (*client.Client, error) {
 
 // remote returns a client of a node elsewhere. The name in at is what its certificate must prove.
 func remote(at string, conf *tls.Config, token string) (*client.Client, error) {
-	sockets, err := node.NewSockets(clientFlows())
+	opener, err := sockets.New(clientFlows())
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func remote(at string, conf *tls.Config, token string) (*client.Client, error) {
 		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		for _, ip := range addrs {
 			var c net.Conn
-			if c, err = sockets.Dial(ctx, "cli-https", netip.AddrPortFrom(ip.Unmap(), uint16(number))); err == nil {
+			if c, err = opener.Dial(ctx, "cli-https", netip.AddrPortFrom(ip.Unmap(), uint16(number))); err == nil {
 				return c, nil
 			}
 		}

@@ -25,6 +25,7 @@ type chain struct {
 	watch     *watch.Watch
 	proxies   *proxies     // nil: there are none
 	trunks    *trunk.Table // nil: there are none
+	links     *links       // nil: other nodes neither reach this one nor are reached
 }
 
 // Request implements transaction.User.
@@ -52,12 +53,17 @@ func (c *chain) Request(tx *transaction.Server) {
 			return
 		}
 	}
-	// 4. Everything else needs one; Identify has answered if there is none.
+	// 4. Another node asks for a phone that is here; it speaks for whoever calls.
+	if tx.Conn.Peer.Role == string(ca.RoleNode) && tx.Method == sip.INVITE && c.links != nil {
+		c.calls.FromNode(tx)
+		return
+	}
+	// 5. Everything else needs one; Identify has answered if there is none.
 	id, ok := c.registrar.Identify(tx)
 	if !ok {
 		return
 	}
-	// 5. By method.
+	// 6. By method.
 	switch tx.Method {
 	case sip.REGISTER:
 		c.registrar.Register(tx, id)
@@ -106,6 +112,7 @@ func (c *chain) Closed(conn *transport.Conn, cause error) {
 	c.watch.Closed(conn)
 	c.proxies.closed(conn, cause)
 	c.trunks.Closed(conn, cause)
+	c.links.closed(conn)
 }
 
 // verifier decides about the peer of a connection: by our own authority, and by the subjects and anchors of trunks.

@@ -12,6 +12,7 @@ import (
 	"ringfence"
 	"ringfence/internal/node"
 	"ringfence/internal/node/config"
+	"ringfence/internal/node/sockets"
 	"ringfence/internal/testkit"
 	"ringfence/internal/testkit/onehost"
 	"ringfence/internal/trust/tlspolicy"
@@ -141,11 +142,11 @@ func TestDatabaseThatIsNotBelieved(t *testing.T) {
 		})
 	}
 	// An opener that was not told of the flow lets nobody through.
-	sockets, err := node.NewSockets(onehost.Config().Flows())
+	opener, err := sockets.New(onehost.Config().Flows())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sockets.Dial(t.Context(), "postgres", netip.MustParseAddrPort("127.0.0.1:5432")); ringfence.KindOf(err) != ringfence.KindDenied {
+	if _, err := opener.Dial(t.Context(), "postgres", netip.MustParseAddrPort("127.0.0.1:5432")); ringfence.KindOf(err) != ringfence.KindDenied {
 		t.Errorf("a flow that was not declared: %v", err)
 	}
 }

@@ -62,7 +62,11 @@ func (n *Node) takeLease(ctx context.Context) error {
 	if err != nil {
 		host = "a host without a name"
 	}
-	l := store.Lease{Node: n.Config.Node, Holder: holder, Session: rand.Text(), Place: host + ", " + n.opts.Data}
+	reach := ""
+	if at := n.Config.SIP.ReachedAt; at.IsValid() {
+		reach = at.String()
+	}
+	l := store.Lease{Node: n.Config.Node, Holder: holder, Session: rand.Text(), Place: host + ", " + n.opts.Data, Reach: reach}
 	if err := n.Store.TakeLease(ctx, l, leaseStale); err != nil {
 		return err
 	}

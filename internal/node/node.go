@@ -33,6 +33,7 @@ import (
 	"ringfence/internal/node/exceptions"
 	"ringfence/internal/node/observe/ladder"
 	"ringfence/internal/node/records"
+	"ringfence/internal/node/sockets"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/locate"
 	"ringfence/internal/sip/transaction"
@@ -138,12 +139,12 @@ func Open(ctx context.Context, opts Options) (n *Node, err error) {
 		}
 	}()
 	if n.opener == nil {
-		if n.opener, err = NewSockets(opts.Config.Flows()); err != nil {
+		if n.opener, err = sockets.New(opts.Config.Flows()); err != nil {
 			return n, err
 		}
 	}
 	n.policy = tlspolicy.New(n.Config.TLS, named{n})
-	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openNames, n.openCalls, n.openProxies, n.openPublic, n.openSettings, n.openAdmin, n.listen} {
+	for _, step := range []func(context.Context) error{n.openState, n.openTrust, n.openObserve, n.openBus, n.openLists, n.openCAPF, n.openNames, n.openCalls, n.openProxies, n.openLinks, n.openPublic, n.openSettings, n.openAdmin, n.listen} {
 		if err = step(ctx); err != nil {
 			return n, err
 		}
@@ -320,7 +321,7 @@ func (n *Node) bootstrap(ctx context.Context, id ringfence.DeviceID) (enroll.Boo
 }
 
 func (n *Node) openCalls(ctx context.Context) (err error) {
-	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Ledger: n.bindings, Quick: n.Config.Store.DSN == "", Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
+	if n.Registrar, err = registrar.Open(ctx, registrar.Config{Domain: n.Config.Domain, Node: n.nodeName(), Ledger: n.bindings, Quick: n.Config.Store.DSN == "", Roster: n.Roster, Secrets: n.Store, Log: n.log, Max: n.Config.SIP.Expires,
 		Tokens: access{n.Tokens}, Resume: func(tx *transaction.Server) { n.chain.Request(tx) }, ChallengeEach: n.Config.SIP.ChallengeEach, Proxies: n.Config.SIP.Proxies, Events: ears{n}, MayProve: n.Config.Security.MayProve}); err != nil {
 		return err
 	}
@@ -338,7 +339,7 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.loadSounds(n.Config)
 	n.openTrunks()
 	n.Calls = control.New(control.Config{Sounds: &n.sounds, Trunks: n.Trunks, Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
-		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.Records.Ended, Events: ears{n}, Answered: n.Records.Answered, MaxCalls: n.Config.Calls.Max,
+		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.Records.Ended, Elsewhere: n.elsewhere(), NextHop: n.nextHop, Events: ears{n}, Answered: n.Records.Answered, MaxCalls: n.Config.Calls.Max,
 		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, Watched: func(u ringfence.UserID) bool { return n.chain.watch.Watches(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
 		Port:      func() uint16 { return n.sipAddr.Port() },
 		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
@@ -348,8 +349,19 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	return nil
 }
 
+// nodeName is whose connections reach the phones, as the other nodes of a shared database know it.
+func (n *Node) nodeName() string {
+	if n.lease == nil {
+		return ""
+	}
+	return n.lease.Node
+}
+
 // flowOf finds the way back to a phone or a trunk whose connection was replaced during a call.
 func (n *Node) flowOf(s *dialog.Session) *transport.Conn {
+	if s.Conn.Peer.Role == string(ca.RoleNode) && n.chain.links != nil {
+		return n.chain.links.flow(s.Conn.Peer.Name)
+	}
 	if device, ok := control.DeviceOf(s.User()); ok {
 		return n.Registrar.FlowOf(device)
 	}
@@ -365,7 +377,7 @@ func (n *Node) owns(c *transport.Conn, s *dialog.Session) bool {
 	if name, ok := control.TrunkOf(s.User()); ok {
 		return c.Peer.Role == trunk.Role && c.Peer.Name == name
 	}
-	if c.Peer.Role == string(ca.RoleProxy) { // it may bring what belongs to a dialog that it carried before
+	if c.Peer.Role == string(ca.RoleProxy) || c.Peer.Role == string(ca.RoleNode) { // it may bring what belongs to a dialog that it carried before
 		return c.Peer.Role == s.Conn.Peer.Role && c.Peer.Name == s.Conn.Peer.Name
 	}
 	device, ok := control.DeviceOf(s.User())
@@ -462,6 +474,7 @@ func (n *Node) maintain(ctx context.Context) {
 // itself each minute.
 func (n *Node) Maintain(ctx context.Context) {
 	n.catchUp(ctx)
+	n.chain.links.ping()
 	if n.Ladder != nil {
 		n.Ladder.Expire(time.Now())
 	}

@@ -25,9 +25,9 @@ import (
 	"time"
 
 	"ringfence"
-	"ringfence/internal/node"
 	"ringfence/internal/node/config"
 	"ringfence/internal/node/observe/ladder"
+	"ringfence/internal/node/sockets"
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
 	"ringfence/internal/testkit"
@@ -241,9 +241,9 @@ func TestRevokedElsewhere(t *testing.T) {
 
 	at, err := netip.ParseAddrPort(strings.TrimPrefix(url, "tls://"))
 	s.OK(err)
-	sockets, err := node.NewSockets([]ringfence.Flow{{Name: "bus", Purpose: "test", Room: "test", Direction: ringfence.Dials, Transport: "tcp", Ports: ringfence.PortRange{First: at.Port(), Last: at.Port()}}})
+	opener, err := sockets.New([]ringfence.Flow{{Name: "bus", Purpose: "test", Room: "test", Direction: ringfence.Dials, Transport: "tcp", Ports: ringfence.PortRange{First: at.Port(), Last: at.Port()}}})
 	s.OK(err)
-	other, err := bus.Open(s.Ctx, bus.Config{Node: "node-2", URL: url, Opener: sockets, TLS: &tls.Config{RootCAs: authority.Pool, MinVersion: tls.VersionTLS13}, Log: slog.New(slog.DiscardHandler)})
+	other, err := bus.Open(s.Ctx, bus.Config{Node: "node-2", URL: url, Opener: opener, TLS: &tls.Config{RootCAs: authority.Pool, MinVersion: tls.VersionTLS13}, Log: slog.New(slog.DiscardHandler)})
 	s.OK(err)
 	defer other.Close()
 

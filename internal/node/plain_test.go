@@ -329,11 +329,14 @@ func TestPlainOfferComesSecond(t *testing.T) {
 }
 
 // reply answers a request of the node.
-func (p *rawPeer) reply(m *sip.Message, status int, body []byte) {
+func (p *rawPeer) reply(m *sip.Message, status int, body []byte, more ...func(*sip.Writer)) {
 	p.Helper()
 	var w sip.Writer
 	w.Response(m, status, "", "t"+p.id)
 	w.Header(sip.HeaderContact, "<sip:"+p.user+"@"+p.conn.LocalAddr().String()+";transport=tls>")
+	for _, field := range more {
+		field(&w)
+	}
 	w.Body("application/sdp", body)
 	_, err := p.conn.Write(w.Bytes())
 	p.OK(err)

@@ -3,8 +3,11 @@ package node
 import (
 	"context"
 	"crypto/tls"
+	"maps"
+	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"ringfence"
@@ -22,6 +25,28 @@ type proxies struct {
 	ways      *peer.Table
 	registrar *registrar.Registrar
 	allowed   []string
+
+	mu      sync.Mutex
+	resting map[netip.AddrPort]time.Time // servers that said 503, until when nothing is sent to them
+}
+
+// hopPatience is how long a call waits for another server of a proxy.
+const hopPatience = 5 * time.Second
+
+// rest leaves a server alone for a while.
+func (p *proxies) rest(at netip.AddrPort, wait time.Duration) {
+	p.names.Avoid(at, wait)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(p.resting, func(_ netip.AddrPort, until time.Time) bool { return !now.Before(until) })
+	p.resting[at] = now.Add(wait)
+}
+
+func (p *proxies) rests(at netip.AddrPort) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Now().Before(p.resting[at])
 }
 
 // openNames makes ready to ask where other SIP servers are, if there are any.
@@ -53,7 +78,7 @@ func (n *Node) openProxies(ctx context.Context) error {
 	if len(n.Config.SIP.Proxies) == 0 {
 		return nil
 	}
-	p := &proxies{names: n.names, registrar: n.Registrar, allowed: n.Config.SIP.Proxies}
+	p := &proxies{names: n.names, registrar: n.Registrar, allowed: n.Config.SIP.Proxies, resting: map[netip.AddrPort]time.Time{}}
 	p.ways = peer.New(peer.Config{Log: n.log,
 		Dial: func(name, uri string, opened func(*transport.Conn)) *transport.Conn {
 			return n.Transport.DialFirst(context.WithoutCancel(ctx), "sip-peer", func(ctx context.Context) ([]transport.Candidate, error) {
@@ -101,6 +126,62 @@ func (n *Node) placesOf(ctx context.Context, p *proxies, name, uri string) ([]tr
 		out = append(out, transport.Candidate{Addr: at, TLS: conf, Failed: func(error) { p.names.Avoid(at, time.Minute) }})
 	}
 	return out, nil
+}
+
+// nextHop implements control.Config.NextHop: it returns a connection to another server of the proxy at the other end of c, which is left alone for a while, and makes it the way to every phone behind that proxy; or nil.
+func (n *Node) nextHop(c *transport.Conn, wait time.Duration) *transport.Conn {
+	p := n.chain.proxies
+	if p == nil || !slices.Contains(p.allowed, c.Peer.Name) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), hopPatience)
+	defer cancel()
+	uri, ok := p.registrar.PathTo(c.Peer.Name)
+	if !ok {
+		return nil
+	}
+	places, err := n.placesOf(ctx, p, c.Peer.Name, uri)
+	if err != nil {
+		return nil
+	}
+	for _, at := range places {
+		// A connection that the proxy opened comes from any port of its host.
+		if at.Addr == c.Remote || !c.Dialled && at.Addr.Addr() == c.Remote.Addr() {
+			p.rest(at.Addr, wait)
+		}
+	}
+	if places = slices.DeleteFunc(places, func(at transport.Candidate) bool { return p.rests(at.Addr) }); len(places) == 0 {
+		return nil
+	}
+	for _, o := range n.Transport.Conns() { // one that is up already
+		if o.Dialled && o.Peer.Name == c.Peer.Name && o.State() == "Established" && slices.ContainsFunc(places, func(at transport.Candidate) bool { return at.Addr == o.Remote }) {
+			p.registrar.Move(c, o)
+			return o
+		}
+	}
+	settled := make(chan *transport.Conn, 1)
+	failed := 0
+	for i := range places {
+		also := places[i].Failed
+		places[i].Failed = func(err error) { // one after the other
+			also(err)
+			if failed++; failed == len(places) {
+				settled <- nil
+			}
+		}
+	}
+	n.Transport.DialFirst(context.WithoutCancel(ctx), "sip-peer", func(context.Context) ([]transport.Candidate, error) { return places, nil }, func(up *transport.Conn) { settled <- up })
+	select {
+	case up := <-settled:
+		if up == nil {
+			return nil
+		}
+		n.log.Info("a proxy has no time for us; its next server is used", "proxy", c.Peer.Name, "remote", up.Remote, "for", wait)
+		p.registrar.Move(c, up)
+		return up
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // heard hears each request of a proxy.

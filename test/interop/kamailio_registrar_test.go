@@ -12,6 +12,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/node"
+	"ringfence/internal/node/sockets"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/testkit"
@@ -123,10 +124,10 @@ func TestKamailioAsRegistrar(t *testing.T) {
 
 	open := func(user string, change func(*phone.Config)) (*phone.Phone, *trace, error) {
 		t.Helper()
-		sockets, err := node.NewSockets(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}))
+		opener, err := sockets.New(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}))
 		s.OK(err)
 		seen := &trace{}
-		cfg := phone.Config{Opener: sockets, Server: at, ServerName: "calls.example", TLS: &tls.Config{RootCAs: trust.Pool}, User: user, Domain: "calls.example",
+		cfg := phone.Config{Opener: opener, Server: at, ServerName: "calls.example", TLS: &tls.Config{RootCAs: trust.Pool}, User: user, Domain: "calls.example",
 			Password: "secret of " + user, MediaAddr: netip.MustParseAddr("127.0.0.1"), Log: node.Discard(), Trace: seen.hear}
 		if change != nil {
 			change(&cfg)

@@ -26,6 +26,7 @@ import (
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/admin/client"
 	"ringfence/internal/node/config"
+	"ringfence/internal/node/sockets"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/testkit"
@@ -102,11 +103,11 @@ func (e *edge) start() { e.proxy = e.kamailio(e.path(e.dir), e.addr) }
 func (e *edge) behind(user ringfence.UserID, change func(*phone.Config)) (*phone.Phone, error) {
 	e.Helper()
 	device := ringfence.DeviceID(string(user) + "-home")
-	sockets, err := node.NewSockets(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}))
+	opener, err := sockets.New(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}))
 	e.OK(err)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(e.Node.Authority.RootPEM())
-	cfg := phone.Config{Opener: sockets, Server: netip.MustParseAddrPort(e.addr), ServerName: edgeName, TLS: &tls.Config{RootCAs: roots},
+	cfg := phone.Config{Opener: opener, Server: netip.MustParseAddrPort(e.addr), ServerName: edgeName, TLS: &tls.Config{RootCAs: roots},
 		User: string(user), Domain: e.Node.Config.Domain, AuthUser: string(device), Password: "secret of " + string(user), MediaAddr: netip.MustParseAddr("127.0.0.1"), Log: node.Discard()}
 	if change != nil {
 		change(&cfg)

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -53,15 +52,18 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 	ctx := s.Ctx
 	dsn := testkit.NewPostgres(t, "fsync=off").DSN(t)
 	bus, roots := natsServer(s)
+	reached := map[*built]string{} // where each node says that others reach it
 	config := func(name string) *built {
 		b := &built{Site: &onehost.Site{T: t, Ctx: ctx}, bin: bin, data: filepath.Join(dir, name), conf: filepath.Join(dir, name+".yaml")}
 		from, to := mediaPorts(t)
 		s.OK(os.MkdirAll(b.data, 0o700))
-		s.OK(os.WriteFile(b.conf, fmt.Appendf(nil, "node: %s\nmedia:\n  first: %d\n  last: %d\nstore:\n  dsn: %s\nbus:\n  url: %s\nobserve:\n  authorities: %s\n", name, from, to, dsn, bus, roots), 0o600))
+		sip := freePort(t)
+		reached[b] = sip.String()
+		s.OK(os.WriteFile(b.conf, fmt.Appendf(nil, "node: %s\nsip:\n  reached-at: %s\nmedia:\n  first: %d\n  last: %d\nstore:\n  dsn: %s\nbus:\n  url: %s\nobserve:\n  authorities: %s\n", name, sip, from, to, dsn, bus, roots), 0o600))
 		return b
 	}
 	one, two := config("node-1"), config("node-2")
-	first := one.up("127.0.0.1:0", "127.0.0.1:0")
+	first := one.up(reached[one], "127.0.0.1:0")
 	// The secrets in the database are sealed with the key of the first, which the second needs.
 	early := start(t, dir, bin, "up", "--data", two.data, "--listen-sip", "127.0.0.1:0", "--listen-https", "127.0.0.1:0", "--config", two.conf)
 	if early.finish(ctx) == 0 || !strings.Contains(early.text(), "sealing key") {
@@ -70,7 +72,7 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 	key, err := os.ReadFile(filepath.Join(one.data, "seal.key"))
 	s.OK(err)
 	s.OK(os.WriteFile(filepath.Join(two.data, "seal.key"), key, 0o600))
-	two.up("127.0.0.1:0", "127.0.0.1:0")
+	two.up(reached[two], "127.0.0.1:0")
 
 	// People and phones are added at one node, and enrol at either.
 	phones := map[string]*phone.Phone{}
@@ -93,13 +95,9 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 	talk("alice", "102")
 	mine := talk("bob", "104")
 
-	// A call to a phone at the other node is not possible yet; the caller hears so at once, and nothing is left of it.
-	across, err := phones["alice"].Call(ctx, "103", phone.CallOptions{})
-	s.OK(err)
-	var refused *phone.RejectedError
-	if err := across.WaitAnswered(ctx); !errors.As(err, &refused) || refused.Status != 480 {
-		t.Errorf("a call to a phone at the other node: %v", err)
-	}
+	// A call to a phone at the other node goes there over mutual TLS, sealed on each of its four legs, whoever hangs up.
+	across(t, s, one, two, phones["anna"], "103", "node-2")
+	across(t, s, two, one, phones["ben"], "101", "node-1")
 
 	// Both know all four, from the same database.
 	for _, b := range []*built{one, two} {
@@ -167,6 +165,69 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 				answered++
 			}
 		}
-		return answered == 5
+		return answered == 9 // two of them at both nodes
 	})
+}
+
+// across has a phone at one node call a phone at another, and looks at what both nodes and both phones say of that.
+func across(t *testing.T, s *onehost.Site, from, to *built, caller *phone.Phone, number, node string) {
+	t.Helper()
+	c, err := caller.Call(s.Ctx, number, phone.CallOptions{Audio: phone.Tone(440)})
+	s.OK(err)
+	s.OK(c.WaitAnswered(s.Ctx))
+	s.Hears(c, 700)
+	type call struct {
+		ID, State, Verdict, To string
+		Legs                   []struct {
+			Peer, Via, Verdict string
+			TLS                struct{ Version string }
+			Media              struct{ Suite string }
+		}
+	}
+	of := func(b *built) (found call) {
+		t.Helper()
+		s.Until("the node shows the call", func() bool {
+			var all []call
+			b.run(&all, "call", "list")
+			for _, one := range all {
+				if one.To == number && one.State == "up" {
+					b.run(&found, "call", "show", one.ID)
+					return true
+				}
+			}
+			return false
+		})
+		return found
+	}
+	here, there := of(from), of(to)
+	for where, c := range map[string]call{"here": here, "there": there} {
+		if c.Verdict != "sealed" || len(c.Legs) != 2 {
+			t.Fatalf("%s: %+v", where, c)
+		}
+		for _, l := range c.Legs {
+			if l.TLS.Version != "TLS 1.3" || l.Media.Suite != "AEAD_AES_256_GCM" {
+				t.Errorf("%s: %+v", where, l)
+			}
+		}
+	}
+	c.Hangup()
+	s.Until("neither node has the call", func() bool {
+		left := 0
+		for _, b := range []*built{from, to} {
+			var all []call
+			b.run(&all, "call", "list")
+			for _, one := range all {
+				if one.To == number {
+					left++
+				}
+			}
+		}
+		return left == 0
+	})
+	if via := here.Legs[1].Via; via != node {
+		t.Errorf("the caller's node reaches the phone via %q", via)
+	}
+	if peer := there.Legs[0].Peer; !strings.HasPrefix(peer, "node node-") {
+		t.Errorf("the other node's caller is %q", peer)
+	}
 }

@@ -30,6 +30,8 @@ type Call struct {
 	caller     *Leg
 	callee     *Leg // the leg that answered
 	ringing    []*Leg
+	looking    int      // phones for which another way is looked for
+	moves      int      // how often that was done
 	reasons    []string // why it went where it went
 	hops       int      // forwardings so far
 	ringer     transaction.Timer
@@ -45,6 +47,7 @@ type Call struct {
 	transfer   *transfer
 	referredBy string // who transferred the call, as its new party is told (RFC 3892)
 	slot       int    // where it is parked, 0 if it is not
+	relayed    bool   // another node routed it: it rings one phone here and goes nowhere else
 	announced  bool   // the caller hears, or has heard, why the call fails
 }
 
@@ -215,8 +218,11 @@ func (call *Call) failed(e dialog.End) {
 	if call.cause == "" {
 		call.cause = "not answered: " + sip.Phrase(e.Status)
 	}
+	if call.relayed && e.Err != nil {
+		e.Status = 430 // so that the other node tries the phone's other flows, or goes where unreachable phones go
+	}
 	reject := func() { call.caller.session.Reject(e.Status, e.Phrase, e.Reason) }
-	if !call.announce(whyEnded(e), reject) {
+	if call.relayed || !call.announce(whyEnded(e), reject) {
 		reject()
 	}
 }
@@ -249,7 +255,7 @@ func told(e dialog.End) dialog.End {
 	case e.Err != nil: // the connection broke, or nothing came back: no answer of the phone's, and no trouble of ours
 		return dialog.End{Status: 480, Reason: dialog.Reason(20, "the phone cannot be reached"), Err: e.Err}
 	case e.Status == 430: // a word among proxies; to the caller the phone is out of reach
-		return dialog.End{Status: 480, Reason: e.Reason}
+		return dialog.End{Status: 480, Reason: e.Reason, Err: &ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "the way to the phone is lost"}}
 	case e.Status == 503 && e.Remote: // of that phone; from us it would mean this node (RFC 3261 section 16.7)
 		return dialog.End{Status: 500, Reason: e.Reason}
 	}
@@ -280,13 +286,15 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 		if rang && !call.hushed && l.wantsPlain(e) {
 			call.because("device %s refused a sealed offer; its exception lets it have a plain one", l.Device)
 			call.ringWith(l.at, true)
-		} else if rang && !call.hushed && flowFailed(e) && call.callee == nil && l.nextFlow("failed") {
+		} else if rang && !call.hushed && call.callee == nil && (flowFailed(e) || l.overloaded(e)) && l.nextFlow("failed") {
 			// the phone rings by another flow, or its failure is told by that leg
+		} else if rang && !call.hushed && call.callee == nil && l.overloaded(e) && l.nextHop(e) {
+			// the phone rings by another server of its proxy, or this failure is told when there is none
 		} else if rang && !call.hushed {
 			call.worst = better(call.worst, told(e))
 		}
-		if rang && len(call.ringing) == 0 {
-			call.allFailed()
+		if rang {
+			call.nobodyLeft()
 		}
 	}
 	call.finish()

@@ -41,6 +41,11 @@ type Config struct {
 	// Answered, if set, hears of each call that was answered, and again when other parties were connected: what its record would be,
 	// without an end. It is called before the phones hear of it, and may wait for the disk.
 	Answered func(store.CDR)
+	// Elsewhere, if set, adds to the contacts that a user has here those at other nodes, each with a connection to its node. It may take a moment, and is called off the shard.
+	Elsewhere func(user ringfence.UserID, here []registrar.Contact) []registrar.Contact
+	// NextHop, if set, returns a connection to another server of the proxy at the other end of c, which has said 503 and is to be left alone for a while, or nil. It may
+	// take a moment, and is called off the shard.
+	NextHop func(c *transport.Conn, wait time.Duration) *transport.Conn
 	// Changed, if set, hears that the lines of a user changed, on the shard; Watched says whether it wants to.
 	Changed func(ringfence.UserID)
 	Watched func(ringfence.UserID) bool

@@ -78,8 +78,11 @@ func (l *Leg) Proof() ringfence.Proof {
 	}
 	if l.session != nil {
 		p.TLS = l.session.Conn.TLS
-		if l.session.Conn.Peer.Role == "proxy" {
-			p.Via = l.session.Conn.Peer.Name
+		switch peer := l.session.Conn.Peer; {
+		case peer.Role == nodeRole && l.Device == "":
+			p.Peer = "node " + peer.Name
+		case peer.Role == "proxy" || peer.Role == nodeRole:
+			p.Via = peer.Name
 		}
 	}
 	switch {
@@ -153,8 +156,12 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 	rings := call.invite(l, dialog.Invitation{
 		Conn: contact.Conn, URI: contact.Contact, Routes: contact.Path, From: from, To: "<" + contact.AOR + ">",
 		Extra: func(w *sip.Writer) {
-			if !call.private {
+			switch node := contact.Conn.Peer.Role == nodeRole; {
+			case !call.private:
 				w.Header(sip.HeaderPAssertedIdentity, from)
+			case node: // which withholds it from the phone in its turn (RFC 3325 section 7)
+				w.Header(sip.HeaderPAssertedIdentity, call.known())
+				w.Header(sip.HeaderPrivacy, "id")
 			}
 			if call.referredBy != "" {
 				w.Header(sip.HeaderReferredBy, call.referredBy)
@@ -162,6 +169,9 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 			call.diverted(w)
 		},
 	})
+	if peer := contact.Conn.Peer; peer.Role == nodeRole {
+		call.because("device %s is connected at %s", contact.Device, peer.Name)
+	}
 	if rings && len(contact.Others) > 0 && contact.Conn.Reliable() {
 		c.cfg.Shard.After(&l.patience, flowPatience, func() { l.flowSilent() })
 	}
@@ -199,14 +209,63 @@ func (l *Leg) flowSilent() {
 	}
 	l.silent = true
 	call.drop(l) // whatever comes of the next flow is the phone's answer
-	if l.nextFlow("is silent"); len(call.ringing) == 0 {
-		call.allFailed()
-	}
+	l.nextFlow("is silent")
+	call.nobodyLeft()
 }
 
 // flowFailed reports whether a leg's end is no answer of the phone's: the connection broke, or a proxy on the way says that the flow
 // behind it failed or that nothing came back (RFC 5626 section 5.3).
 func flowFailed(e dialog.End) bool { return e.Err != nil || e.Status == 430 || e.Status == 408 }
+
+// overloaded reports whether a proxy on the way, and not the phone, says that it has no time for us (RFC 3261 section 21.5.4).
+func (l *Leg) overloaded(e dialog.End) bool {
+	return e.Status == 503 && e.Remote && l.at != nil && l.at.Conn.Peer.Role != "device" && l.at.Conn.Peer.Role != ""
+}
+
+// The pause that a server gets that says 503 without saying for how long, the longest it can ask for, and how many servers a call tries.
+const (
+	usualRest   = time.Minute
+	longestRest = time.Hour
+	maxMoves    = 3
+)
+
+// nextHop looks for the next server of a proxy that said 503, to ring the phone by that one (RFC 3263 section 4.3). It reports whether it does.
+func (l *Leg) nextHop(e dialog.End) bool {
+	call := l.call
+	c := call.ctl
+	if c.cfg.NextHop == nil || l.at.Conn.Peer.Role != "proxy" || call.moves >= maxMoves {
+		return false
+	}
+	wait := usualRest
+	if e.Message != nil {
+		if n, ok := e.Message.Uint(sip.HeaderRetryAfter, uint64(longestRest/time.Second)); ok {
+			wait = time.Duration(n) * time.Second
+		}
+	}
+	e.Message = nil // it does not live so long
+	call.moves++
+	call.looking++
+	at, old := *l.at, l.at.Conn
+	call.because("the proxy %s at connection %d says 503; its next server is looked for", old.Peer.Name, old.ID)
+	go func() {
+		next := c.cfg.NextHop(old, wait)
+		c.cfg.Shard.Post(func() {
+			call.looking--
+			switch {
+			case call.over || call.callee != nil:
+				return
+			case call.hushed: // nobody answered in time
+			case next == nil:
+				call.worst = better(call.worst, told(e))
+			default:
+				at.Conn = next
+				call.ringWith(&at, l.plain)
+			}
+			call.nobodyLeft()
+		})
+	}()
+	return true
+}
 
 // nextFlow rings the phone by its next flow, and reports whether it has one.
 func (l *Leg) nextFlow(why string) bool {
@@ -231,6 +290,11 @@ func (call *Call) identity() string {
 	if call.private {
 		return `"Anonymous" <sip:anonymous@anonymous.invalid>`
 	}
+	return call.known()
+}
+
+// known is who the caller is, whoever may be told.
+func (call *Call) known() string {
 	host := call.ctl.cfg.Domain
 	if call.fromHost != "" { // whoever comes by a trunk is nobody of ours, whatever its number is
 		host = call.fromHost

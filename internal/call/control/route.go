@@ -9,6 +9,7 @@ import (
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/dialog"
+	"ringfence/internal/state/store"
 )
 
 // maxHops bounds forwarding, so that two users who forward to each other do not loop.
@@ -130,12 +131,14 @@ func (call *Call) ringInstance(id ringfence.UserID, instance string) {
 		call.failed(dialog.End{Status: 486, Phrase: "Do Not Disturb", Reason: dialog.Reason(17, "do not disturb")})
 		return
 	}
-	contacts := slices.DeleteFunc(c.cfg.Registrar.Locate(id), func(at contact) bool { return at.Instance != instance })
-	if len(contacts) == 0 {
-		call.failed(dialog.End{Status: 480, Reason: dialog.Reason(20, "that phone of "+string(id)+" is not registered")})
-		return
-	}
-	call.ringAll(contacts, c.cfg.RingTime, call.failed)
+	call.locate([]ringfence.UserID{id}, func(contacts []contact) {
+		contacts = slices.DeleteFunc(contacts, func(at contact) bool { return at.Instance != instance })
+		if len(contacts) == 0 {
+			call.failed(dialog.End{Status: 480, Reason: dialog.Reason(20, "that phone of "+string(id)+" is not registered")})
+			return
+		}
+		call.ringAll(contacts, c.cfg.RingTime, call.failed)
+	})
 }
 
 // ringUser rings every phone of a user, or goes where the user forwards.
@@ -150,7 +153,12 @@ func (call *Call) ringUser(id ringfence.UserID) {
 	if len(u.Numbers) > 0 {
 		call.To = string(u.Numbers[0])
 	}
-	f := u.Forward
+	call.locate([]ringfence.UserID{id}, func(contacts []contact) { call.ringThere(u, contacts) })
+}
+
+// ringThere rings the phones of a user, or goes where the user forwards.
+func (call *Call) ringThere(u *store.User, contacts []contact) {
+	c, id, f := call.ctl, u.ID, u.Forward
 	unanswered := c.cfg.RingTime
 	if f.NoAnswer != "" {
 		unanswered = f.NoAnswerAfter
@@ -165,7 +173,7 @@ func (call *Call) ringUser(id ringfence.UserID) {
 		}
 		call.failed(e)
 	}
-	switch contacts := c.cfg.Registrar.Locate(id); {
+	switch {
 	case call.emergency && len(contacts) > 0:
 		call.ringAll(contacts, unanswered, call.failed)
 	case f.Always != "":
@@ -222,6 +230,13 @@ func (call *Call) ringsFor(wait time.Duration) {
 	})
 }
 
+// nobodyLeft goes on when no leg rings any more and none is to come.
+func (call *Call) nobodyLeft() {
+	if len(call.ringing) == 0 && call.looking == 0 {
+		call.allFailed()
+	}
+}
+
 // allFailed is called when no leg rings any more and nobody answered.
 func (call *Call) allFailed() {
 	call.ringer.Stop()
@@ -269,12 +284,9 @@ func (call *Call) ringGroup(g *dialplan.Group) {
 	case dialplan.LongestIdle:
 		slices.SortStableFunc(members, func(a, b ringfence.UserID) int { return c.idle[a].Compare(c.idle[b]) })
 	}
-	free := func(id ringfence.UserID) []contact {
+	taken := func(id ringfence.UserID) bool {
 		u := c.cfg.Roster.User(id)
-		if u == nil || (u.DoNotDisturb || c.busy(id) > 0) && !call.emergency {
-			return nil
-		}
-		return c.cfg.Registrar.Locate(id)
+		return u == nil || (u.DoNotDisturb || c.busy(id) > 0) && !call.emergency
 	}
 	over := func(e dialog.End) {
 		if g.Overflow != "" {
@@ -285,25 +297,28 @@ func (call *Call) ringGroup(g *dialplan.Group) {
 		call.failed(e)
 	}
 	if g.Strategy == dialplan.RingAll {
-		var all []contact
-		for _, id := range members {
-			all = append(all, free(id)...)
-		}
-		call.ringAll(all, wait, over)
+		call.locate(slices.DeleteFunc(members, taken), func(all []contact) { call.ringAll(all, wait, over) })
 		return
 	}
 	var try func(e dialog.End)
 	try = func(e dialog.End) {
-		for len(members) > 0 {
-			id := members[0]
+		for len(members) > 0 && taken(members[0]) {
 			members = members[1:]
-			if contacts := free(id); len(contacts) > 0 {
-				call.because("%s is next in %s", id, g.Name)
-				call.ringAll(contacts, wait, try)
+		}
+		if len(members) == 0 {
+			over(e)
+			return
+		}
+		id := members[0]
+		members = members[1:]
+		call.locate([]ringfence.UserID{id}, func(contacts []contact) {
+			if len(contacts) == 0 {
+				try(e)
 				return
 			}
-		}
-		over(e)
+			call.because("%s is next in %s", id, g.Name)
+			call.ringAll(contacts, wait, try)
+		})
 	}
 	try(dialog.End{Status: 480, Reason: dialog.Reason(20, "nobody of "+g.Name+" is free")})
 }

@@ -78,6 +78,35 @@ func (r *Registrar) Stranded() map[string]string {
 	return out
 }
 
+// PathTo returns where a proxy is, as the Path of one of the bindings behind it says.
+func (r *Registrar) PathTo(proxy string) (uri string, ok bool) {
+	for _, c := range r.All() {
+		if c.Proof.Via != proxy || len(c.Path) == 0 {
+			continue
+		}
+		if top, err := sip.ParseNameAddr([]byte(c.Path[0])); err == nil {
+			return top.URI.String(), true
+		}
+	}
+	return "", false
+}
+
+// Move makes another connection to the same proxy the flow of every device behind one.
+func (r *Registrar) Move(from, to *transport.Conn) {
+	if to.Peer.Role != proxyRole || to.Peer.Name != from.Peer.Name || to.State() != "Established" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.byConn[from.ID] {
+		if c.Conn == from {
+			c.Conn = to
+			r.byConn[to.ID] = append(r.byConn[to.ID], c)
+		}
+	}
+	delete(r.byConn, from.ID)
+}
+
 // Rejoin makes a connection to a proxy the flow of every device behind it that has none, and returns how many there were.
 func (r *Registrar) Rejoin(conn *transport.Conn) (n int) {
 	if conn.Peer.Role != proxyRole {

@@ -166,6 +166,9 @@ func (r *Registrar) binding(tx *transaction.Server, id Identity, addr *sip.NameA
 	m := tx.Request
 	seq, _, _ := m.CSeq()
 	token := strconv.FormatUint(tx.Conn.ID, 10)
+	if r.cfg.Node != "" {
+		token = r.cfg.Node + "/" + token
+	}
 	b := store.Binding{AOR: r.AOR(id.User), Device: id.Device, Contact: addr.URI.String(), CallID: string(m.CallID()), CSeq: seq,
 		UserAgent: string(m.Get(sip.HeaderUserAgent)), Updated: now, FlowToken: token,
 		Proof: r.proofOf(tx, id, now)}

@@ -25,6 +25,7 @@ type Ledger interface {
 // Config holds what a Registrar needs. Zero durations take the defaults beside them.
 type Config struct {
 	Domain  string // the domain of every address-of-record here
+	Node    string // whose connections reach the phones, for the other nodes of a shared ledger; empty: there are none
 	Ledger  Ledger
 	Quick   bool // the ledger is a file: it is written by whoever brings a REGISTER; otherwise by one goroutine, in groups
 	Roster  *roster.Roster
@@ -152,13 +153,18 @@ func (r *Registrar) Locate(user ringfence.UserID) []Contact {
 		if !c.Live() || !c.Expires.After(now) || c.Proof.Verdict != ringfence.Sealed && !r.excepted(c.Device) {
 			continue
 		}
-		if i := slices.IndexFunc(out, c.samePhone); i >= 0 {
-			out[i].Others = append(out[i].Others, *c)
-		} else {
-			out = append(out, *c)
-		}
+		out = Group(out, *c)
 	}
 	return out
+}
+
+// Group adds a contact to those of a user, as another flow of its phone if that is among them.
+func Group(contacts []Contact, c Contact) []Contact {
+	if i := slices.IndexFunc(contacts, c.samePhone); i >= 0 {
+		contacts[i].Others = append(contacts[i].Others, c)
+		return contacts
+	}
+	return append(contacts, c)
 }
 
 // samePhone reports whether two contacts are flows of one phone.

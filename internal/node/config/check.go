@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -45,6 +46,10 @@ func (c Config) essential() (wrong []Wrong) {
 	}
 	for i, p := range c.SIP.Proxies {
 		bad(!host.MatchString(p) || slices.Contains(c.SIP.Proxies[:i], p), fmt.Sprintf("sip.proxies[%d]", i), "%.80q is not a host name in lower case, or comes twice", p)
+	}
+	if at := c.SIP.ReachedAt; at != (netip.AddrPort{}) {
+		bad(!at.IsValid() || at.Port() == 0 || at.Addr().IsUnspecified() || at.Addr().IsMulticast(), "sip.reached-at", "an address of this host with port is needed, e.g. \"192.0.2.11:5061\"")
+		bad(c.Store.DSN == "", "sip.reached-at", "a database of one's own has no other nodes; it goes with store.dsn")
 	}
 	for i, s := range c.SIP.DNS {
 		bad(!s.IsValid() || s.Port() == 0, fmt.Sprintf("sip.dns[%d]", i), "an address with port is needed, e.g. \"192.0.2.53:53\"")

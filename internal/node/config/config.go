@@ -56,6 +56,9 @@ type SIP struct {
 	Expires time.Duration  `yaml:"expires"` // longest registration
 	WSS     netip.AddrPort `yaml:"wss"`     // SIP over secure WebSocket (RFC 7118), e.g. [::]:7443; empty: off
 	Origins []string       `yaml:"origins"` // pages of other hosts that may use it: host names, or scheme://host with *
+	// ReachedAt is where the other nodes of a shared database reach this node's SIP over TLS, e.g. 192.0.2.11:5061; empty: calls between phones at different nodes are
+	// not possible.
+	ReachedAt netip.AddrPort `yaml:"reached-at,omitempty"`
 	// Plain is where devices with a named exception speak SIP in the clear over UDP and TCP, e.g. [::]:5060; empty: off, whatever
 	// exceptions there are.
 	Plain netip.AddrPort `yaml:"plain"`
@@ -356,6 +359,10 @@ func (c Config) Flows() []ringfence.Flow {
 			servers = []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), 53)} // those of this host
 		}
 		flows = append(flows, locate.Flows(servers)...)
+	}
+	if c.SIP.ReachedAt.IsValid() {
+		flows = append(flows, ringfence.Flow{Name: "sip-node", Purpose: "calls to phones that are connected at another node of the same database", Room: "sip/transport",
+			Direction: ringfence.Dials, Transport: "tcp", Peers: "the other nodes, where the database says that they are reached", DSCP: 24, TLS: ringfence.TLSMutual})
 	}
 	return c.outsideFlows(flows)
 }

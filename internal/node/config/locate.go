@@ -29,7 +29,7 @@ func located(name string, file *ast.File, err error) string {
 		return fmt.Sprintf("%s:%d:%d: %s", name, at.Line, at.Column, firstLine(e.GetMessage()))
 	}
 	// The decoder does not say where when a value refuses its text; only addresses do that here.
-	for _, key := range [...]string{"sip.tls", "sip.wss", "sip.plain", "media.addr", "media.advertise", "api.https"} {
+	for _, key := range [...]string{"sip.tls", "sip.wss", "sip.plain", "sip.reached-at", "media.addr", "media.advertise", "api.https"} {
 		n := find(file, key)
 		if s, ok := n.(*ast.StringNode); ok {
 			_, notAddr := netip.ParseAddr(s.Value)

@@ -104,6 +104,32 @@ func TestDatabaseIsDeclared(t *testing.T) {
 	}
 }
 
+// TestReachedAt: where other nodes reach this one is an address that others can use, and goes with a database that others have.
+func TestReachedAt(t *testing.T) {
+	for text, want := range map[string]string{
+		"sip: {reached-at: \"192.0.2.11:5061\"}\nstore: {dsn: \"postgres:///x?host=/run/postgresql\"}\n": "",
+		"sip: {reached-at: \"192.0.2.11:5061\"}\n":                                                       "goes with store.dsn",
+		"sip: {reached-at: \"[::]:5061\"}\nstore: {dsn: \"postgres:///x?host=/run/postgresql\"}\n":       "an address of this host",
+		"sip: {reached-at: \"192.0.2.11:0\"}\nstore: {dsn: \"postgres:///x?host=/run/postgresql\"}\n":    "an address of this host",
+		"sip: {reached-at: \"node-2:5061\"}\nstore: {dsn: \"postgres:///x?host=/run/postgresql\"}\n":     "x.yaml:1:19: sip.reached-at: \"node-2:5061\"",
+	} {
+		c, err := Parse([]byte(text), "x.yaml")
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %s", text, err, want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		flows := c.Flows()
+		if f := flows[len(flows)-1]; f.Name != "sip-node" || f.Transport != "tcp" || f.Direction != "dial" || f.TLS != "mutual" {
+			t.Errorf("flow %+v", f)
+		}
+	}
+}
+
 func FuzzParseEndpoint(f *testing.F) {
 	f.Add("tls://logs.example:6514")
 	f.Add("unix:///dev/log")

@@ -14,6 +14,7 @@ type Lease struct {
 	Holder  string // identifier of the data directory: whoever has it may take over at once, as after a crash
 	Session string // identifier of the process: random
 	Place   string // where it runs, for people
+	Reach   string // ADDRESS:PORT where other nodes reach its SIP; empty: nowhere
 }
 
 // clock is the database's own time in microseconds: hosts whose clocks differ agree on it.
@@ -28,9 +29,9 @@ func (s *Store) clock() string {
 func (s *Store) TakeLease(ctx context.Context, l Lease, stale time.Duration) error {
 	const op, tries = "store.lease.take", 3
 	for range tries {
-		n, err := s.exec(ctx, op, `INSERT INTO node_leases (node, holder, session, place, renewed) VALUES ($1,$2,$3,$4,`+s.clock()+`)
-			ON CONFLICT (node) DO UPDATE SET holder=excluded.holder, session=excluded.session, place=excluded.place, renewed=excluded.renewed
-			WHERE node_leases.holder=excluded.holder OR node_leases.renewed < excluded.renewed - $5`, l.Node, l.Holder, l.Session, l.Place, stale.Microseconds())
+		n, err := s.exec(ctx, op, `INSERT INTO node_leases (node, holder, session, place, reach, renewed) VALUES ($1,$2,$3,$4,$5,`+s.clock()+`)
+			ON CONFLICT (node) DO UPDATE SET holder=excluded.holder, session=excluded.session, place=excluded.place, reach=excluded.reach, renewed=excluded.renewed
+			WHERE node_leases.holder=excluded.holder OR node_leases.renewed < excluded.renewed - $6`, l.Node, l.Holder, l.Session, l.Place, l.Reach, stale.Microseconds())
 		if err != nil || n > 0 {
 			return err
 		}
@@ -71,6 +72,12 @@ func (s *Store) RenewLease(ctx context.Context, l Lease) error {
 		place = "nobody any more"
 	}
 	return fault(op, ringfence.KindConflict, "the name "+l.Node+" belongs to "+place+" in this database", "run one node of a name: if both are needed, give one another name by `node` in its configuration", nil)
+}
+
+// Reach returns where a node that was seen within stale is reached by others. One that is not there, or says nothing of that, is KindNotFound.
+func (s *Store) Reach(ctx context.Context, node string, stale time.Duration) (string, error) {
+	return selectOne(ctx, s.r, "store.lease.reach", "no node "+node+" can be reached", func(row scanner) (v string, err error) { return v, row.Scan(&v) },
+		`SELECT reach FROM node_leases WHERE node=$1 AND reach<>'' AND renewed >= `+s.clock()+` - $2`, node, stale.Microseconds())
 }
 
 // DropLease gives a lease back, so that another may take it at once. It is no error if another has it.

@@ -49,6 +49,19 @@ func checkLeases(t *testing.T, s *Store) {
 		t.Errorf("the fault does not explain itself: %v", err)
 	}
 
+	// Who says where it is reached is found there for as long as it is seen.
+	_, err = s.Reach(ctx(), "n", stale)
+	wantKind(t, err, ringfence.KindNotFound)
+	two.Reach = "192.0.2.2:5061"
+	noErr(t, s.TakeLease(ctx(), two, stale))
+	at, err := s.Reach(ctx(), "n", stale)
+	noErr(t, err)
+	same(t, at, two.Reach)
+	aged(stale + time.Second)
+	_, err = s.Reach(ctx(), "n", stale)
+	wantKind(t, err, ringfence.KindNotFound)
+	noErr(t, s.RenewLease(ctx(), two))
+
 	// What is given back is free.
 	noErr(t, s.DropLease(ctx(), two))
 	wantKind(t, s.RenewLease(ctx(), two), ringfence.KindConflict)

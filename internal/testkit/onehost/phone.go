@@ -14,6 +14,7 @@ import (
 	"ringfence"
 	"ringfence/internal/media/codec"
 	"ringfence/internal/node"
+	"ringfence/internal/node/sockets"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/enroll"
@@ -44,9 +45,9 @@ func (s *Site) Enrol(code string) enroll.Identity {
 // Opener opens the sockets that a phone declares.
 func (s *Site) Opener() ringfence.Opener {
 	s.Helper()
-	sockets, err := node.NewSockets(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}))
+	opener, err := sockets.New(phone.Flows(ringfence.PortRange{}, ringfence.PortRange{}))
 	s.OK(err)
-	return sockets
+	return opener
 }
 
 // Client is how a phone meets the node that has proven nothing yet.

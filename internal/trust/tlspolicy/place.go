@@ -45,6 +45,7 @@ func classes() []class {
 		{name: "capf", transport: "phones", auth: "none", anchors: OwnAnchors, identity: CAPFIdentity},
 		{name: "sip-peer", transport: "sip", dials: true, anchors: OwnAnchors},
 		{name: "sip-trunk", transport: "sip", dials: true, anchors: OwnAnchors},
+		{name: "sip-node", transport: "sip", dials: true, anchors: OwnAnchors},
 		{name: "syslog", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "hep", transport: "observe", dials: true, anchors: OwnAnchors + " " + HostAnchors},
 		{name: "bus", transport: "bus", dials: true, anchors: OwnAnchors + " " + HostAnchors},

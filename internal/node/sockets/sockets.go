@@ -1,4 +1,4 @@
-package node
+package sockets
 
 import (
 	"context"
@@ -14,18 +14,18 @@ import (
 	"ringfence"
 )
 
-// Sockets is the ringfence.Opener of a real host. It opens what the flow table declares and nothing else.
-type Sockets struct {
+// Opener is the ringfence.Opener of a real host. It opens what the flow table declares and nothing else.
+type Opener struct {
 	mu    sync.Mutex
 	flows map[string]ringfence.Flow
 }
 
-// NewSockets returns an opener for a flow table.
-func NewSockets(flows []ringfence.Flow) (*Sockets, error) {
+// New returns an opener for a flow table.
+func New(flows []ringfence.Flow) (*Opener, error) {
 	if err := ringfence.CheckFlows(flows); err != nil {
 		return nil, err
 	}
-	s := &Sockets{flows: map[string]ringfence.Flow{}}
+	s := &Opener{flows: map[string]ringfence.Flow{}}
 	for _, f := range flows {
 		s.flows[f.Name] = f
 	}
@@ -33,7 +33,7 @@ func NewSockets(flows []ringfence.Flow) (*Sockets, error) {
 }
 
 // flow returns the declared flow, or a fault that names what was not declared.
-func (s *Sockets) flow(name string, direction ringfence.Direction, transport string, addr netip.AddrPort) (ringfence.Flow, error) {
+func (s *Opener) flow(name string, direction ringfence.Direction, transport string, addr netip.AddrPort) (ringfence.Flow, error) {
 	s.mu.Lock()
 	f, ok := s.flows[name]
 	s.mu.Unlock()
@@ -97,7 +97,7 @@ func markTCP(dscp uint8) func(network, address string, c syscall.RawConn) error 
 }
 
 // Listen implements ringfence.Opener.
-func (s *Sockets) Listen(ctx context.Context, flow string, addr netip.AddrPort) (net.Listener, error) {
+func (s *Opener) Listen(ctx context.Context, flow string, addr netip.AddrPort) (net.Listener, error) {
 	f, err := s.flow(flow, ringfence.Listens, "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func (s *Sockets) Listen(ctx context.Context, flow string, addr netip.AddrPort) 
 }
 
 // ListenUDP implements ringfence.Opener.
-func (s *Sockets) ListenUDP(ctx context.Context, flow string, addr netip.AddrPort) (net.PacketConn, error) {
+func (s *Opener) ListenUDP(ctx context.Context, flow string, addr netip.AddrPort) (net.PacketConn, error) {
 	f, err := s.flow(flow, ringfence.Listens, "udp", addr)
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func (s *Sockets) ListenUDP(ctx context.Context, flow string, addr netip.AddrPor
 }
 
 // Dial implements ringfence.Opener.
-func (s *Sockets) Dial(ctx context.Context, flow string, addr netip.AddrPort) (net.Conn, error) {
+func (s *Opener) Dial(ctx context.Context, flow string, addr netip.AddrPort) (net.Conn, error) {
 	f, err := s.flow(flow, ringfence.Dials, "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (s *Sockets) Dial(ctx context.Context, flow string, addr netip.AddrPort) (n
 }
 
 // SourceFor returns the address of this host that packets to addr leave from. Nothing is sent.
-func (s *Sockets) SourceFor(addr netip.AddrPort) (netip.Addr, error) {
+func (s *Opener) SourceFor(addr netip.AddrPort) (netip.Addr, error) {
 	c, err := net.Dial("udp", addr.String())
 	if err != nil {
 		return netip.Addr{}, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "there is no route to " + addr.String(), Err: err}
@@ -143,7 +143,7 @@ func (s *Sockets) SourceFor(addr netip.AddrPort) (netip.Addr, error) {
 }
 
 // ListenUnix opens a socket file that only its owner may use.
-func (s *Sockets) ListenUnix(ctx context.Context, flow, path string) (net.Listener, error) {
+func (s *Opener) ListenUnix(ctx context.Context, flow, path string) (net.Listener, error) {
 	if _, err := s.flow(flow, ringfence.Listens, "unix", netip.AddrPort{}); err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func inUse(err error, flow string, addr netip.AddrPort) error {
 }
 
 // DialUnix connects to a socket file of this host for the named flow.
-func (s *Sockets) DialUnix(ctx context.Context, flow, path string) (net.Conn, error) {
+func (s *Opener) DialUnix(ctx context.Context, flow, path string) (net.Conn, error) {
 	if _, err := s.flow(flow, ringfence.Dials, "unix", netip.AddrPort{}); err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (s *Sockets) DialUnix(ctx context.Context, flow, path string) (net.Conn, er
 }
 
 // DialUDP returns a socket that sends datagrams to addr and hears from nobody else, for the named flow.
-func (s *Sockets) DialUDP(ctx context.Context, flow string, addr netip.AddrPort) (net.Conn, error) {
+func (s *Opener) DialUDP(ctx context.Context, flow string, addr netip.AddrPort) (net.Conn, error) {
 	f, err := s.flow(flow, ringfence.Dials, "udp", addr)
 	if err != nil {
 		return nil, err
@@ -193,7 +193,7 @@ func (s *Sockets) DialUDP(ctx context.Context, flow string, addr netip.AddrPort)
 }
 
 // DialUnixgram returns a socket that sends datagrams to a socket file of this host, for the named flow.
-func (s *Sockets) DialUnixgram(ctx context.Context, flow, path string) (net.Conn, error) {
+func (s *Opener) DialUnixgram(ctx context.Context, flow, path string) (net.Conn, error) {
 	if _, err := s.flow(flow, ringfence.Dials, "unix", netip.AddrPort{}); err != nil {
 		return nil, err
 	}

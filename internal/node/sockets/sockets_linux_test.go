@@ -1,4 +1,4 @@
-package node
+package sockets
 
 import (
 	"net"
@@ -14,7 +14,7 @@ func TestAckTimeout(t *testing.T) {
 	flow := func(name string, d ringfence.Direction) ringfence.Flow {
 		return ringfence.Flow{Name: name, Purpose: "test", Room: "node", Direction: d, Transport: "tcp", Peers: "this test", TLS: ringfence.TLSServer}
 	}
-	s, err := NewSockets([]ringfence.Flow{flow("in", ringfence.Listens), flow("out", ringfence.Dials)})
+	s, err := New([]ringfence.Flow{flow("in", ringfence.Listens), flow("out", ringfence.Dials)})
 	if err != nil {
 		t.Fatal(err)
 	}

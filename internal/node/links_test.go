@@ -1,0 +1,260 @@
+package node_test
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ringfence"
+	"ringfence/internal/call/dialplan"
+	"ringfence/internal/node/config"
+	"ringfence/internal/service/phone"
+	"ringfence/internal/sip"
+	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/store"
+	"ringfence/internal/testkit/onehost"
+	"ringfence/internal/trust/ca"
+)
+
+// twoNodes opens two nodes of one database, which reach each other.
+func twoNodes(t *testing.T, change func(*config.Config)) (one, two *site) {
+	t.Helper()
+	shared := "sqlite:" + filepath.Join(t.TempDir(), "shared.db")
+	var sites []*site
+	var key []byte
+	for _, name := range []string{"node-1", "node-2"} {
+		data, at := t.TempDir(), netip.MustParseAddrPort(closedPort(t))
+		if key != nil {
+			if err := os.WriteFile(filepath.Join(data, "seal.key"), key, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := &site{onehost.Open(t, onehost.Options{Data: data, Change: func(c *config.Config) {
+			c.Node, c.Store.DSN, c.SIP.TLS, c.SIP.ReachedAt = name, shared, at, at
+			if change != nil {
+				change(c)
+			}
+		}})}
+		var err error
+		key, err = os.ReadFile(filepath.Join(data, "seal.key"))
+		s.OK(err)
+		sites = append(sites, s)
+	}
+	return sites[0], sites[1]
+}
+
+// together has the other node know the users and devices that were added at one.
+func together(sites ...*site) {
+	for _, s := range sites {
+		s.OK(s.Node.Roster.Reload(s.Ctx))
+	}
+}
+
+// Phones at two nodes of one database call each other, alone, in groups and with the caller's name withheld; what fails there is told here.
+func TestCallsBetweenNodes(t *testing.T) {
+	one, two := twoNodes(t, func(c *config.Config) {
+		c.Plan.Groups = []dialplan.Group{
+			{Number: "300", Name: "all", Strategy: dialplan.RingAll, Members: []ringfence.UserID{"anna", "bob"}},
+			{Number: "301", Name: "in turn", Strategy: dialplan.Sequential, Members: []ringfence.UserID{"dora", "bob"}},
+		}
+	})
+	one.User("alice", "101")
+	one.User("anna", "102")
+	one.User("bob", "103")
+	one.User("carol", "104", func(u *store.User) { u.Forward.Unreachable, u.Forward.NoAnswer = "103", "102" })
+	one.User("dora", "105")
+	together(two)
+	alice, anna := one.Phone("alice"), one.Phone("anna")
+	bob := two.Phone("bob")
+	together(one)
+
+	out, in := one.Talk(alice, bob, "103")
+	one.Hears(out, 700)
+	one.Hears(in, 440)
+	if got := in.Peer(); got.Number != "101" {
+		t.Errorf("bob is told that %+v calls", got)
+	}
+	here, there := one.Node.Calls.List(), two.Node.Calls.List()
+	if len(here) != 1 || len(there) != 1 || here[0].Legs[1].Via != "node-2" || here[0].Legs[1].Peer != "device bob-desk" || there[0].Legs[0].Peer != "node node-1" ||
+		here[0].Verdict != ringfence.Sealed || there[0].Verdict != ringfence.Sealed || !slices.ContainsFunc(here[0].Reasons, func(r string) bool { return strings.Contains(r, "connected at node-2") }) {
+		t.Fatalf("here %+v\nthere %+v", here, there)
+	}
+	// The connection between the nodes is cut; the next one carries on with the call.
+	link := func(s *site) *transport.Conn {
+		all := s.Node.Transport.Conns()
+		if i := slices.IndexFunc(all, func(c *transport.Conn) bool { return c.Peer.Role == string(ca.RoleNode) }); i >= 0 {
+			return all[i]
+		}
+		return nil
+	}
+	old := link(two)
+	link(one).Close(errors.New("cut by the test"))
+	one.Until("the nodes have found each other again", func() bool {
+		c := link(two)
+		return c != nil && c != old && old.State() == "Closed"
+	})
+	in.Hangup()
+	one.OK(out.WaitEnded(one.Ctx))
+
+	// The other way, and from the other end.
+	out, in = two.Talk(bob, alice, "101")
+	two.Hears(out, 700)
+	out.Hangup()
+	two.OK(in.WaitEnded(two.Ctx))
+	one.Until("no call is left", func() bool { return one.Node.Calls.Count()+two.Node.Calls.Count() == 0 })
+
+	// A group rings at both nodes, and whoever answers has the call.
+	out, err := alice.Call(one.Ctx, "300", phone.CallOptions{Audio: phone.Tone(440)})
+	one.OK(err)
+	late, first := one.Incoming(anna), two.Incoming(bob)
+	one.OK(first.Answer(one.Ctx, phone.CallOptions{Audio: phone.Tone(700)}))
+	one.OK(out.WaitAnswered(one.Ctx))
+	_ = late.WaitEnded(one.Ctx)
+	out.Hangup()
+	one.OK(first.WaitEnded(one.Ctx))
+	out, in = one.Talk(alice, bob, "301") // dora has no phone anywhere
+	out.Hangup()
+	one.OK(in.WaitEnded(one.Ctx))
+
+	// Who is called there sends the caller on to a phone here.
+	out, in = one.Talk(alice, bob, "103")
+	sent := make(chan error, 1)
+	go func() { sent <- in.BlindTransfer(one.Ctx, "102") }()
+	next := one.Incoming(anna)
+	one.OK(next.Answer(one.Ctx, phone.CallOptions{Audio: phone.Tone(900)}))
+	one.OK(<-sent)
+	one.OK(in.WaitEnded(one.Ctx))
+	one.Hears(out, 900)
+	one.Hears(next, 440)
+	out.Hangup()
+	one.OK(next.WaitEnded(one.Ctx))
+	one.Until("no call is left", func() bool { return one.Node.Calls.Count()+two.Node.Calls.Count() == 0 })
+
+	// What the phone there says is heard here.
+	out, err = alice.Call(one.Ctx, "103", phone.CallOptions{})
+	one.OK(err)
+	one.OK(two.Incoming(bob).Reject(486))
+	var refused *phone.RejectedError
+	if err := out.WaitAnswered(one.Ctx); !errors.As(err, &refused) || refused.Status != 486 {
+		t.Errorf("bob is busy, alice heard %v", err)
+	}
+
+	// Who withholds the name is known to the other node, and to nobody behind it.
+	raw := one.raw(one.Identity("alice", "alice-raw"))
+	together(two)
+	uri := "sip:103@" + one.Domain
+	raw.send("INVITE", uri, "<"+uri+">", one.offer(), "Privacy: id")
+	hidden := two.Incoming(bob)
+	if hidden.Peer().Number != "anonymous" {
+		t.Errorf("bob is told that %+v calls", hidden.Peer())
+	}
+	two.OK(hidden.Reject(603))
+	raw.final()
+
+	// A phone that left the other node without a word: what is said of an unreachable one holds.
+	gone := two.raw(two.Identity("carol", "carol-desk"))
+	together(one)
+	gone.send("REGISTER", "sip:"+two.Domain, "<sip:carol@"+two.Domain+">", nil)
+	if m := gone.final(); m.Status() != 200 {
+		t.Fatalf("REGISTER: %d", m.Status())
+	}
+	two.OK(gone.conn.Close())
+	two.Until("its connection is gone", func() bool { return two.Node.Registrar.FlowOf("carol-desk") == nil })
+	out, in = one.Talk(alice, bob, "104")
+	out.Hangup()
+	one.OK(in.WaitEnded(one.Ctx))
+}
+
+// What says that it comes from a node is believed if a certificate of that role proves it, rings nothing but a phone that is here, and gets nowhere at a node that
+// is not to be reached by others.
+func TestRequestsOfNodes(t *testing.T) {
+	one, two := twoNodes(t, nil)
+	one.User("alice", "101")
+	one.User("bob", "102", func(u *store.User) { u.Forward.Unreachable = "101" })
+	together(two)
+	alice := one.raw(one.Identity("alice", "alice-desk"))
+	alice.send("REGISTER", "sip:"+one.Domain, "<sip:alice@"+one.Domain+">", nil)
+	alice.final()
+	asNode := func(s *site) *rawPeer {
+		t.Helper()
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		s.OK(err)
+		issued, err := s.Node.Authority.Issue(s.Ctx, ca.Request{Role: ca.RoleNode, Name: "node-3", DNSNames: []string{s.Domain}, PublicKey: key.Public()})
+		s.OK(err)
+		d := tls.Dialer{Config: &tls.Config{RootCAs: s.Roots, ServerName: s.Domain, Certificates: []tls.Certificate{{Certificate: issued.Chain, PrivateKey: key}}}}
+		c, err := d.DialContext(s.Ctx, "tcp", s.SIP.String())
+		s.OK(err)
+		s.Cleanup(func() { _ = c.Close() })
+		return &rawPeer{site: s, conn: c, r: bufio.NewReader(c), user: "102", id: rand.Text()}
+	}
+	registered := "sip:alice@" + alice.conn.LocalAddr().String() + ";transport=tls"
+	node := asNode(one)
+	for _, c := range []struct {
+		uri, to string
+		status  int
+	}{
+		{"sip:101@" + one.Domain, "sip:101@" + one.Domain, 430},           // a number is the other node's to look up
+		{registered, "sip:bob@" + one.Domain, 430},                        // whose phone is it?
+		{"sip:bob@192.0.2.1;transport=tls", "sip:bob@" + one.Domain, 430}, // no forwarding, and nothing outside
+		{registered, "sip:alice@elsewhere.example", 430},
+	} {
+		node.id += "x"
+		node.send("INVITE", c.uri, "<"+c.to+">", one.offer(), "P-Asserted-Identity: <sip:102@"+one.Domain+">")
+		if m := node.final(); m.Status() != c.status {
+			t.Errorf("%s to %s: %d, want %d", c.uri, c.to, m.Status(), c.status)
+		}
+	}
+	plain := "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+	node.id += "x"
+	node.send("INVITE", registered, "<sip:alice@"+one.Domain+">", []byte(plain))
+	if m := node.final(); m.Status() != 488 {
+		t.Errorf("plain RTP of a node: %d", m.Status())
+	}
+	for _, method := range []string{"REGISTER", "SUBSCRIBE"} {
+		node.id += "x"
+		node.send(method, "sip:"+one.Domain, "<sip:102@"+one.Domain+">", nil, "Event: dialog")
+		if m := node.final(); m.Status() != 403 {
+			t.Errorf("%s of a node: %d", method, m.Status())
+		}
+	}
+	node.id += "x"
+	node.send("INVITE", registered, "<sip:alice@"+one.Domain+">", one.offer(), "P-Asserted-Identity: <sip:102@"+one.Domain+">")
+	invite := alice.recv()
+	if pai := string(invite.Get(sip.HeaderPAssertedIdentity)); invite.Method() != sip.INVITE || !strings.Contains(pai, "sip:102@") {
+		t.Errorf("alice got %s", invite.Bytes())
+	}
+	alice.reply(invite, 486, nil)
+	if m := node.final(); m.Status() != 486 {
+		t.Errorf("alice is busy, the node heard %d", m.Status())
+	}
+
+	// A device says the same, and is a device.
+	device := one.raw(one.Identity("bob", "bob-desk"))
+	device.send("INVITE", registered, "<sip:alice@"+one.Domain+">", one.offer(), "P-Asserted-Identity: <sip:112@"+one.Domain+">")
+	for invite = alice.recv(); invite.Method() == sip.ACK; {
+		invite = alice.recv()
+	}
+	if pai := string(invite.Get(sip.HeaderPAssertedIdentity)); !strings.Contains(pai, "sip:102@") || strings.Contains(pai, "112") {
+		t.Errorf("a device says that it is 112, alice is told %s", pai)
+	}
+	alice.reply(invite, 486, nil)
+	if m := device.final(); m.Status() != 486 {
+		t.Errorf("alice is busy, the device heard %d", m.Status())
+	}
+
+	alone := newSite(t, nil)
+	peer := asNode(alone)
+	peer.send("INVITE", registered, "<sip:alice@"+alone.Domain+">", alone.offer())
+	if m := peer.final(); m.Status() != 403 {
+		t.Errorf("a node without others answered %d", m.Status())
+	}
+}
