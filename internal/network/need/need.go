@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"ringfence"
 )
@@ -320,4 +321,57 @@ func (s *Set) Check() (wrong []string) {
 		refers(c.ID, c.Repairs, repairs)
 	}
 	return wrong
+}
+
+// Concerns returns whose work a change is: firewall, proxy, dns or qos; none for one that only rewords the document.
+func (c Change) Concerns() []string {
+	switch c.Category {
+	case "domain", "host":
+		for _, i := range c.Items {
+			if strings.HasPrefix(i, "tcp/") || strings.HasPrefix(i, "udp/") {
+				return []string{"firewall", "proxy", "dns"}
+			}
+		}
+		return []string{"proxy", "dns"}
+	case "qos":
+		return []string{"qos"}
+	case "document":
+		return nil
+	case "media-ports":
+		return []string{"firewall", "qos"}
+	}
+	return []string{"firewall"}
+}
+
+// Version names a state of the set: the day of its latest change and how many there were. A set without a history has none.
+func (s *Set) Version() string {
+	if len(s.Changes) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s.%d", s.Changes[0].Date, len(s.Changes))
+}
+
+// Since returns the changes after a day or a version, the latest first; all of them for "".
+func (s *Set) Since(from string) ([]Change, error) {
+	if from == "" {
+		return s.Changes, nil
+	}
+	day, count, versioned := strings.Cut(from, ".")
+	if _, err := time.Parse(time.DateOnly, day); err != nil {
+		return nil, &ringfence.Fault{Op: "need.since", Kind: ringfence.KindInvalid, Text: fmt.Sprintf("%.40q is neither a day nor a version", from), Hint: "write 2024-01-31, or a version such as " + cmp.Or(s.Version(), "2024-07-02.78")}
+	}
+	if versioned {
+		n, err := strconv.Atoi(count)
+		if err != nil || n < 0 || n > len(s.Changes) {
+			return nil, &ringfence.Fault{Op: "need.since", Kind: ringfence.KindInvalid, Text: fmt.Sprintf("there was no version %.40q of %s", from, s.ID), Hint: "the latest is " + s.Version()}
+		}
+		return s.Changes[:len(s.Changes)-n], nil
+	}
+	var out []Change
+	for _, c := range s.Changes {
+		if c.Date > day {
+			out = append(out, c)
+		}
+	}
+	return out, nil
 }

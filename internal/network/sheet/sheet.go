@@ -69,6 +69,43 @@ func ports(all []need.Ports, chosen string) string {
 	return strings.Join(parts, " ")
 }
 
+// more is a table beside the rows.
+type more struct {
+	Title   string
+	Heading []string
+	Rows    [][]string
+}
+
+// besides returns the other tables of a set that hold anything.
+func besides(s *need.Set) (out []more) {
+	add := func(title string, heading []string, rows [][]string) {
+		if len(rows) > 0 {
+			out = append(out, more{title, heading, rows})
+		}
+	}
+	var rows [][]string
+	for _, m := range s.Marks {
+		rows = append(rows, []string{m.ID, m.From, m.Traffic, ports(m.FromPorts, ""), ports(m.ToPorts, ""), strings.Trim(fmt.Sprint(m.DSCP), "[]")})
+	}
+	add("Marks of quality of service", []string{"Row", "From", "Traffic", "Ports", "To ports", "DSCP"}, rows)
+	rows = nil
+	for _, f := range s.Forwarders {
+		rows = append(rows, []string{f.ID, f.Region, f.Site, f.Address.String(), f.Zone})
+	}
+	add("Name servers for conditional forwarding", []string{"Row", "Region", "Site", "Address", "Zone"}, rows)
+	rows = nil
+	for _, p := range s.Proxies {
+		rows = append(rows, []string{p.ID, p.Product, strings.Join(p.SetUp, ", "), strings.Join(p.Authentication, ", ")})
+	}
+	add("Web proxies", []string{"Row", "Product", "Told of it by", "Proves itself by"}, rows)
+	rows = nil
+	for _, r := range s.Reserved {
+		rows = append(rows, []string{r.ID, strings.Join(r.Transport, "+"), ports(r.Ports, ""), r.Why})
+	}
+	add("Ports that nothing may use", []string{"Row", "Transport", "Ports", "Why"}, rows)
+	return out
+}
+
 func text(w io.Writer, s *need.Set) error {
 	fmt.Fprintf(w, "%s\n", s.Title)
 	if s.Document != "" {
@@ -82,6 +119,17 @@ func text(w io.Writer, s *need.Set) error {
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	for _, m := range besides(s) {
+		fmt.Fprintf(w, "\n%s\n", m.Title)
+		t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+		fmt.Fprintln(t, "  "+strings.ToUpper(strings.Join(m.Heading, "\t")))
+		for _, r := range m.Rows {
+			fmt.Fprintln(t, "  "+strings.Join(r, "\t"))
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
 	}
 	for _, g := range s.Groups {
 		fmt.Fprintf(w, "\n%s (%s)\n", g.Text, strings.Join(rolesOf(s, g.Name), ", "))
@@ -131,6 +179,14 @@ func markdown(w io.Writer, s *need.Set) error {
 	fmt.Fprintln(w, strings.Repeat("|---", len(heading()))+"|")
 	for _, n := range s.Needs {
 		line(row(s, n))
+	}
+	for _, m := range besides(s) {
+		fmt.Fprintf(w, "\n## %s\n\n", m.Title)
+		line(m.Heading)
+		fmt.Fprintln(w, strings.Repeat("|---", len(m.Heading))+"|")
+		for _, r := range m.Rows {
+			line(r)
+		}
 	}
 	for _, g := range s.Groups {
 		fmt.Fprintf(w, "\n## %s\n\n", g.Text)
@@ -188,7 +244,8 @@ func page(w io.Writer, s *need.Set) error {
 		*need.Set
 		Heading []string
 		Rows    [][]string
-	}{s, heading(), rows})
+		Besides []more
+	}{s, heading(), rows, besides(s)})
 }
 
 func pageTemplate() *template.Template {
@@ -212,6 +269,9 @@ ul.nets { columns: 14rem; list-style: none; padding: 0; } dt { font-weight: 600;
 <div class="scroll"><table><thead><tr>{{range .Heading}}<th>{{.}}</th>{{end}}</tr></thead>
 <tbody>{{range .Rows}}<tr>{{range .}}<td>{{.}}</td>{{end}}</tr>
 {{end}}</tbody></table></div>
+{{range .Besides}}<h2>{{.Title}}</h2><div class="scroll"><table><thead><tr>{{range .Heading}}<th>{{.}}</th>{{end}}</tr></thead>
+<tbody>{{range .Rows}}<tr>{{range .}}<td>{{.}}</td>{{end}}</tr>
+{{end}}</tbody></table></div>{{end}}
 {{range .Groups}}<h2>{{.Text}}</h2><ul class="nets">{{range .Networks}}<li><code>{{.Prefix}}</code></li>{{end}}</ul>{{end}}
 {{with .Domains}}<h2>Names</h2><dl>{{range .}}<dt><code>{{.Pattern}}</code></dt><dd>{{.Purpose}}</dd>{{end}}</dl>{{end}}
 {{with .Questions}}<h2>Open questions</h2><dl>{{range .}}<dt>{{.ID}}</dt><dd>{{.Text}} <em>Until somebody decides otherwise: {{.Decision}}.</em></dd>{{end}}</dl>{{end}}

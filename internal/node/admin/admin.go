@@ -90,6 +90,7 @@ func New(c Config) *Server {
 	s.routesTrust()
 	s.routesTLS()
 	s.routesTrunks()
+	s.routesNetwork()
 	s.routesKeyring()
 	s.routesLists()
 	s.routesCAPF()
