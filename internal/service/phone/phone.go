@@ -83,6 +83,7 @@ type Phone struct {
 	changed chan struct{} // closed and replaced when reg changes
 	chal    challenge
 	token   string // the access token in use; empty: none
+	tokenIn sip.HeaderID
 	refused string // the last one that the server did not take
 	calls   map[*Call]struct{}
 	dnd     bool
@@ -122,7 +123,7 @@ func (s *Stack) Start(cfg Config) (*Phone, error) {
 	}
 	cfg.defaults()
 	p := &Phone{cfg: cfg, stack: s, log: cfg.Log, events: make(chan Event, 64), incoming: make(chan *Call, cfg.MaxCalls),
-		changed: make(chan struct{}), calls: map[*Call]struct{}{}, outSubs: map[string]*Subscription{}, dnd: cfg.DoNotDisturb, regTag: newTag()}
+		changed: make(chan struct{}), calls: map[*Call]struct{}{}, outSubs: map[string]*Subscription{}, dnd: cfg.DoNotDisturb, regTag: newTag(), tokenIn: sip.HeaderAuthorization}
 	if p.log == nil {
 		p.log = s.cfg.Log
 	}

@@ -468,7 +468,7 @@ func (p *Phone) authorize(w *sip.Writer, method sip.Method, uri string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.token != "" && method == sip.REGISTER {
-		w.Header(sip.HeaderAuthorization, "Bearer "+p.token)
+		w.Header(p.tokenIn, "Bearer "+p.token)
 		return
 	}
 	if !p.chal.ok {
@@ -535,16 +535,29 @@ func (p *Phone) noToken(err error) {
 	p.home.After(&p.refresh, wait, func() { p.answered = 0; p.sendRegister() })
 }
 
-// tokenRefused notes that the server did not take our token, and reports whether another is worth trying. Where tokens come from was
-// said when somebody signed in; an address in the challenge changes nothing.
+// tokenRefused notes that the server did not take our token, and reports whether another try is worth it: in the field that answers to who
+// asks, a server or a proxy (RFC 8898 section 2.1), and then with another token. Where tokens come from was said when somebody signed in; an
+// address in the challenge changes nothing.
 func (p *Phone) tokenRefused(m *sip.Message) bool {
-	if p.cfg.Tokens == nil || p.answered > 0 || !offersBearer(m) {
+	field := sip.HeaderAuthorization
+	if m.Status() == 407 {
+		field = sip.HeaderProxyAuthorization
+	}
+	if p.cfg.Tokens == nil || p.answered > 1 || !offersBearer(m) {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case field != p.tokenIn && p.answered == 0:
+		p.tokenIn = field
+	case p.refused != p.token:
+		p.refused = p.token
+		p.answered++ // no third one
+	default:
 		return false
 	}
 	p.answered++
-	p.mu.Lock()
-	p.refused = p.token
-	p.mu.Unlock()
 	return true
 }
 

@@ -53,6 +53,7 @@ type testSwitch struct {
 	invites  atomic.Int32
 	expires  uint64
 	takes    func(token string) bool // if set, REGISTER needs an access token that it takes
+	proxied  bool                    // and it is asked for as by a proxy, which looks at Proxy-Authorization alone
 	leaked   atomic.Int32            // requests other than REGISTER that carried a token
 	busy     bool                    // REGISTER hears 503
 	redirect map[string]string
@@ -135,10 +136,14 @@ func (s *testSwitch) Request(tx *transaction.Server) {
 	if tx.Method != sip.REGISTER && m.Bearer() != nil {
 		s.leaked.Add(1)
 	}
-	if s.takes != nil && tx.Method == sip.REGISTER && !s.takes(string(m.Bearer())) {
-		tx.Reply(401, "", func(w *sip.Writer) {
+	if s.takes != nil && tx.Method == sip.REGISTER && (s.proxied && m.Get(sip.HeaderProxyAuthorization) == nil || !s.takes(string(m.Bearer()))) {
+		status, field := 401, sip.HeaderWWWAuthenticate
+		if s.proxied {
+			status, field = 407, sip.HeaderProxyAuthenticate
+		}
+		tx.Reply(status, "", func(w *sip.Writer) {
 			c := sip.BearerChallenge{Realm: "test", Server: "https://elsewhere.example.test", Scope: "sip", Error: "invalid_token"}
-			w.Value(sip.HeaderWWWAuthenticate, c.Append(nil))
+			w.Value(field, c.Append(nil))
 		})
 		return
 	}

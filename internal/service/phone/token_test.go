@@ -112,6 +112,33 @@ func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 	})
 }
 
+// TestProxyAsksForTheToken has a proxy ask, to which the token goes in another field; that says nothing against the token.
+func TestProxyAsksForTheToken(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		s := &purse{}
+		w.proxied, w.takes = true, func(token string) bool { return strings.HasPrefix(token, "token-") }
+		a := w.phone(t, "alice", 10, func(c *Config) { c.Tokens = s })
+		if n := drain(w.seen, "REGISTER alice"); !a.Registered() || n != 2 {
+			t.Errorf("%d requests, %+v", n, a.Registration())
+		}
+		pass(2 * time.Hour)
+		s.set(func() {
+			if len(s.refused) != 0 || !a.Registered() {
+				t.Errorf("%v", s.refused)
+			}
+		})
+		// One that nobody takes ends here as well.
+		w.takes = func(string) bool { return false }
+		drain(w.seen, "")
+		if _, err := Open(ctxFor(t), w.cfg("carol", 12, func(c *Config) { c.Tokens = &purse{} })); ringfence.KindOf(err) != ringfence.KindUnauthenticated {
+			t.Errorf("%v", err)
+		}
+		if n := drain(w.seen, "REGISTER carol"); n != 3 {
+			t.Errorf("%d requests", n)
+		}
+	})
+}
+
 func TestNoTokenNoRequest(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		over := &ringfence.Fault{Op: "test", Kind: ringfence.KindUnauthenticated, Text: "the sign-in is over", Hint: "sign in again"}
