@@ -32,6 +32,9 @@ needs() {
 /usr/bin/openssl openssl internal/trust/trustlist certificates of the worked example, and signatures of lists in both forms
 /usr/bin/openssl openssl internal/trust/tvs certificates, their names, and TLS as another implementation sees them
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
+/usr/bin/softhsm2-util softhsm2 cmd/ringfence a PKCS #11 token of software,
+/usr/bin/pkcs11-tool opensc cmd/ringfence and what speaks to it
+/usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
 /sbin/ip iproute2 test/faults a network of its own,
 /usr/sbin/nft nftables test/faults in which packets are dropped

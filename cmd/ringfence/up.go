@@ -29,7 +29,7 @@ import (
 
 type upFlags struct {
 	config, sip, https, domain, name string
-	phrase                           string
+	phrase, phraseCommand            string
 	drain                            time.Duration
 	json, fips                       bool
 }
@@ -44,7 +44,8 @@ func newUpCommand(a *app) *cobra.Command {
 			"SIGTERM or an interrupt drains: no new calls are taken, and calls may end by themselves until --drain is over; a second one stops\n" +
 			"at once. SIGHUP reads the configuration again.\n\n" +
 			"With --fips, or fips: true in the configuration, it runs in the FIPS 140-3 mode of Go's cryptography, for which it starts itself again.\n\n" +
-			"Where the sealing key is wrapped with a passphrase (`ringfence trust seal`), --passphrase-file names the file that has it; at a first start it wraps the key.\n\n" +
+			"Where the sealing key is wrapped with a passphrase (`ringfence trust seal`), --passphrase-file names the file that has it, or --passphrase-command what prints it; at a first\n" +
+			"start it wraps the key.\n\n" +
 			"While it runs, run.json in the data directory says where it listens.",
 		Example: "  ringfence up\n  ringfence up --domain example.com --data /srv/ringfence\n  ringfence up --config /etc/ringfence.yaml --drain 2m\n  ringfence up --fips",
 		Args:    cobra.NoArgs,
@@ -56,6 +57,8 @@ func newUpCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&f.domain, "domain", "", "domain of every address-of-record, e.g. example.com")
 	cmd.Flags().DurationVar(&f.drain, "drain", 30*time.Second, "how long calls may go on after a stop")
 	cmd.Flags().StringVar(&f.phrase, "passphrase-file", "", "file whose first line opens the sealing key (default: the systemd credential ringfence-passphrase, if there is one)")
+	cmd.Flags().StringVar(&f.phraseCommand, "passphrase-command", "", "command that prints what opens the sealing key, for tokens, TPMs and vaults")
+	cmd.MarkFlagsMutuallyExclusive("passphrase-file", "passphrase-command")
 	cmd.Flags().BoolVar(&f.fips, "fips", false, "run in FIPS 140-3 mode")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print where it listens as one JSON object")
 	return cmd
@@ -215,7 +218,7 @@ func (f *upFlags) begin(cmd *cobra.Command, a *app) (opts node.Options, unlock f
 		}
 	}
 	if err == nil {
-		opts.Passphrase, err = startPhrase(cmd, f.phrase)
+		opts.Passphrase, err = startPhrase(cmd, phraseOf{f.phrase, f.phraseCommand})
 	}
 	if err != nil {
 		unlock()
