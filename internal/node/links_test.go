@@ -7,12 +7,14 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
@@ -256,5 +258,81 @@ func TestRequestsOfNodes(t *testing.T) {
 	peer.send("INVITE", registered, "<sip:alice@"+alone.Domain+">", alone.offer())
 	if m := peer.final(); m.Status() != 403 {
 		t.Errorf("a node without others answered %d", m.Status())
+	}
+}
+
+// Another node that takes connections and says nothing, or one that is somebody else, holds up no call to a phone here for long, and gets none.
+func TestNodeThatIsNotThere(t *testing.T) {
+	one, two := twoNodes(t, func(c *config.Config) { c.Plan.EmergencyTo = "101" })
+	one.User("alice", "101")
+	one.User("bob", "102")
+	together(two)
+	desk, bob := one.Phone("alice"), one.Phone("bob")
+	together(two)
+	soft := two.Start(two.Known(two.Identity("alice", "alice-soft")))
+	together(one)
+
+	deaf, err := net.Listen("tcp", "127.0.0.1:0")
+	one.OK(err)
+	defer deaf.Close()
+	holder, err := os.ReadFile(filepath.Join(filepath.Dir(two.Node.SocketPath()), "node.id"))
+	one.OK(err)
+	says := func(reach string) {
+		t.Helper()
+		one.OK(one.Node.Store.TakeLease(one.Ctx, store.Lease{Node: "node-2", Holder: strings.TrimSpace(string(holder)), Session: rand.Text(), Place: "a test", Reach: reach}, time.Hour))
+	}
+	rings := func(number string, within time.Duration) {
+		t.Helper()
+		began := time.Now()
+		out, err := bob.Call(one.Ctx, number, phone.CallOptions{})
+		one.OK(err)
+		in := one.Incoming(desk)
+		if took := time.Since(began); took > within {
+			t.Errorf("%s rings after %v, want within %v", number, took, within)
+		}
+		out.Hangup()
+		_ = in.WaitEnded(one.Ctx)
+	}
+	link := func(s *site) *transport.Conn {
+		all := s.Node.Transport.Conns()
+		if i := slices.IndexFunc(all, func(c *transport.Conn) bool { return c.Peer.Role == string(ca.RoleNode) }); i >= 0 {
+			return all[i]
+		}
+		return nil
+	}
+
+	// Both phones of alice ring.
+	out, err := bob.Call(one.Ctx, "101", phone.CallOptions{})
+	one.OK(err)
+	first, second := one.Incoming(desk), two.Incoming(soft)
+	out.Hangup()
+	_, _ = first.WaitEnded(one.Ctx), second.WaitEnded(one.Ctx)
+
+	// A quiet connection between nodes is kept: each minute it is heard that the other is there.
+	there := link(two)
+	heard := there.LastRead()
+	one.Until("the other node is asked whether it is there", func() bool {
+		one.Node.Maintain(one.Ctx)
+		return there.LastRead().After(heard)
+	})
+
+	// The address in the database leads to this node itself, which is not the one that was meant.
+	says(one.SIP.String())
+	link(one).Close(errors.New("cut by the test"))
+	one.Until("the connection is gone", func() bool { return link(one) == nil })
+	rings("101", 2*time.Second)
+	if n := one.Node.Calls.Count(); n > 1 {
+		t.Errorf("%d calls: it goes in circles", n)
+	}
+
+	// It leads to who takes connections and says nothing.
+	says(deaf.Addr().String())
+	rings("112", time.Second)
+	rings("101", 4*time.Second)
+	rings("101", time.Second) // it has been waited for
+	select {
+	case <-soft.Incoming():
+		t.Error("the phone at the other node rang")
+	default:
 	}
 }
