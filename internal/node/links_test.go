@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -161,6 +162,37 @@ func TestCallsBetweenNodes(t *testing.T) {
 	}
 	two.OK(hidden.Reject(603))
 	raw.final()
+
+	// One phone is asked for by its GRUU (RFC 5627), wherever it is connected; the user's other phone stays quiet.
+	var gruus []string
+	var phones []*rawPeer
+	for i, device := range []ringfence.DeviceID{"dora-desk", "dora-soft"} {
+		p := two.raw(two.Identity("dora", device))
+		together(one)
+		p.params = fmt.Sprintf(`;+sip.instance="<urn:uuid:00000000-0000-1000-8000-00000000000%d>"`, i)
+		p.send("REGISTER", "sip:"+two.Domain, "<sip:dora@"+two.Domain+">", nil, "Supported: gruu")
+		for v := range p.final().All(sip.HeaderContact) {
+			a, err := sip.ParseNameAddr(v)
+			two.OK(err)
+			if gruu, ok := a.Params.Get("pub-gruu"); ok && strings.HasSuffix(string(gruu), fmt.Sprint(i)) {
+				gruus = append(gruus, string(gruu))
+			}
+		}
+		phones = append(phones, p)
+	}
+	if len(gruus) != 2 {
+		t.Fatalf("GRUUs: %q", gruus)
+	}
+	raw.id += "x"
+	raw.send("INVITE", gruus[0], "<"+gruus[0]+">", one.offer())
+	phones[0].reply(phones[0].recv(), 486, nil)
+	if m := raw.final(); m.Status() != 486 {
+		t.Errorf("the phone that was asked for is busy, the caller heard %d", m.Status())
+	}
+	_ = phones[1].conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if b, err := phones[1].r.Peek(1); err == nil {
+		t.Errorf("the other phone got something that begins with %q", b)
+	}
 
 	// A phone that left the other node without a word: what is said of an unreachable one holds.
 	gone := two.raw(two.Identity("carol", "carol-desk"))
