@@ -7,12 +7,15 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
@@ -160,6 +163,37 @@ func TestCallsBetweenNodes(t *testing.T) {
 	two.OK(hidden.Reject(603))
 	raw.final()
 
+	// One phone is asked for by its GRUU (RFC 5627), wherever it is connected; the user's other phone stays quiet.
+	var gruus []string
+	var phones []*rawPeer
+	for i, device := range []ringfence.DeviceID{"dora-desk", "dora-soft"} {
+		p := two.raw(two.Identity("dora", device))
+		together(one)
+		p.params = fmt.Sprintf(`;+sip.instance="<urn:uuid:00000000-0000-1000-8000-00000000000%d>"`, i)
+		p.send("REGISTER", "sip:"+two.Domain, "<sip:dora@"+two.Domain+">", nil, "Supported: gruu")
+		for v := range p.final().All(sip.HeaderContact) {
+			a, err := sip.ParseNameAddr(v)
+			two.OK(err)
+			if gruu, ok := a.Params.Get("pub-gruu"); ok && strings.HasSuffix(string(gruu), fmt.Sprint(i)) {
+				gruus = append(gruus, string(gruu))
+			}
+		}
+		phones = append(phones, p)
+	}
+	if len(gruus) != 2 {
+		t.Fatalf("GRUUs: %q", gruus)
+	}
+	raw.id += "x"
+	raw.send("INVITE", gruus[0], "<"+gruus[0]+">", one.offer())
+	phones[0].reply(phones[0].recv(), 486, nil)
+	if m := raw.final(); m.Status() != 486 {
+		t.Errorf("the phone that was asked for is busy, the caller heard %d", m.Status())
+	}
+	_ = phones[1].conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if b, err := phones[1].r.Peek(1); err == nil {
+		t.Errorf("the other phone got something that begins with %q", b)
+	}
+
 	// A phone that left the other node without a word: what is said of an unreachable one holds.
 	gone := two.raw(two.Identity("carol", "carol-desk"))
 	together(one)
@@ -256,5 +290,81 @@ func TestRequestsOfNodes(t *testing.T) {
 	peer.send("INVITE", registered, "<sip:alice@"+alone.Domain+">", alone.offer())
 	if m := peer.final(); m.Status() != 403 {
 		t.Errorf("a node without others answered %d", m.Status())
+	}
+}
+
+// Another node that takes connections and says nothing, or one that is somebody else, holds up no call to a phone here for long, and gets none.
+func TestNodeThatIsNotThere(t *testing.T) {
+	one, two := twoNodes(t, func(c *config.Config) { c.Plan.EmergencyTo = "101" })
+	one.User("alice", "101")
+	one.User("bob", "102")
+	together(two)
+	desk, bob := one.Phone("alice"), one.Phone("bob")
+	together(two)
+	soft := two.Start(two.Known(two.Identity("alice", "alice-soft")))
+	together(one)
+
+	deaf, err := net.Listen("tcp", "127.0.0.1:0")
+	one.OK(err)
+	defer deaf.Close()
+	holder, err := os.ReadFile(filepath.Join(filepath.Dir(two.Node.SocketPath()), "node.id"))
+	one.OK(err)
+	says := func(reach string) {
+		t.Helper()
+		one.OK(one.Node.Store.TakeLease(one.Ctx, store.Lease{Node: "node-2", Holder: strings.TrimSpace(string(holder)), Session: rand.Text(), Place: "a test", Reach: reach}, time.Hour))
+	}
+	rings := func(number string, within time.Duration) {
+		t.Helper()
+		began := time.Now()
+		out, err := bob.Call(one.Ctx, number, phone.CallOptions{})
+		one.OK(err)
+		in := one.Incoming(desk)
+		if took := time.Since(began); took > within {
+			t.Errorf("%s rings after %v, want within %v", number, took, within)
+		}
+		out.Hangup()
+		_ = in.WaitEnded(one.Ctx)
+	}
+	link := func(s *site) *transport.Conn {
+		all := s.Node.Transport.Conns()
+		if i := slices.IndexFunc(all, func(c *transport.Conn) bool { return c.Peer.Role == string(ca.RoleNode) }); i >= 0 {
+			return all[i]
+		}
+		return nil
+	}
+
+	// Both phones of alice ring.
+	out, err := bob.Call(one.Ctx, "101", phone.CallOptions{})
+	one.OK(err)
+	first, second := one.Incoming(desk), two.Incoming(soft)
+	out.Hangup()
+	_, _ = first.WaitEnded(one.Ctx), second.WaitEnded(one.Ctx)
+
+	// A quiet connection between nodes is kept: each minute it is heard that the other is there.
+	there := link(two)
+	heard := there.LastRead()
+	one.Until("the other node is asked whether it is there", func() bool {
+		one.Node.Maintain(one.Ctx)
+		return there.LastRead().After(heard)
+	})
+
+	// The address in the database leads to this node itself, which is not the one that was meant.
+	says(one.SIP.String())
+	link(one).Close(errors.New("cut by the test"))
+	one.Until("the connection is gone", func() bool { return link(one) == nil })
+	rings("101", 2*time.Second)
+	if n := one.Node.Calls.Count(); n > 1 {
+		t.Errorf("%d calls: it goes in circles", n)
+	}
+
+	// It leads to who takes connections and says nothing.
+	says(deaf.Addr().String())
+	rings("112", time.Second)
+	rings("101", 4*time.Second)
+	rings("101", time.Second) // it has been waited for
+	select {
+	case <-soft.Incoming():
+		t.Error("the phone at the other node rang")
+	default:
 	}
 }

@@ -3,7 +3,10 @@ package store
 import (
 	"context"
 	"crypto/tls"
+	"database/sql"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -162,6 +165,32 @@ func (s *Store) openPostgres(c Config) error {
 	s.writer.SetMaxIdleConns(n)
 	s.reader, s.postgr = s.writer, true
 	return nil
+}
+
+// again does what changes nothing, and does it again while that only finds that a connection of the pool had ended unnoticed, as all of them have when
+// the server was started anew. Inside a transaction there is nothing to do again.
+func again(x execer, do func() error) error {
+	err := do()
+	db, ok := x.(*sql.DB)
+	if !ok {
+		return err
+	}
+	most := db.Stats().MaxOpenConnections
+	for n := most; n > 0 && ended(err); n-- {
+		db.SetMaxIdleConns(0) // the others have ended as well, and what writes cannot try them one by one
+		db.SetMaxIdleConns(most)
+		err = do()
+	}
+	return err
+}
+
+// ended reports whether a connection that was up turned out to have ended; a new one that cannot be opened is something else.
+func ended(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return false
+	}
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == "57P01" || e.Code == "57P02") || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // pgRoute leads each new connection through the node's own hands: its resolver, its opener and its TLS settings.

@@ -48,7 +48,11 @@ func (s *Store) Tx(ctx context.Context, fn func(*Tx) error) error {
 }
 
 func (s *Store) once(ctx context.Context, opts *sql.TxOptions, fn func(*Tx) error) error {
-	tx, err := s.writer.BeginTx(ctx, opts)
+	var tx *sql.Tx
+	err := again(s.writer, func() (err error) {
+		tx, err = s.writer.BeginTx(ctx, opts)
+		return err
+	})
 	if err != nil {
 		return mapError("store.tx", err)
 	}
@@ -103,7 +107,11 @@ func selectAll[T any](ctx context.Context, x execer, op string, scan func(scanne
 	if err := checkText(op, args); err != nil {
 		return nil, err
 	}
-	rows, err := x.QueryContext(ctx, q, args...)
+	var rows *sql.Rows
+	err := again(x, func() (err error) {
+		rows, err = x.QueryContext(ctx, q, args...)
+		return err
+	})
 	if err != nil {
 		return nil, mapError(op, err)
 	}
