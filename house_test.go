@@ -79,6 +79,8 @@ func allowed() map[string][]string {
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":      {},
 		"network/catalogue": {"network/need"},
+		"network/marks":     {"network/need", "network/catalogue"},
+		"network/names":     {"network/need", "network/catalogue"},
 		"network/sheet":     {"network/need", "network/catalogue"},
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "call/trunk", "media/codec", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},

@@ -32,6 +32,13 @@ needs() {
 /usr/bin/openssl openssl internal/trust/trustlist certificates of the worked example, and signatures of lists in both forms
 /usr/bin/openssl openssl internal/trust/tvs certificates, their names, and TLS as another implementation sees them
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
+/usr/bin/python3 python3 internal/network/names a library that reads proxy auto-configuration files,
+/usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/names as browsers do
+/usr/sbin/squid squid internal/network/names a web proxy,
+/usr/sbin/dnsmasq dnsmasq-base internal/network/names a resolver,
+/usr/sbin/unbound-checkconf unbound internal/network/names and another, each of which reads its file
+/usr/bin/unshare util-linux internal/network/marks a network of its own,
+/usr/sbin/nft nftables internal/network/marks whose kernel takes the marks
 /usr/bin/softhsm2-util softhsm2 cmd/ringfence a PKCS #11 token of software,
 /usr/bin/pkcs11-tool opensc cmd/ringfence and what speaks to it
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with

@@ -1,0 +1,252 @@
+package names
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ringfence"
+	"ringfence/internal/network/need"
+)
+
+// Options are what a rendering needs beside the set.
+type Options struct {
+	// Proxy is the web proxy, as host:port, by which the names are reached; empty: directly. For a PAC file.
+	Proxy string
+	// Otherwise is the web proxy for every other name; empty: directly. For a PAC file.
+	Otherwise string
+	// Customer is the label that takes the place of <customer> in the zones of name servers; without one such zones are a loss.
+	Customer string
+	// Set names a set of nftables, FAMILY#TABLE#SET, into which dnsmasq puts the addresses of the names; empty: no sets.
+	Set string
+}
+
+// Loss is something that a rendering does not say.
+type Loss struct {
+	Row string `json:"row"` // id
+	Why string `json:"why"`
+}
+
+// Targets returns what names can be rendered for.
+func Targets() []string { return []string{"pac", "squid", "dnsmasq", "unbound"} }
+
+// Render returns a set's names in the words of a target, and what those cannot say.
+func Render(s *need.Set, target string, o Options) (text string, lost []Loss, err error) {
+	if err := o.check(); err != nil {
+		return "", nil, err
+	}
+	for _, d := range s.Domains {
+		if _, _, ok := split(d.Pattern); !ok {
+			return "", nil, invalid(d.ID+": "+strconv.Quote(d.Pattern)+" is no host name, with or without *. before it", "")
+		}
+	}
+	switch target {
+	case "pac":
+		text, lost = pac(s, o)
+	case "squid":
+		text, lost = squid(s)
+	case "dnsmasq":
+		text, lost = dnsmasq(s, o)
+	case "unbound":
+		text, lost = unbound(s, o)
+	default:
+		return "", nil, invalid(fmt.Sprintf("%.40q is no target", target), "there are "+strings.Join(Targets(), ", "))
+	}
+	return text, lost, nil
+}
+
+func invalid(text, hint string) error {
+	return &ringfence.Fault{Op: "names.render", Kind: ringfence.KindInvalid, Text: text, Hint: hint}
+}
+
+func (o Options) check() error {
+	host := regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?$`)
+	for _, p := range []string{o.Proxy, o.Otherwise} {
+		if p == "" {
+			continue
+		}
+		h, port, err := net.SplitHostPort(p)
+		n, err2 := strconv.ParseUint(port, 10, 16)
+		if err != nil || err2 != nil || n == 0 || !host.MatchString(h) {
+			return invalid(fmt.Sprintf("%.80q is no proxy", p), "write proxy.example.com:3128")
+		}
+	}
+	if o.Customer != "" && !regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`).MatchString(o.Customer) {
+		return invalid(fmt.Sprintf("%.80q is no label of a domain", o.Customer), "write the first label of the names that the service gave you, in lower case")
+	}
+	if o.Set != "" && !regexp.MustCompile(`^(inet|ip|ip6)#[A-Za-z0-9_-]{1,31}#[A-Za-z0-9_-]{1,31}$`).MatchString(o.Set) {
+		return invalid(fmt.Sprintf("%.80q names no set of nftables", o.Set), "write inet#TABLE#SET")
+	}
+	return nil
+}
+
+// split returns the host of a pattern, and whether names below it count too.
+func split(pattern string) (host string, below, ok bool) {
+	host, below = strings.CutPrefix(pattern, "*.")
+	host = strings.ToLower(host)
+	return host, below, regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`).MatchString(host) && len(host) <= 253
+}
+
+// web reports whether a row is one that a web proxy carries.
+func web(n need.Need) bool {
+	for p := range strings.SplitSeq(n.Protocol, "/") {
+		if p != "HTTP" && p != "HTTPS" {
+			return false
+		}
+	}
+	return slices.Contains(n.Transport, "tcp")
+}
+
+// direct returns the rows that no web proxy carries, so that the direct way must be open for them.
+func direct(s *need.Set) (lost []Loss) {
+	for _, n := range s.Needs {
+		if !web(n) {
+			lost = append(lost, Loss{n.ID, n.Protocol + " never goes by a web proxy: open the direct way by a firewall rule"})
+		}
+	}
+	return lost
+}
+
+func header(comment string, s *need.Set) string {
+	out := comment + " " + s.Title
+	if v := s.Version(); v != "" {
+		out += ", version " + v
+	}
+	return out + "\n"
+}
+
+func pac(s *need.Set, o Options) (string, []Loss) {
+	way := func(proxy string) string {
+		if proxy == "" {
+			return "DIRECT"
+		}
+		return "PROXY " + proxy
+	}
+	var b strings.Builder
+	b.WriteString(header("//", s))
+	b.WriteString("function FindProxyForURL(url, host) {\n\thost = host.toLowerCase();\n\tif (host.charAt(host.length - 1) === \".\") host = host.substring(0, host.length - 1);\n\tvar below = {\n")
+	var exact []need.Domain
+	for _, d := range s.Domains {
+		host, wild, _ := split(d.Pattern)
+		if !wild {
+			exact = append(exact, d)
+			continue
+		}
+		fmt.Fprintf(&b, "\t\t%q: 1, // %s\n", host, d.ID)
+	}
+	b.WriteString("\t\t\"\": 0\n\t};\n\tvar exact = {\n")
+	for _, d := range exact {
+		host, _, _ := split(d.Pattern)
+		fmt.Fprintf(&b, "\t\t%q: 1, // %s\n", host, d.ID)
+	}
+	fmt.Fprintf(&b, "\t\t\"\": 0\n\t};\n\tif (exact.hasOwnProperty(host) && exact[host]) return %q;\n\tfor (var rest = host; rest !== \"\"; ) {\n\t\tif (below.hasOwnProperty(rest) && below[rest]) return %q;\n\t\tvar dot = rest.indexOf(\".\");\n\t\trest = dot < 0 ? \"\" : rest.substring(dot + 1);\n\t}\n\treturn %q;\n}\n",
+		way(o.Proxy), way(o.Proxy), way(o.Otherwise))
+	return b.String(), direct(s)
+}
+
+func squid(s *need.Set) (string, []Loss) {
+	var b strings.Builder
+	b.WriteString(header("#", s))
+	ports := map[string]bool{}
+	for _, n := range s.Needs {
+		if web(n) {
+			for _, p := range n.ToPorts {
+				ports[p.String()] = true
+			}
+		}
+	}
+	acl := "ringfence_" + strings.ReplaceAll(s.ID, "-", "_")
+	var wild []string
+	for _, d := range s.Domains {
+		if host, below, _ := split(d.Pattern); below {
+			wild = append(wild, host)
+		}
+	}
+	covered := func(host string, self bool) bool { // Squid refuses names that another entry holds already
+		return slices.ContainsFunc(wild, func(w string) bool { return strings.HasSuffix(host, "."+w) || !self && host == w })
+	}
+	seen := map[string]bool{}
+	for _, d := range s.Domains {
+		host, below, _ := split(d.Pattern)
+		name := host
+		if below {
+			name = "." + host
+		}
+		if covered(host, below) || seen[name] {
+			continue
+		}
+		seen[name] = true
+		fmt.Fprintf(&b, "acl %s dstdomain %s\n", acl, name)
+	}
+	sorted := make([]string, 0, len(ports))
+	for p := range ports {
+		sorted = append(sorted, p)
+	}
+	slices.Sort(sorted)
+	if len(sorted) > 0 && len(seen) > 0 {
+		fmt.Fprintf(&b, "acl %s_ports port %s\n", acl, strings.Join(sorted, " "))
+		fmt.Fprintf(&b, "http_access allow %s %s_ports\n", acl, acl)
+	}
+	return b.String(), direct(s)
+}
+
+// zones calls with each name server whose zone can be told.
+func zones(s *need.Set, o Options, with func(f need.Forwarder, zone string)) (lost []Loss) {
+	for _, f := range s.Forwarders {
+		zone := f.Zone
+		if strings.Contains(zone, "<customer>") {
+			if o.Customer == "" {
+				lost = append(lost, Loss{f.ID, "the zone " + zone + " needs to know who the customer is: --customer"})
+				continue
+			}
+			zone = strings.ReplaceAll(zone, "<customer>", o.Customer)
+		}
+		with(f, zone)
+	}
+	return lost
+}
+
+func dnsmasq(s *need.Set, o Options) (string, []Loss) {
+	var b strings.Builder
+	b.WriteString(header("#", s))
+	lost := zones(s, o, func(f need.Forwarder, zone string) {
+		fmt.Fprintf(&b, "# %s %s\nserver=/%s/%s\n", f.ID, f.Site, zone, f.Address)
+	})
+	if o.Set == "" {
+		return b.String(), lost
+	}
+	for _, d := range s.Domains {
+		host, below, _ := split(d.Pattern)
+		fmt.Fprintf(&b, "# %s\nnftset=/%s/4#%s\n", d.ID, host, o.Set)
+		if !below {
+			lost = append(lost, Loss{d.ID, "wider: dnsmasq takes the names below " + host + " too, such as x." + host})
+		}
+	}
+	return b.String(), lost
+}
+
+func unbound(s *need.Set, o Options) (string, []Loss) {
+	byZone := map[string][]need.Forwarder{}
+	var order []string
+	lost := zones(s, o, func(f need.Forwarder, zone string) {
+		if byZone[zone] == nil {
+			order = append(order, zone)
+		}
+		byZone[zone] = append(byZone[zone], f)
+	})
+	var b strings.Builder
+	b.WriteString(header("#", s))
+	for _, zone := range order {
+		fmt.Fprintf(&b, "forward-zone:\n\tname: %q\n", zone+".")
+		for _, f := range byZone[zone] {
+			fmt.Fprintf(&b, "\tforward-addr: %s # %s %s\n", f.Address, f.ID, f.Site)
+		}
+	}
+	for _, d := range s.Domains {
+		lost = append(lost, Loss{d.ID, "unbound answers for " + d.Pattern + " as for every name; it decides nothing by it"})
+	}
+	return b.String(), lost
+}
