@@ -79,6 +79,7 @@ func allowed() map[string][]string {
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":      {},
 		"network/catalogue": {"network/need"},
+		"network/nat":       {},
 		"network/marks":     {"network/need", "network/catalogue"},
 		"network/names":     {"network/need", "network/catalogue"},
 		"network/sheet":     {"network/need", "network/catalogue"},

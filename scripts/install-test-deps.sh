@@ -39,6 +39,10 @@ needs() {
 /usr/sbin/unbound-checkconf unbound internal/network/names and another, each of which reads its file
 /usr/bin/unshare util-linux internal/network/marks a network of its own,
 /usr/sbin/nft nftables internal/network/marks whose kernel takes the marks
+/usr/bin/unshare util-linux internal/network/nat networks of its own,
+/sbin/ip iproute2 internal/network/nat their links,
+/usr/sbin/nft nftables internal/network/nat a kernel that translates addresses,
+/usr/bin/python3 python3 internal/network/nat and phones of few lines
 /usr/bin/softhsm2-util softhsm2 cmd/ringfence a PKCS #11 token of software,
 /usr/bin/pkcs11-tool opensc cmd/ringfence and what speaks to it
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with

@@ -39,7 +39,7 @@ func TestNFT(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Twice: the second replaces the first.
-		out, err := exec.CommandContext(t.Context(), testkit.Need(t, "unshare", "util-linux"), "-rn", "/bin/sh", "-c", `nft -f "$0" && nft -f "$0" && nft list ruleset`, path).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), testkit.Need(t, "/usr/bin/unshare", "util-linux"), "-rn", "/bin/sh", "-c", `nft -f "$0" && nft -f "$0" && nft list ruleset`, path).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v %s\n%s", s.ID, err, out, text)
 		}
