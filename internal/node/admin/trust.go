@@ -202,8 +202,12 @@ type namedKey struct {
 
 func (s *Server) named() (out []namedKey) {
 	identities, anchors := s.c.Host.Policy().Named()
+	renewed := ""
+	if s.c.Public != nil { // publicExpiry tells of that one
+		renewed = s.c.Public.Status().Alias
+	}
 	for _, i := range s.c.Keyring.Identities() {
-		if place, ok := identities[i.Alias]; ok {
+		if place, ok := identities[i.Alias]; ok && i.Alias != renewed {
 			first := slices.MinFunc(i.Chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
 			out = append(out, namedKey{"identity", i.Alias, "tls." + place, first.NotAfter})
 		}

@@ -434,9 +434,17 @@ func isID(text string) bool {
 	return err == nil && len(b) == 16
 }
 
-// NewBinding makes a key for one account. Whoever keeps it shows the id and the key, in base64url, to the administrator once.
+// NewBinding makes a key for one account. Whoever keeps it shows the id and the key, in base64url, to the administrator once. Neither begins with a dash there: clients take
+// them as arguments.
 func NewBinding(names []string, expires time.Time) Binding {
-	key := make([]byte, 32)
-	rand.Read(key)
-	return Binding{ID: newID(), Key: key, Names: names, Expires: expires}
+	const dash = 62 << 2 // the first six bits of a text that begins with one
+	b := Binding{ID: newID(), Key: make([]byte, 32), Names: names, Expires: expires}
+	for b.ID[0] == '-' {
+		b.ID = newID()
+	}
+	for {
+		if rand.Read(b.Key); b.Key[0]&0xfc != dash {
+			return b
+		}
+	}
 }

@@ -1,7 +1,9 @@
 package acme_test
 
 import (
+	"encoding/base64"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,5 +48,15 @@ func TestStoredBindings(t *testing.T) {
 	}
 	if err := s.WithdrawBinding(ctx, "none"); ringfence.KindOf(err) != ringfence.KindNotFound {
 		t.Error(err)
+	}
+}
+
+// TestBindingOnACommandLine: clients take the id and the key as arguments, and one that begins with a dash is an option there.
+func TestBindingOnACommandLine(t *testing.T) {
+	for range 2000 {
+		b := acme.NewBinding(nil, time.Time{})
+		if key := base64.RawURLEncoding.EncodeToString(b.Key); strings.HasPrefix(key, "-") || strings.HasPrefix(b.ID, "-") {
+			t.Fatalf("%s %s", b.ID, key)
+		}
 	}
 }
