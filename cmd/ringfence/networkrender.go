@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"ringfence/internal/network/catalogue"
+	"ringfence/internal/network/marks"
+	"ringfence/internal/network/names"
+	"ringfence/internal/network/need"
+)
+
+// rendering is what network render --json prints.
+type rendering struct {
+	Set     string `json:"set"`
+	Version string `json:"version,omitempty"`
+	Target  string `json:"target"`
+	Text    string `json:"text"`
+	Lost    []lost `json:"lost"`
+}
+
+// lost is something that a target cannot say, or says differently.
+type lost struct {
+	Row string `json:"row"`
+	Why string `json:"why"`
+}
+
+// renderFlags are what renderings need beside the set.
+type renderFlags struct {
+	set, at string
+	names   names.Options
+}
+
+// renderTarget is something that a set can be rendered for.
+type renderTarget struct {
+	name, about string
+	render      func(s *need.Set, f *renderFlags) (text string, out []lost, err error)
+}
+
+func renderTargets() (all []renderTarget) {
+	about := map[string]string{"pac": "a proxy auto-configuration file", "squid": "a Squid proxy", "dnsmasq": "a dnsmasq resolver", "unbound": "an unbound resolver",
+		"nftables-qos": "marks by nftables", "ios-qos": "marks by a router that speaks IOS", "windows-qos": "marks by Windows hosts"}
+	for _, target := range names.Targets() {
+		all = append(all, renderTarget{target, about[target], func(s *need.Set, f *renderFlags) (string, []lost, error) {
+			text, more, err := names.Render(s, target, f.names)
+			out := make([]lost, 0, len(more))
+			for _, l := range more {
+				out = append(out, lost(l))
+			}
+			return text, out, err
+		}})
+	}
+	for _, target := range marks.Targets() {
+		all = append(all, renderTarget{target, about[target], func(s *need.Set, _ *renderFlags) (string, []lost, error) {
+			text, more, err := marks.Render(s, target)
+			out := make([]lost, 0, len(more))
+			for _, l := range more {
+				out = append(out, lost(l))
+			}
+			return text, out, err
+		}})
+	}
+	return all
+}
+
+func newNetworkRenderCommand(a *app) *cobra.Command {
+	f := &renderFlags{}
+	var asJSON bool
+	all := renderTargets()
+	var words []string
+	long := "render writes a set in the words of a target. The text goes to the standard output; what the target cannot say, or says differently, goes to the standard error, row by row, and with\n--json into the same object.\n\nTargets:\n"
+	for _, t := range all {
+		words = append(words, t.name+"\t"+t.about)
+		long += fmt.Sprintf("  %-14s %s\n", t.name, t.about)
+	}
+	cmd := &cobra.Command{
+		Use: "render TARGET", Short: "Write a set in the words of a firewall, a proxy, a resolver or a router",
+		Long:      long,
+		Example:   "  ringfence network render pac --set webex-calling --proxy proxy.example.com:3128 > proxy.pac\n  ringfence network render unbound --set dedicated-instance --customer acme > forwarders.conf\n  ringfence network render nftables-qos > marks.nft",
+		ValidArgs: words, Args: cobra.MatchAll(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			i := slices.IndexFunc(all, func(t renderTarget) bool { return t.name == args[0] })
+			if i < 0 {
+				return invalid(fmt.Sprintf("%.40q is no target", args[0]), "see `ringfence network render --help`")
+			}
+			s, err := a.requirements(cmd, f.set, f.at)
+			if err != nil {
+				return err
+			}
+			text, out, err := all[i].render(&s.Set, f)
+			if err != nil {
+				return err
+			}
+			if !asJSON {
+				for _, l := range out {
+					fmt.Fprintf(cmd.ErrOrStderr(), "not the same: %s: %s\n", l.Row, l.Why)
+				}
+			}
+			return show(cmd, asJSON, rendering{s.ID, s.Version, args[0], text, append([]lost{}, out...)}, func(w io.Writer) { fmt.Fprint(w, text) })
+		},
+	}
+	setFlag(cmd, &f.set, "self", append([]string{"self"}, catalogue.Names()...))
+	cmd.Flags().StringVar(&f.at, "at", "", "as it was at the end of this day, such as 2023-12-10")
+	cmd.Flags().StringVar(&f.names.Proxy, "proxy", "", "the web proxy of the names of the set, as host:port (pac; default: none)")
+	cmd.Flags().StringVar(&f.names.Otherwise, "otherwise", "", "the web proxy of all other names, as host:port (pac; default: none)")
+	cmd.Flags().StringVar(&f.names.Customer, "customer", "", "the label of the customer in the zones of name servers (dnsmasq, unbound)")
+	cmd.Flags().StringVar(&f.names.Set, "nftset", "", "a set of nftables that takes the addresses of the names, as inet#TABLE#SET (dnsmasq)")
+	return jsonFlag(cmd, &asJSON)
+}
