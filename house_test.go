@@ -80,6 +80,7 @@ func allowed() map[string][]string {
 		"network/need":      {},
 		"network/catalogue": {"network/need"},
 		"network/nat":       {},
+		"network/posture":   {"trust/cipherlist"},
 		"network/marks":     {"network/need", "network/catalogue"},
 		"network/names":     {"network/need", "network/catalogue"},
 		"network/sheet":     {"network/need", "network/catalogue"},
@@ -169,7 +170,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/posture", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (
