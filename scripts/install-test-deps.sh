@@ -39,6 +39,7 @@ needs() {
 /usr/sbin/unbound-checkconf unbound internal/network/names and another, each of which reads its file
 /usr/bin/unshare util-linux internal/network/marks a network of its own,
 /usr/sbin/nft nftables internal/network/marks whose kernel takes the marks
+/usr/bin/openssl openssl internal/network/feed signatures as another implementation sees them
 /usr/bin/openssl openssl internal/network/posture servers of known settings
 /usr/bin/unshare util-linux internal/network/nat networks of its own,
 /sbin/ip iproute2 internal/network/nat their links,

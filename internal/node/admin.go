@@ -12,6 +12,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
+	"ringfence/internal/network/feed"
 	"ringfence/internal/node/admin"
 	"ringfence/internal/node/config"
 	"ringfence/internal/node/records"
@@ -83,7 +84,7 @@ func (n *Node) openAdmin(ctx context.Context) (err error) {
 	if n.Config.ACME.Serve {
 		machines = acme.NewStored(n.Store)
 	}
-	n.Admin = admin.New(admin.Config{Ladder: messages, Machines: machines, Public: public, Lists: lists, OrderCheck: check, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
+	n.Admin = admin.New(admin.Config{Ladder: messages, Machines: machines, Public: public, Feeds: feed.NewKeeper(n.Store, nil), Lists: lists, OrderCheck: check, Node: n.Config.Node, Domain: n.Config.Domain, Version: BuildVersion(n.opts.Version), StoreKind: kind,
 		Store: recent{n.Store, n.Records}, Roster: people{n.Roster, n}, Registrar: n.Registrar, Calls: n.Calls, Wires: n.Transport, Codes: n.Enroll, SignIns: n.Tokens, Authority: n.Authority, Keyring: keys{n.Keyring, n}, Anchor: n.Authority.RootPEM,
 		Settings: n.Settings, Host: n, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log})
 	n.AdminCode, err = n.Admin.FirstCode(ctx)

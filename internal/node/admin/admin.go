@@ -37,8 +37,9 @@ type Config struct {
 	Lists     Lists // nil: no trust lists are published
 	// OrderCheck is nil if phones get no certificates by CAPF.
 	OrderCheck OrderCheck
-	Machines   Machines      // nil: no machine gets certificates by ACME
-	Public     Public        // nil: no certificate for public names is kept
+	Machines   Machines // nil: no machine gets certificates by ACME
+	Public     Public   // nil: no certificate for public names is kept
+	Feeds      Feeds
 	Anchor     func() []byte // the trust anchor as PEM
 	Settings   Settings
 	Host       Host
@@ -91,6 +92,7 @@ func New(c Config) *Server {
 	s.routesTLS()
 	s.routesTrunks()
 	s.routesNetwork()
+	s.routesFeed()
 	s.routesKeyring()
 	s.routesLists()
 	s.routesCAPF()

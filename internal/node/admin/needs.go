@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"crypto/ed25519"
 	"net/netip"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"ringfence/internal/call/registrar"
 	"ringfence/internal/call/roster"
 	"ringfence/internal/call/trunk"
+	"ringfence/internal/network/need"
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/config"
 	"ringfence/internal/node/observe/ladder"
@@ -154,6 +156,12 @@ type Settings interface {
 	EditTLS(ctx context.Context, author, note string, force bool, change func(tlspolicy.Tree) (tlspolicy.Tree, error)) (config.Plan, error)
 	Undo(ctx context.Context, to int64, author string) (config.Plan, error)
 	List(ctx context.Context, limit int) ([]store.ConfigVersion, error)
+}
+
+// Feeds signs requirement sets; *feed.Keeper is one.
+type Feeds interface {
+	Feed(ctx context.Context, s *need.Set) ([]byte, error)
+	Key(ctx context.Context) (ed25519.PublicKey, error)
 }
 
 // Host tells what only the node as a whole knows; *node.Node is one.

@@ -7,6 +7,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/network/catalogue"
+	"ringfence/internal/network/feed"
 	"ringfence/internal/network/need"
 	"ringfence/internal/node/admin/api"
 )
@@ -52,6 +53,34 @@ func (s *Server) routesNetwork() {
 			out.Changes = append(out.Changes, api.NetworkChange{Change: c, Concerns: append([]string{}, c.Concerns()...)})
 		}
 		return answer(out), nil
+	})
+}
+
+// signedOut is a feed as it is signed.
+type signedOut struct {
+	ContentType string `header:"Content-Type"`
+	Body        []byte
+}
+
+func (s *Server) routesFeed() {
+	type nameIn struct {
+		Name string `path:"name" maxLength:"64" doc:"self, or a set that is built in" example:"webex-calling"`
+	}
+	look(s, op("network.feed", http.MethodGet, "/network/sets/{name}/feed", "The set as a signed feed, whose serial number grows with each change"), func(ctx context.Context, in *nameIn) (*signedOut, error) {
+		set, err := s.networkSet(in.Name)
+		if err != nil {
+			return nil, err
+		}
+		text, err := s.c.Feeds.Feed(ctx, set)
+		return &signedOut{"application/jose", text}, err
+	})
+	look(s, op("network.feed.key", http.MethodGet, "/network/feed-key", "The public key that feeds are signed by"), func(ctx context.Context, _ *none) (*body[api.FeedKey], error) {
+		key, err := s.c.Feeds.Key(ctx)
+		if err != nil {
+			return nil, err
+		}
+		text, err := feed.KeyPEM(key)
+		return answer(api.FeedKey{ID: feed.ID(key), PEM: string(text)}), err
 	})
 }
 

@@ -9,6 +9,12 @@ type NetworkSet struct {
 	NotUndone []need.Change `json:"not_undone,omitempty" doc:"later changes that the history tells in words only, so that they still show"`
 }
 
+// FeedKey is the public key that feeds are signed by.
+type FeedKey struct {
+	ID  string `json:"id" doc:"SHA-256 of the key, in base64url; the kid of feeds"`
+	PEM string `json:"pem"`
+}
+
 // NetworkChanges is the history of a set.
 type NetworkChanges struct {
 	Set     string          `json:"set" example:"webex-calling"`
