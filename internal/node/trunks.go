@@ -53,11 +53,25 @@ func (n *Node) anchored(chains [][]*x509.Certificate, alias string) bool {
 	switch alias {
 	case tlspolicy.OwnAnchors:
 		return n.Authority.Anchors(chains)
-	case tlspolicy.HostAnchors: // listeners never believe them, so that whoever was verified was dialled
-		return len(chains) > 0 && !n.Authority.Anchors(chains)
+	case tlspolicy.HostAnchors: // and not whoever else connections to trunks believe
+		pool, err := named{n}.Anchors([]string{tlspolicy.HostAnchors})
+		return err == nil && !n.Authority.Anchors(chains) && slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return leads(c, pool) })
 	}
 	a, err := n.Keyring.Anchor(alias)
 	return err == nil && slices.ContainsFunc(chains, func(c []*x509.Certificate) bool { return len(c) > 0 && c[len(c)-1].Equal(a.Cert) })
+}
+
+// leads reports whether a verified chain leads to one of some authorities.
+func leads(chain []*x509.Certificate, to *x509.CertPool) bool {
+	if len(chain) == 0 {
+		return false
+	}
+	mids := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		mids.AddCert(c)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{Roots: to, Intermediates: mids, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	return err == nil
 }
 
 // placesOfTrunk returns where the servers of a trunk are. Whoever answers there must prove the host that the configuration names, and to be that very trunk.

@@ -22,6 +22,7 @@ type Leg struct {
 	User   ringfence.UserID
 	Since  time.Time
 
+	outside string // the address of a party that is no user of ours
 	call    *Call
 	session *dialog.Session
 	media   *relay.Endpoint
@@ -294,12 +295,19 @@ func (call *Call) identity() string {
 }
 
 // known is who the caller is, whoever may be told.
-func (call *Call) known() string {
-	host := call.ctl.cfg.Domain
-	if call.fromHost != "" { // whoever comes by a trunk is nobody of ours, whatever its number is
-		host = call.fromHost
+func (call *Call) known() string { return call.shown(call.From, call.home()) }
+
+// home is the host of the caller's address. Whoever comes by a trunk is nobody of ours, whatever its number is.
+func (call *Call) home() string {
+	if call.fromHost != "" {
+		return call.fromHost
 	}
-	from := "<sip:" + call.From + "@" + host + ">"
+	return call.ctl.cfg.Domain
+}
+
+// shown is the caller's name with an address.
+func (call *Call) shown(number, host string) string {
+	from := "<sip:" + number + "@" + host + ">"
 	if call.fromName != "" {
 		from = quote(call.fromName) + " " + from
 	}

@@ -32,6 +32,7 @@ func (c *Control) InviteTrunk(tx *transaction.Server, t trunk.Trunk) {
 	call.caller = leg
 	call.From, call.fromName = callerOf(tx.Request)
 	call.fromHost = hostOf(t)
+	leg.outside = "<sip:" + call.From + "@" + call.fromHost + ">"
 	call.private = wantsPrivacy(tx.Request)
 	call.because("it comes by the trunk %s", t.Name)
 	leg.opened()
@@ -96,14 +97,12 @@ func (call *Call) ringTrunk(name, number string, then func(dialog.End)) {
 	call.worst, call.next = dialog.End{}, then
 	l := call.newLeg("callee", "", "")
 	l.Trunk, l.auth = name, ringfence.AuthCertificate
-	from := `"Anonymous" <sip:anonymous@anonymous.invalid>`
-	if !call.private {
-		from = "<sip:" + t.Outgoing(call.From) + "@" + c.cfg.Domain + ">"
-		if call.fromName != "" {
-			from = quote(call.fromName) + " " + from
-		}
+	from := call.identity()
+	if !call.private && call.fromHost == "" { // one of ours; our prefix before a stranger's number would make it ours as well
+		from = call.shown(t.Outgoing(call.From), c.cfg.Domain)
 	}
 	to := "sip:" + number + "@" + hostOf(t) + ";user=phone"
+	l.outside = "<" + to + ">"
 	rings := call.invite(l, dialog.Invitation{Conn: conn, URI: to, From: from, To: "<" + to + ">", Extra: func(w *sip.Writer) {
 		if call.private {
 			w.Header(sip.HeaderPrivacy, "id")

@@ -12,7 +12,7 @@ import (
 	"ringfence/internal/state/store"
 )
 
-// maxHops bounds forwarding, so that two users who forward to each other do not loop.
+// maxHops bounds forwarding, so that two users who forward to each other, or groups that overflow to each other, do not loop.
 const maxHops = 5
 
 // maxCallsPerUser is how many calls a user may have before the next caller hears busy (call waiting).
@@ -85,6 +85,9 @@ func (call *Call) route(number string, asker ringfence.UserID) {
 // emergencyCall rings whoever takes emergency calls, past do-not-disturb, forwarding and the limits of other calls.
 func (call *Call) emergencyCall(d dialplan.Decision) {
 	c := call.ctl
+	if call.emergency && !call.onward() { // whoever takes emergency calls sent it here again
+		return
+	}
 	call.emergency = true
 	c.cfg.Log.Warn("emergency call", "call", call.ID, "user", call.caller.User, "device", call.caller.Device, "number", d.Number)
 	if conn, _ := c.cfg.Trunks.Way(d.Trunk); conn != nil {
@@ -251,12 +254,20 @@ func (call *Call) allFailed() {
 	then(e)
 }
 
+// onward counts that the call goes on elsewhere, and reports whether it may; else it has ended.
+func (call *Call) onward() bool {
+	call.hops++
+	if call.hops <= maxHops {
+		return true
+	}
+	call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindConflict, Text: "the call was forwarded too often", Hint: "two users forward, or two groups overflow, to each other"})
+	return false
+}
+
 // forward sends the call on, paid for by who forwards it.
 func (call *Call) forward(by ringfence.UserID, target, why string) {
-	call.hops++
 	call.because("%s forwards to %s (%s)", by, target, why)
-	if call.hops > maxHops {
-		call.refuse(&ringfence.Fault{Op: "call", Kind: ringfence.KindConflict, Text: "the call was forwarded too often", Hint: "two users forward to each other"})
+	if !call.onward() {
 		return
 	}
 	call.diversion = append([]string{fmt.Sprintf("<sip:%s@%s>;reason=%s", by, call.ctl.cfg.Domain, map[string]string{
@@ -291,7 +302,9 @@ func (call *Call) ringGroup(g *dialplan.Group) {
 	over := func(e dialog.End) {
 		if g.Overflow != "" {
 			call.because("nobody of %s answered", g.Name)
-			call.route(g.Overflow, g.Members[0])
+			if call.onward() {
+				call.route(g.Overflow, g.Members[0])
+			}
 			return
 		}
 		call.failed(e)

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -37,22 +38,38 @@ func (l *Leg) refer(tx *transaction.Server) {
 		return
 	}
 	number := string(sip.Unescape(target.URI.User))
-	call.because("%s transfers the call to %s", l.User, number)
+	call.because("%s transfers the call to %s", l.name(), number)
 	call.referredBy = l.address()
 	call.ctl.cfg.Media.Unjoin(l.media)
 	left.play(music)
 	// From here on the party that is left is the caller of this call, and the transferor pays.
 	call.caller, call.callee = left, nil
 	call.instance = instanceOf(&target.URI)
-	if number == "*70" {
+	if number == "*70" && l.User != "" { // who comes from outside has no features
 		call.transferred(call.park(left))
 		return
 	}
 	call.route(number, l.User)
 }
 
-// address is how a leg's user is shown to the other legs of a call.
+// name is what a leg's party is called: our user, or the trunk.
+func (l *Leg) name() string {
+	if l.User == "" && l.Trunk != "" {
+		return "trunk " + l.Trunk
+	}
+	return string(l.User)
+}
+
+// sameParty reports whether two legs are of one user, or of one trunk. A leg that is of neither, as of a stranger who comes by another node, is of nobody here.
+func (l *Leg) sameParty(o *Leg) bool {
+	return l.User == o.User && l.Trunk == o.Trunk && l.name() != ""
+}
+
+// address is how a leg's party is shown to the other legs of a call.
 func (l *Leg) address() string {
+	if l.User == "" {
+		return l.outside
+	}
 	number := string(l.User)
 	if u := l.call.ctl.cfg.Roster.User(l.User); u != nil && len(u.Numbers) > 0 {
 		number = string(u.Numbers[0])
@@ -132,7 +149,7 @@ func (r *refusal) Error() string {
 // attended connects left with the far side of another call of the transferor's.
 func (call *Call) attended(by, left *Leg, replaces string) error {
 	other := call.ctl.replaced(replaces)
-	if other == nil || other.User != by.User || other.call == call {
+	if other == nil || !other.sameParty(by) || other.call == call {
 		return &ringfence.Fault{Op: "call.transfer", Kind: ringfence.KindNotFound, Text: "the call to be replaced is not there"}
 	}
 	second := other.call
@@ -140,8 +157,8 @@ func (call *Call) attended(by, left *Leg, replaces string) error {
 	if far == nil || !far.agreed {
 		return &ringfence.Fault{Op: "call.transfer", Kind: ringfence.KindConflict, Text: "the other call is not answered yet"}
 	}
-	call.because("%s connects %s with %s of call %s", by.User, left.User, far.User, second.ID)
-	second.because("%s was connected with %s of call %s", far.User, left.User, call.ID)
+	call.because("%s connects %s with %s of call %s", by.name(), left.name(), far.name(), second.ID)
+	second.because("%s was connected with %s of call %s", far.name(), left.name(), call.ID)
 	second.give(far, call)
 	if err := call.connect(left, far); err != nil {
 		call.give(far, second)
@@ -186,14 +203,14 @@ func (c *Control) replaced(value string) *Leg {
 	return l
 }
 
-// replace handles an INVITE with Replaces (RFC 3891): the new leg takes the place of one of the same user's, e.g. when a call
+// replace handles an INVITE with Replaces (RFC 3891): the new leg takes the place of one of the same party's, e.g. when a call
 // moves from one phone to another.
 func (call *Call) replace(value string) error {
 	old := call.ctl.replaced(value)
 	if old == nil || old.ended {
 		return &refusal{dialog.End{Status: 481}}
 	}
-	if old.User != call.caller.User {
+	if !old.sameParty(call.caller) {
 		return &ringfence.Fault{Op: "call.replace", Kind: ringfence.KindDenied, Text: "only one's own call can be replaced"}
 	}
 	second := old.call
@@ -208,7 +225,7 @@ func (call *Call) replace(value string) error {
 	}
 	call.callee, call.To = far, string(far.User)
 	call.connected()
-	call.because("%s moved the call from %s", call.caller.User, old.Device)
+	call.because("%s moved the call from %s", call.caller.name(), cmp.Or(string(old.Device), old.name()))
 	second.end(nil, `SIP;cause=200;text="Call moved"`, "moved into call "+string(call.ID))
 	return nil
 }

@@ -66,3 +66,13 @@ func TestEmergencyWithoutTrunk(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 }
+
+// Whoever takes emergency calls is somebody: an emergency number there would be asked for itself for ever.
+func TestEmergencyToIsSomebody(t *testing.T) {
+	for to, good := range map[string]bool{"": true, "300": true, "112": false, "1-1-2": false, "0112": false} {
+		p := Plan{Emergency: []string{"112"}, Outside: "0", EmergencyTo: to}
+		if err := p.Validate(); (err == nil) != good {
+			t.Errorf("%q: %v", to, err)
+		}
+	}
+}

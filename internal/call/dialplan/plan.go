@@ -138,6 +138,9 @@ func (p Plan) Validate() error {
 	if len(p.Emergency) == 0 {
 		return invalid("the plan has no emergency number")
 	}
+	if to := clean(p.EmergencyTo); slices.ContainsFunc(p.Emergency, func(e string) bool { return to == e || p.Outside != "" && to == p.Outside+e }) {
+		return invalid(fmt.Sprintf("emergency-to: %s is an emergency number itself; name who takes emergency calls here", p.EmergencyTo))
+	}
 	return nil
 }
 

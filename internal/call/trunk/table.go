@@ -186,6 +186,10 @@ func (t *Table) up(name string, c *transport.Conn) {
 	t.mu.Lock()
 	h.way, h.since, h.cause = c, time.Now(), ""
 	t.mu.Unlock()
+	if c.State() != "Established" { // and nobody hears of that again
+		t.down(c, c.Cause())
+		return
+	}
 	t.cfg.Log.Info("trunk is up", "trunk", name, "remote", c.Remote)
 	t.cfg.Shard.Post(func() { t.askLater(h, c) })
 }
@@ -235,6 +239,11 @@ func (t *Table) Closed(c *transport.Conn, cause error) {
 		return
 	}
 	t.ways.Closed(c, cause)
+	t.down(c, cause)
+}
+
+// down plans the next connection to the trunk whose way this one was.
+func (t *Table) down(c *transport.Conn, cause error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name, h := range t.all {

@@ -77,6 +77,9 @@ func (c Config) essential() (wrong []Wrong) {
 	for _, w := range trunk.Check(c.Trunks, c.Security) {
 		wrong = append(wrong, Wrong(w))
 	}
+	for i, t := range c.Trunks {
+		bad(strings.EqualFold(t.Host, c.Domain), fmt.Sprintf("trunks[%d]", i), "host: %s is our own domain: whoever calls by this trunk would be shown as one of ours", t.Host)
+	}
 	bad(c.Plan.Trunk != "" && !slices.ContainsFunc(c.Trunks, func(t trunk.Trunk) bool {
 		p, _ := c.Security.Trunk(t.Security)
 		return t.Name == c.Plan.Trunk && p.Outgoing == profile.TLS

@@ -148,7 +148,7 @@ func (c Config) outsideFlows(flows []ringfence.Flow) []ringfence.Flow {
 	named := len(db.Named()) > 0
 	if e, err := c.OAuth.Provider.Endpoint(); err == nil && e.Host != "" {
 		_, err := netip.ParseAddr(e.Host)
-		named = err != nil
+		named = named || err != nil
 		flows = append(flows, ringfence.Flow{Name: "oidc", Purpose: "who somebody is, asked of the OpenID provider outside", Room: "trust/oidc", Direction: ringfence.Dials, Transport: "tcp",
 			Ports: ringfence.PortRange{First: e.Port, Last: e.Port}, Peers: e.String(), TLS: ringfence.TLSServer})
 	}

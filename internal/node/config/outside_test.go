@@ -82,6 +82,13 @@ func TestDatabaseIsDeclared(t *testing.T) {
 			t.Errorf("%s\n declares %s\n want     %s", dsn, got, want)
 		}
 	}
+	provided := table(func(c *Config) { // it needs no name servers, and the database still does
+		c.Store.DSN = "postgres://u@db.example/x?sslmode=verify-full"
+		c.OAuth.Provider = OpenID{Issuer: "https://192.0.2.9/realms/staff", ClientID: "ringfence"}
+	})
+	if !strings.Contains(provided, "dns udp 53 ") {
+		t.Errorf("a database by name and a provider by address declare %s", provided)
+	}
 	proxies := table(func(c *Config) {
 		c.SIP.Proxies = []string{"edge.example"}
 		c.Store.DSN = "postgres://u@db.example/x?sslmode=verify-full"

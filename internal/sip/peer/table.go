@@ -3,6 +3,7 @@ package peer
 import (
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -87,22 +88,21 @@ func (t *Table) Heard(c *transport.Conn, m *sip.Message, proven func(c *transpor
 
 // add remembers a way and tells of it, unless it is known.
 func (t *Table) add(c *transport.Conn) {
-	name := c.Peer.Name
 	t.mu.Lock()
-	p := t.peer(name)
-	for _, o := range p.ways {
-		if o == c {
-			t.mu.Unlock()
-			return
-		}
+	fresh := t.keep(t.peer(c.Peer.Name), c)
+	t.mu.Unlock()
+	if fresh {
+		t.cfg.Up(c.Peer.Name, c)
 	}
-	if t.closed || c.State() != "Established" || len(p.ways) >= maxWays {
-		t.mu.Unlock()
-		return
+}
+
+// keep remembers a way and reports whether it is a new one. t.mu is held.
+func (t *Table) keep(p *state, c *transport.Conn) bool {
+	if slices.Contains(p.ways, c) || t.closed || c.State() != "Established" || len(p.ways) >= maxWays {
+		return false
 	}
 	p.ways = append(p.ways, c)
-	t.mu.Unlock()
-	t.cfg.Up(name, c)
+	return true
 }
 
 // Want finds a way to a peer, now if there is one, and opens one otherwise.
@@ -143,11 +143,15 @@ func (t *Table) dial(name, uri string, p *state) {
 func (t *Table) opened(name string, c *transport.Conn) {
 	t.mu.Lock()
 	p := t.peer(name)
-	if p.dialling == c {
+	// Of one that is over already Closed is to come, and plans the next attempt. One that is kept is found by it.
+	fresh := t.keep(p, c)
+	if p.dialling == c && fresh {
 		p.dialling, p.failures = nil, 0
 	}
 	t.mu.Unlock()
-	t.add(c)
+	if fresh {
+		t.cfg.Up(name, c)
+	}
 }
 
 // Closed hears that a connection ended.

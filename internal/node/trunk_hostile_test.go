@@ -1,0 +1,182 @@
+package node_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ringfence"
+	"ringfence/internal/call/trunk"
+	"ringfence/internal/node/config"
+	"ringfence/internal/service/phone"
+	"ringfence/internal/sip"
+	"ringfence/internal/state/store"
+	"ringfence/internal/trust/ca"
+	"ringfence/internal/trust/profile"
+	"ringfence/internal/trust/tlspolicy"
+)
+
+// comesFrom is a trunk that only calls us and may ask for everything that a trunk may be allowed.
+func comesFrom(c *config.Config, name string) {
+	c.Security.Trunks = append(c.Security.Trunks, profile.Trunk{Name: name, Outgoing: profile.Off, Subjects: []string{name + ".example"}, Accept: []profile.Request{profile.Replaces, profile.Refer}})
+	c.Trunks = append(c.Trunks, trunk.Trunk{Name: name, Host: name + ".example", Security: name})
+}
+
+// trunkPeer connects as a trunk that our own authority certified.
+func (s *site) trunkPeer(name string) *rawPeer {
+	s.Helper()
+	c, err := tls.Dial("tcp", s.SIP.String(), &tls.Config{RootCAs: s.Roots, ServerName: s.Domain, Certificates: []tls.Certificate{*issue(s, ca.Request{Role: ca.RoleTrunk, Name: name, DNSNames: []string{name + ".example"}})}})
+	s.OK(err)
+	return s.over(c, name)
+}
+
+// talk has a peer call a phone, which answers.
+func (p *rawPeer) talk(number string, to *phone.Phone) (ok *sip.Message, in *phone.Call) {
+	p.Helper()
+	uri := "sip:" + number + "@" + p.Domain
+	p.send("INVITE", uri, "<"+uri+">", p.offer())
+	in = p.Incoming(to)
+	p.OK(in.Answer(p.Ctx, phone.CallOptions{}))
+	if ok = p.final(); ok.Status() != 200 {
+		p.Fatalf("%s calls %s: %d", p.user, number, ok.Status())
+	}
+	p.send("ACK", p.target(ok), string(ok.Get(sip.HeaderTo)), nil)
+	return ok, in
+}
+
+func (p *rawPeer) target(ok *sip.Message) string {
+	p.Helper()
+	c, err := ok.Contact()
+	p.OK(err)
+	return c.URI.String()
+}
+
+// A trunk that may replace and transfer calls does so with its own, and not with those of another trunk, whatever it knows of them.
+func TestTrunkTakesNoOtherTrunksCall(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { comesFrom(c, "one"); comesFrom(c, "two") })
+	s.User("alice", "101")
+	s.User("bob", "102")
+	alice, bob := s.Phone("alice"), s.Phone("bob")
+	one, two := s.trunkPeer("one"), s.trunkPeer("two")
+	ok, _ := one.talk("101", alice)
+	its := fmt.Sprintf("%s;to-tag=%s;from-tag=%s", ok.CallID(), ok.ToTag(), ok.FromTag())
+
+	thief := s.trunkPeer("two")
+	thief.send("INVITE", "sip:101@"+s.Domain, "<sip:101@"+s.Domain+">", s.offer(), "Replaces: "+its)
+	if m := thief.final(); m.Status() != 403 {
+		t.Errorf("Replaces of another trunk's call: %d", m.Status())
+	}
+	with, _ := two.talk("102", bob)
+	two.send("REFER", two.target(with), string(with.Get(sip.HeaderTo)), nil, "Refer-To: <sip:101@"+s.Domain+"?Replaces="+strings.NewReplacer(";", "%3B", "=", "%3D").Replace(its)+">")
+	if m := two.final(); m.Status() != 202 {
+		t.Fatalf("REFER: %d", m.Status())
+	}
+	for {
+		m := two.recv()
+		if m.Method() != sip.NOTIFY {
+			t.Fatalf("instead of NOTIFY there came %s", m.Bytes())
+		}
+		two.reply(m, 200, nil)
+		if text := string(m.Body()); !strings.Contains(text, " 100 ") {
+			if !strings.Contains(text, " 404 ") {
+				t.Errorf("a transfer to another trunk's call: %s", text)
+			}
+			break
+		}
+	}
+	// Its own call it may move.
+	again := s.trunkPeer("one")
+	again.send("INVITE", "sip:101@"+s.Domain, "<sip:101@"+s.Domain+">", s.offer(), "Replaces: "+its)
+	if m := again.final(); m.Status() != 200 {
+		t.Errorf("Replaces of its own call: %d", m.Status())
+	}
+}
+
+// What a trunk transfers reaches users, who are told by whom, and no features.
+func TestTrunkTransfers(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { comesFrom(c, "one") })
+	s.User("alice", "101")
+	s.User("bob", "102")
+	bob := s.raw(s.Identity("bob", "bob-raw"))
+	bob.send("REGISTER", "sip:"+s.Domain, "<sip:bob@"+s.Domain+">", nil)
+	if m := bob.final(); m.Status() != 200 {
+		t.Fatalf("REGISTER: %d", m.Status())
+	}
+	alice := s.Phone("alice")
+	one := s.trunkPeer("one")
+	ok, in := one.talk("101", alice)
+	refer := func(to string) (outcome string) {
+		t.Helper()
+		one.send("REFER", one.target(ok), string(ok.Get(sip.HeaderTo)), nil, "Refer-To: <sip:"+to+"@"+s.Domain+">")
+		if m := one.final(); m.Status() != 202 {
+			t.Fatalf("REFER to %s: %d", to, m.Status())
+		}
+		for {
+			m := one.recv()
+			one.reply(m, 200, nil)
+			if text := string(m.Body()); m.Method() == sip.NOTIFY && !strings.Contains(text, " 100 ") || to == "102" {
+				return text
+			}
+		}
+	}
+	for _, feature := range []string{"*70", "*43", "112"} {
+		if text := refer(feature); !strings.Contains(text, " 404 ") {
+			t.Errorf("a transfer to %s: %s", feature, text)
+		}
+	}
+	refer("102")
+	m := bob.recv()
+	if by, err := sip.ParseNameAddr(m.Get(sip.HeaderReferredBy)); m.Method() != sip.INVITE || err != nil || string(by.URI.User) != "one" || string(by.URI.Host) != "one.example" {
+		t.Errorf("%s", m.Bytes())
+	}
+	in.Hangup()
+}
+
+// Who comes by a trunk under a number of ours is not shown at a trunk as ours, when somebody here forwards the call there.
+func TestTrunkCallerIsNotOurs(t *testing.T) {
+	a, b := trunked(t)
+	a.User("alice", "101", func(u *store.User) { u.TollClass = "national" })
+	a.User("boss", "100", func(u *store.User) { u.TollClass, u.Forward.Always = "national", "+4940456202" })
+	b.User("bob", "202")
+	bob := b.Phone("bob")
+	raw := a.over(must(tls.Dial("tcp", a.SIP.String(), &tls.Config{RootCAs: a.Roots, ServerName: a.Domain, Certificates: []tls.Certificate{*issue(b, ca.Request{Role: ca.RoleTrunk, Name: "cube", DNSNames: []string{"b.example"}})}})), "101")
+	raw.send("INVITE", "sip:100@a.example", "<sip:100@a.example>", a.offer())
+	in := b.Incoming(bob)
+	if from := fmt.Sprintf("%+v", in.Peer()); strings.Contains(from, "+4930123") {
+		t.Errorf("a stranger who says that it is 101 is shown as %s", from)
+	}
+	b.OK(in.Reject(603))
+	if m := raw.final(); m.Status() != 603 {
+		t.Errorf("%d", m.Status())
+	}
+}
+
+// A trunk whose host is our own domain would make strangers ours.
+func TestTrunkIsElsewhere(t *testing.T) {
+	c := config.Default()
+	comesFrom(&c, "one")
+	c.Trunks[0].Host = c.Domain
+	if err := c.Validate(); ringfence.KindOf(err) != ringfence.KindInvalid || !strings.Contains(err.Error(), "trunks[0]") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A carrier is believed by public authorities. The authority of another trunk is none, although connections to trunks believe it too.
+func TestPublicAuthoritiesOnly(t *testing.T) {
+	a, b := trunked(t)
+	c := &a.Node.Config
+	c.Security.Trunks[0].Anchors, c.Security.Trunks[0].Incoming = []string{"host"}, profile.Off
+	c.TLS = tlspolicy.Tree{"/system/transport/sip": {Anchors: []string{"own", "other"}}, "/interface/sip-trunk": {Anchors: []string{"own", "host", "other"}}}
+	a.OK(c.Validate())
+	a.Restart()
+	a.Until("it is refused", func() bool { return strings.Contains(a.Node.TrunkStates()[0].Cause, "is not that of the trunk") })
+	// Once this host trusts that authority it is good.
+	trusted := filepath.Join(t.TempDir(), "host.pem")
+	a.OK(os.WriteFile(trusted, []byte(b.Node.Authority.RootPEM()), 0o600))
+	a.Node.Config.Observe.Authorities = trusted
+	a.Restart()
+	a.Until("it is believed", func() bool { return a.Node.TrunkStates()[0].Way != nil })
+}
