@@ -78,6 +78,7 @@ func allowed() map[string][]string {
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll", "trust/subject"},
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":      {},
+		"network/box":       {},
 		"network/catalogue": {"network/need"},
 		"network/sheet":     {"network/need", "network/catalogue"},
 		// The node knows everybody; nobody below knows the node.
