@@ -79,6 +79,7 @@ func allowed() map[string][]string {
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":      {},
 		"network/box":       {},
+		"network/site":      {"network/box", "network/need"},
 		"network/catalogue": {"network/need"},
 		"network/sheet":     {"network/need", "network/catalogue"},
 		// The node knows everybody; nobody below knows the node.
@@ -128,7 +129,7 @@ func outsiders() map[string][]string {
 		"modernc.org/sqlite":            {"state/store"},
 		"github.com/nats-io":            {"state/bus"},
 		"github.com/coder/websocket":    {"sip/transport"},
-		"github.com/goccy/go-yaml":      {"network/catalogue", "node/config", "node/admin", "cmd/ringfence"},
+		"github.com/goccy/go-yaml":      {"network/catalogue", "network/site", "node/config", "node/admin", "cmd/ringfence"},
 		"golang.org/x/crypto":           {"state/store", "trust/ca", "trust/enroll", "trust/publicname"},
 		"golang.org/x/sys":              {"media/relay", "node/sockets"},
 		"golang.org/x/net":              {"media/relay", "node", "sip/locate"},
@@ -167,7 +168,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (
