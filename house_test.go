@@ -77,11 +77,15 @@ func allowed() map[string][]string {
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll", "trust/subject"},
 		// The network plane: what is needed, in one form for all who make something of it.
-		"network/need":      {},
-		"network/box":       {},
-		"network/site":      {"network/box", "network/need"},
-		"network/catalogue": {"network/need"},
-		"network/sheet":     {"network/need", "network/catalogue"},
+		"network/need": {},
+		"network/box":  {},
+		"network/site": {"network/box", "network/need"},
+		// Firewalls: what one says, in one form; who writes and reads it; who compares it with what is needed.
+		"network/firewall":     {"network/box", "network/site"},
+		"network/firewall/nft": {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/prove":        {"network/box", "network/firewall", "network/site"},
+		"network/catalogue":    {"network/need"},
+		"network/sheet":        {"network/need", "network/catalogue"},
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "call/trunk", "media/codec", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
@@ -168,7 +172,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/site", "network/firewall/nft", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

@@ -235,6 +235,21 @@ func (b Box) Has(p Packet) bool {
 	return true
 }
 
+// Reply returns the packets of the other direction. What answers a request of ICMP has another type; all types are taken.
+func (b Box) Reply() Box {
+	b[From], b[To], b[FromPort], b[ToPort], b[In], b[Out] = b[To], b[From], b[ToPort], b[FromPort], b[Out], b[In]
+	switch b[Hook] {
+	case One(Input):
+		b[Hook] = One(Output)
+	case One(Output):
+		b[Hook] = One(Input)
+	}
+	if p := b[Protocol]; p == One(ICMP) || p == One(ICMPv6) {
+		b[FromPort], b[ToPort] = Range(0, 255), Range(0, 255)
+	}
+	return b
+}
+
 // minus appends what of b is not in c: at most two slabs in each dimension.
 func (b Box) minus(c *Box, out []Box) []Box {
 	if !b.overlaps(c) {
@@ -255,4 +270,13 @@ func (b Box) minus(c *Box, out []Box) []Box {
 		}
 	}
 	return out
+}
+
+// middle returns the number halfway between both ends, rounded down.
+func (s Span) middle() Num {
+	lo, borrow := bits.Sub64(s.Last.Lo, s.First.Lo, 0)
+	hi, _ := bits.Sub64(s.Last.Hi, s.First.Hi, borrow)
+	lo, hi = lo>>1|hi<<63, hi>>1
+	lo, carry := bits.Add64(s.First.Lo, lo, 0)
+	return Num{s.First.Hi + hi + carry, lo}
 }

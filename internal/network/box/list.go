@@ -21,6 +21,17 @@ func tooMany() error {
 
 // Intersect returns what is in both.
 func (l List) Intersect(m List) (out List, err error) {
+	if len(l)*len(m) <= 1<<12 { // an index does not pay
+		for _, b := range l {
+			for i := range m {
+				if b.overlaps(&m[i]) {
+					c, _ := b.Intersect(m[i])
+					out = append(out, c)
+				}
+			}
+		}
+		return out, nil
+	}
 	ix := NewIndex(m)
 	for _, b := range l {
 		ix.Overlapping(b, func(i int) bool {
@@ -310,4 +321,22 @@ func (ix *Index) Rest(b Box, n int) (List, error) {
 		}
 	}
 	return slices.Clone(rest), nil
+}
+
+// Merge returns the same numbers as intervals in order that neither overlap nor touch.
+func Merge(spans []Span) (out []Span) {
+	sorted := slices.Clone(spans)
+	slices.SortFunc(sorted, func(a, b Span) int { return compare(a.First, b.First) })
+	for _, s := range sorted {
+		if n := len(out); n > 0 {
+			if end := out[n-1].Last.next(); end == (Num{}) || !end.Less(s.First) {
+				if out[n-1].Last.Less(s.Last) {
+					out[n-1].Last = s.Last
+				}
+				continue
+			}
+		}
+		out = append(out, s)
+	}
+	return out
 }

@@ -120,24 +120,26 @@ func ProtocolName(p uint8) string {
 	return fmt.Sprintf("protocol %d", p)
 }
 
+// Addresses returns an interval of addresses in words: "any", an address, a network, or the first and the last.
+func Addresses(s Span, family uint8) string {
+	if s == Everything(family)[From] {
+		return "any"
+	}
+	first, last := s.First.addr(family), s.Last.addr(family)
+	for bits := first.BitLen(); bits >= 0; bits-- {
+		if p, err := first.Prefix(bits); err == nil && Prefix(p) == s {
+			if bits == first.BitLen() {
+				return first.String()
+			}
+			return p.String()
+		}
+	}
+	return first.String() + "-" + last.String()
+}
+
 // Describe returns the box in words.
 func (b Box) Describe(n *Interfaces) string {
 	family := uint8(b[Family].First.Lo)
-	addresses := func(s Span) string {
-		first, last := s.First.addr(family), s.Last.addr(family)
-		if s == Everything(family)[From] {
-			return "any"
-		}
-		for bits := first.BitLen(); bits >= 0; bits-- {
-			if p, err := first.Prefix(bits); err == nil && Prefix(p) == s {
-				if bits == first.BitLen() {
-					return first.String()
-				}
-				return p.String()
-			}
-		}
-		return first.String() + "-" + last.String()
-	}
 	numbers := func(s Span) string {
 		switch {
 		case s.First == s.Last:
@@ -163,10 +165,24 @@ func (b Box) Describe(n *Interfaces) string {
 			protocol += " type " + numbers(b[FromPort]) + " code " + numbers(b[ToPort])
 		}
 	}
-	from, to := addresses(b[From]), addresses(b[To])
+	from, to := Addresses(b[From], family), Addresses(b[To], family)
 	if ports && b[FromPort].Last != (Num{}) {
 		from, to = from+" port "+numbers(b[FromPort]), to+" port "+numbers(b[ToPort])
 	}
 	hook := []string{"forward", "input", "output"}[min(b[Hook].First.Lo, uint64(Output))]
 	return hook + side(In, " in by ") + side(Out, " out by ") + fmt.Sprintf(" IPv%d %s %s -> %s", family, protocol, from, to)
+}
+
+// Bounds returns the addresses at and next to both ends of an interval of addresses, and the one in the middle.
+func (b Box) Bounds(d Dim) (out []netip.Addr) {
+	family := uint8(b[Family].First.Lo)
+	all, s := Everything(family)[d], b[d]
+	if s.First != all.First {
+		out = append(out, s.First.prev().addr(family))
+	}
+	out = append(out, s.First.addr(family), s.middle().addr(family), s.Last.addr(family))
+	if s.Last != all.Last {
+		out = append(out, s.Last.next().addr(family))
+	}
+	return out
 }

@@ -29,6 +29,8 @@ type Row struct {
 	From, To    []netip.Prefix
 	FromPorts   []need.Ports // none: any
 	ToPorts     []need.Ports
+	FromRoles   []string
+	ToRoles     []string
 	Types       []need.Ports // of ICMP and ICMPv6 instead of ports; none: any
 }
 
@@ -67,7 +69,7 @@ func everywhere() []netip.Prefix {
 }
 
 func (p *Policy) add(set *need.Set, s *Site, n need.Need) {
-	row := Row{ID: n.ID, Purpose: n.Purpose, FromPorts: n.FromPorts, ToPorts: n.ToPorts}
+	row := Row{ID: n.ID, Purpose: n.Purpose, FromPorts: n.FromPorts, ToPorts: n.ToPorts, FromRoles: n.From, ToRoles: n.To}
 	switch {
 	case p.Host && n.Direction == need.Inbound:
 		row.Hook, row.In = box.Input, s.Outside
@@ -140,7 +142,7 @@ func (p *Policy) add(set *need.Set, s *Site, n need.Need) {
 	p.Rows = append(p.Rows, row)
 }
 
-// host adds what no host can be without: its loopback interface, and the discovery of neighbours (RFC 4861), without which IPv6 finds nobody.
+// host adds what no host can be without: its loopback interface, and for IPv6 the discovery of neighbours and of multicast listeners (RFC 4890 section 4.4).
 func (p *Policy) host(s *Site) {
 	for _, hook := range []uint8{box.Input, box.Output} {
 		way := []string{"", "in", "out"}[hook]
@@ -153,7 +155,7 @@ func (p *Policy) host(s *Site) {
 		p.Rows = append(p.Rows, row)
 		if s.IPv6 {
 			six := everywhere()[1:]
-			p.Rows = append(p.Rows, Row{ID: "host-neighbours-" + way, Purpose: "neighbour discovery", Hook: hook, Protocols: []uint8{box.ICMPv6}, From: six, To: six, Types: []need.Ports{{First: 133, Last: 136}}})
+			p.Rows = append(p.Rows, Row{ID: "host-neighbours-" + way, Purpose: "neighbours and multicast listeners", Hook: hook, Protocols: []uint8{box.ICMPv6}, From: six, To: six, Types: []need.Ports{{First: 130, Last: 136}, {First: 143, Last: 143}}})
 		}
 	}
 }
