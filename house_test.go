@@ -86,6 +86,12 @@ func allowed() map[string][]string {
 		"network/marks":      {"network/need", "network/catalogue"},
 		"network/names":      {"network/need", "network/catalogue"},
 		"network/sheet":      {"network/need", "network/catalogue"},
+		"network/box":        {},
+		"network/site":       {"network/box", "network/need"},
+		// Firewalls: what one says, in one form; who writes and reads it; who compares it with what is needed.
+		"network/firewall":     {"network/box", "network/site"},
+		"network/firewall/nft": {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/prove":        {"network/box", "network/firewall", "network/site"},
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "call/trunk", "media/codec", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
@@ -133,7 +139,7 @@ func outsiders() map[string][]string {
 		"modernc.org/sqlite":            {"state/store"},
 		"github.com/nats-io":            {"state/bus"},
 		"github.com/coder/websocket":    {"sip/transport"},
-		"github.com/goccy/go-yaml":      {"network/catalogue", "node/config", "node/admin", "cmd/ringfence"},
+		"github.com/goccy/go-yaml":      {"network/catalogue", "network/site", "node/config", "node/admin", "cmd/ringfence"},
 		"golang.org/x/crypto":           {"state/store", "trust/ca", "trust/enroll", "trust/publicname"},
 		"golang.org/x/sys":              {"media/relay", "node/sockets"},
 		"golang.org/x/net":              {"media/relay", "node", "sip/locate"},
@@ -172,7 +178,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/feed", "network/phoneports", "network/posture", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/feed", "network/firewall/nft", "network/phoneports", "network/posture", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

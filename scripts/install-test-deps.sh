@@ -51,6 +51,8 @@ needs() {
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
 /sbin/ip iproute2 test/faults a network of its own,
 /usr/sbin/nft nftables test/faults in which packets are dropped
+/sbin/ip iproute2 internal/network/firewall/nft a network of its own,
+/usr/sbin/nft nftables internal/network/firewall/nft whose rules are read back, and packets sent through
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined
 /usr/bin/gnutls-cli gnutls-bin test/interop TLS as a third implementation sees it,
 /usr/bin/certtool gnutls-bin test/interop certificates and revocation lists too,

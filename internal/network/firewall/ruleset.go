@@ -1,0 +1,116 @@
+package firewall
+
+import (
+	"ringfence/internal/network/box"
+)
+
+// Rule accepts or drops sets of packets.
+type Rule struct {
+	Name    string // where it stands, as the firewall itself would say it
+	Comment string
+	Accept  bool
+	Boxes   box.List // only packets that there are
+}
+
+// Chain is what decides at one place. What it accepts, another chain at the same place may still drop.
+type Chain struct {
+	Name   string
+	Scope  box.List // the packets that come by: whole hooks of whole families
+	Rules  []Rule   // the first that has a packet decides
+	Accept bool     // what happens to a packet that no rule has
+}
+
+// Unknown is something that was not understood. A proof over it is not worth anything.
+type Unknown struct {
+	Where string `json:"where"`
+	What  string `json:"what"`
+}
+
+// Ruleset is a whole firewall.
+type Ruleset struct {
+	Chains  []Chain // as the first packet of a connection sees them
+	Later   []Chain // as a packet of a connection that is up sees them
+	Unknown []Unknown
+}
+
+// Accepted returns the packets that a chain lets through.
+func (c *Chain) Accepted() (out box.List, err error) {
+	var drops box.List
+	for _, r := range c.Rules {
+		if !r.Accept {
+			drops = append(drops, r.Boxes...)
+		}
+	}
+	ix, before := box.NewIndex(drops), 0
+	for _, r := range c.Rules {
+		if !r.Accept {
+			before += len(r.Boxes)
+			continue
+		}
+		for _, b := range r.Boxes {
+			rest, err := ix.Rest(b, before)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, rest...)
+		}
+	}
+	if c.Accept {
+		rest, err := c.Scope.Subtract(drops)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rest...)
+	}
+	return out, nil
+}
+
+// Decide returns the rule that decides about a packet, or nil if it is the policy of the chain.
+func (c *Chain) Decide(p box.Packet) (*Rule, bool) {
+	for i := range c.Rules {
+		if c.Rules[i].Boxes.Has(p) {
+			return &c.Rules[i], c.Rules[i].Accept
+		}
+	}
+	return nil, c.Accept
+}
+
+// Accepted returns the packets that get through all chains of their way.
+func Accepted(chains []Chain) (out box.List, err error) {
+	accepted := make([]box.List, len(chains))
+	for i := range chains {
+		if accepted[i], err = chains[i].Accepted(); err != nil {
+			return nil, err
+		}
+	}
+	for _, part := range parts() {
+		left := part
+		for i, c := range chains {
+			if covers, err := c.Scope.Covers(part); err != nil {
+				return nil, err
+			} else if covers {
+				if left, err = left.Intersect(accepted[i]); err != nil {
+					return nil, err
+				}
+			}
+		}
+		out = append(out, left...)
+	}
+	return out, nil
+}
+
+// parts returns all packets by hook and family.
+func parts() (out []box.List) {
+	at := map[[2]box.Span]int{}
+	for _, b := range box.Real() {
+		key := [2]box.Span{b[box.Hook], b[box.Family]}
+		i, ok := at[key]
+		if !ok {
+			i = len(out)
+			at[key] = i
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], b)
+	}
+	return out
+}
