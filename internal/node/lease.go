@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/state/durable"
 	"ringfence/internal/state/store"
 )
 
@@ -30,12 +31,9 @@ func (n *Node) holder() (string, error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		id := rand.Text()
-		// A crash in between leaves the old state or the new one, never half of an identifier.
-		if err := os.WriteFile(file+".new", []byte(id+"\n"), 0o600); err != nil {
-			return fail("the data directory cannot be written", "", err)
-		}
-		if err := os.Rename(file+".new", file); err != nil {
-			return fail("the data directory cannot be written", "", err)
+		// A crash or a loss of power leaves no file or a whole one, never half of an identifier.
+		if err := durable.Replace(file, []byte(id+"\n")); err != nil {
+			return fail("the data directory cannot be written", "let the service's user write "+n.opts.Data, err)
 		}
 		return id, nil
 	}

@@ -3,6 +3,7 @@ package node_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -35,7 +36,8 @@ type rawPeer struct {
 	seq  int
 	id   string
 
-	params string // of its Contact
+	params   string // of its Contact
+	forwards string // Max-Forwards; empty: 70
 }
 
 func (s *site) raw(id enroll.Identity) *rawPeer {
@@ -65,8 +67,8 @@ func (p *rawPeer) send(method, uri, to string, body []byte, fields ...string) {
 		p.seq++
 	}
 	domain := p.Node.Config.Domain
-	msg := fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1;branch=z9hG4bK%s%d%s\r\nMax-Forwards: 70\r\nFrom: <sip:%s@%s>;tag=f%s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
-		"Contact: <sip:%s@%s;transport=tls>%s\r\n", method, uri, p.id, p.seq, method, p.user, domain, p.id, to, p.id, p.seq, method, p.user, p.conn.LocalAddr(), p.params)
+	msg := fmt.Sprintf("%s %s SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1;branch=z9hG4bK%s%d%s\r\nMax-Forwards: %s\r\nFrom: <sip:%s@%s>;tag=f%s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
+		"Contact: <sip:%s@%s;transport=tls>%s\r\n", method, uri, p.id, p.seq, method, cmp.Or(p.forwards, "70"), p.user, domain, p.id, to, p.id, p.seq, method, p.user, p.conn.LocalAddr(), p.params)
 	for _, f := range fields {
 		msg += f + "\r\n"
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ringfence"
 	"ringfence/internal/call/trunk"
@@ -179,4 +180,89 @@ func TestPublicAuthoritiesOnly(t *testing.T) {
 	a.Node.Config.Observe.Authorities = trusted
 	a.Restart()
 	a.Until("it is believed", func() bool { return a.Node.TrunkStates()[0].Way != nil })
+}
+
+// Two systems that forward to each other by trunks: the call comes to an end (RFC 7332), and takes no more calls with it than a request may have hops.
+func TestTrunksInCircles(t *testing.T) {
+	a, b := trunked(t)
+	for _, s := range []*site{a, b} {
+		s.Node.Config.Calls.Max = 400
+		s.Restart()
+	}
+	for _, s := range []*site{a, b} {
+		s.Until("the trunk is up", func() bool { return s.Node.TrunkStates()[0].Way != nil })
+	}
+	a.User("alice", "101", func(u *store.User) { u.TollClass, u.Forward.Always = "national", "+4940456202" })
+	b.User("bob", "202", func(u *store.User) { u.TollClass, u.Forward.Always = "national", "+4930123101" })
+	a.User("carol", "103")
+	carol := a.Phone("carol")
+	a.fails(carol, "101", "483")
+	for _, s := range []*site{a, b} {
+		s.Until("no call is left", func() bool { return s.Node.Calls.Count() == 0 })
+	}
+	all, err := a.Node.Store.CDRs(a.Ctx, time.Time{}, time.Time{}, 1000)
+	if a.OK(err); len(all) > 36 {
+		t.Errorf("%d calls came of one", len(all))
+	}
+}
+
+// What may go no further goes nowhere: RFC 3261 section 16.3 item 3, which RFC 7332 section 4 asks of whoever is in the place of a proxy.
+func TestTooManyHops(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { comesFrom(c, "one") })
+	s.User("alice", "101")
+	bob := s.flows(s.Identity("alice", "alice-desk"), 1)[0]
+	one := s.trunkPeer("one")
+	uri := "sip:101@" + s.Domain
+	one.forwards = "0"
+	one.send("INVITE", uri, "<"+uri+">", s.offer())
+	if m := one.final(); m.Status() != 483 {
+		t.Errorf("no hop is left: %d", m.Status())
+	}
+	one.send("OPTIONS", uri, "<"+uri+">", nil) // which is for us (RFC 3261 section 11.2)
+	if m := one.final(); m.Status() != 200 {
+		t.Errorf("a question to us: %d", m.Status())
+	}
+	for in, want := range map[string]string{"12": "11", "255": "69"} {
+		peer := s.trunkPeer("one")
+		peer.forwards = in
+		peer.send("INVITE", uri, "<"+uri+">", s.offer())
+		m := bob.recv()
+		if got := string(m.Get(sip.HeaderMaxForwards)); got != want {
+			t.Errorf("%s hops became %s, want %s", in, got, want)
+		}
+		bob.reply(m, 486, nil)
+		if m := peer.final(); m.Status() != 486 {
+			t.Errorf("%d", m.Status())
+		}
+		if m := bob.recv(); m.Method() != sip.ACK {
+			t.Errorf("%s", m.Bytes())
+		}
+	}
+}
+
+// Who calls for help is shown to whoever helps, also one who is shown to nobody else: they may have to call back.
+func TestEmergencyShowsTheCaller(t *testing.T) {
+	a, b := trunked(t)
+	b.Node.Config.Plan.Emergency = []string{"911"} // so that 112 is somebody there
+	b.Restart()
+	a.Until("the trunk is up", func() bool { return a.Node.TrunkStates()[0].Way != nil })
+	a.User("alice", "101", func(u *store.User) { u.TollClass = "national" })
+	b.User("guard", "112")
+	b.User("bob", "202")
+	alice, guard, bob := a.Phone("alice"), b.Phone("guard"), b.Phone("bob")
+	for number, c := range map[string]struct {
+		at   *phone.Phone
+		want string
+	}{"112": {guard, "+4930123101"}, "+4940456202": {bob, "anonymous"}} {
+		out, err := alice.Call(a.Ctx, number, phone.CallOptions{Private: true})
+		a.OK(err)
+		in := b.Incoming(c.at)
+		if from := fmt.Sprintf("%+v", in.Peer()); !strings.Contains(from, c.want) {
+			t.Errorf("%s is called by %s, want %s", number, from, c.want)
+		}
+		b.OK(in.Reject(486))
+		if err := out.WaitAnswered(a.Ctx); err == nil {
+			t.Errorf("%s is answered", number)
+		}
+	}
 }

@@ -57,8 +57,7 @@ func (c *Control) FromNode(tx *transaction.Server) {
 		tx.Reply(503, "", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(5+rand.IntN(10))) })
 		return
 	}
-	if tag := unsupported(tx.Request); tag != "" {
-		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, tag) })
+	if !acceptable(tx) {
 		return
 	}
 	at, ok := c.here(tx.Request)
@@ -67,6 +66,7 @@ func (c *Control) FromNode(tx *transaction.Server) {
 		return
 	}
 	call := c.newCall()
+	call.spent, _ = spent(tx.Request)
 	call.relayed, call.private = true, wantsPrivacy(tx.Request)
 	var owner ringfence.UserID
 	if a, err := sip.ParseNameAddr(tx.Request.Get(sip.HeaderPAssertedIdentity)); err == nil && a.URI.IsSIP() {

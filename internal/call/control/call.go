@@ -34,6 +34,7 @@ type Call struct {
 	moves      int      // how often that was done
 	reasons    []string // why it went where it went
 	hops       int      // forwardings so far
+	spent      int      // hops that its INVITE had behind it when it came, and ours
 	ringer     transaction.Timer
 	next       func(dialog.End) // what to do when every ringing leg has failed
 	worst      dialog.End       // best final response of the legs that failed

@@ -132,6 +132,7 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 	}
 	dialled := string(sip.Unescape(uri.User))
 	call := c.newCall()
+	call.spent, _ = spent(tx.Request)
 	leg := call.newLeg("caller", id.Device, id.User)
 	leg.auth = id.Auth
 	leg.except()
@@ -171,11 +172,30 @@ func (c *Control) invited(tx *transaction.Server, always func(dialled string) bo
 		tx.Reply(503, "", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(5+rand.IntN(10))) })
 		return uri, false
 	}
+	return uri, acceptable(tx)
+}
+
+// acceptable reports whether an INVITE that starts a dialog has hops left and requires nothing unheard of; otherwise it was answered.
+func acceptable(tx *transaction.Server) bool {
+	if _, ok := spent(tx.Request); !ok {
+		tx.Reply(483, "", nil)
+		return false
+	}
 	if tag := unsupported(tx.Request); tag != "" {
 		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, tag) })
-		return uri, false
+		return false
 	}
-	return uri, true
+	return true
+}
+
+// spent returns how many hops a request has behind it once we have sent it on, and false if it has none left. A call that goes round through other systems ends by that
+// (RFC 7332 section 4), since it is a new one each time to everybody on the way.
+func spent(m *sip.Message) (n int, ok bool) {
+	left, there := m.Uint(sip.HeaderMaxForwards, 255)
+	if !there {
+		left = dialog.MaxForwards
+	}
+	return dialog.MaxForwards - min(int(left), dialog.MaxForwards) + 1, left > 0
 }
 
 // wantsPrivacy reports whether the caller withholds its identity (RFC 3323, RFC 3325).

@@ -190,7 +190,7 @@ func (call *Call) invite(l *Leg, in dialog.Invitation) bool {
 		call.worst = better(call.worst, dialog.End{Status: 503, Reason: dialog.Reason(ringfence.KindOverload.Q850(), text(err))})
 		return false
 	}
-	in.Contact, in.SDP = c.contact(in.Conn), offer
+	in.Contact, in.SDP, in.Spent = c.contact(in.Conn), offer, call.spent
 	l.session = c.cfg.Dialogs.Invite(c.cfg.Shard, in, l)
 	l.opened()
 	call.ringing = append(call.ringing, l)

@@ -25,6 +25,7 @@ func (c *Control) InviteTrunk(tx *transaction.Server, t trunk.Trunk) {
 		return
 	}
 	call := c.newCall()
+	call.spent, _ = spent(tx.Request)
 	leg := call.newLeg("caller", "", "")
 	leg.Trunk, leg.auth = t.Name, ringfence.AuthCertificate
 	call.Dialled = t.Incoming(string(sip.Unescape(uri.User)))

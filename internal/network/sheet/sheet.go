@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -163,6 +164,7 @@ func rolesOf(s *need.Set, group string) (out []string) {
 			out = append(out, role)
 		}
 	}
+	slices.Sort(out) // the same each time, so that two prints can be compared
 	return out
 }
 

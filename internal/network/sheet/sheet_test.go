@@ -52,6 +52,16 @@ func TestEveryRow(t *testing.T) {
 	}
 }
 
+// TestSameEachTime has a set whose addresses are those of several roles printed the same each time, so that two prints can be compared.
+func TestSameEachTime(t *testing.T) {
+	s := &need.Set{Addresses: map[string]string{"calls": "all", "web": "all", "names": "all", "updates": "all"}, Groups: []need.NetworkGroup{{Name: "all", Text: "The service"}}}
+	for range 50 {
+		if out := printed(t, s, "text"); !strings.Contains(out, "The service (calls, names, updates, web)") {
+			t.Fatal(out)
+		}
+	}
+}
+
 // TestHostile has what stands in a set break out of no form.
 func TestHostile(t *testing.T) {
 	s := &need.Set{Title: "<script>alert(1)</script>", Needs: []need.Need{{ID: "a|b", Purpose: "x\ny|<img src=x>", Transport: []string{"tcp"}, From: []string{"\"a"}, To: []string{"b"}}}}

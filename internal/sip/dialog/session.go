@@ -74,6 +74,7 @@ type Session struct {
 	client     *transaction.Client // the unanswered initial INVITE, if we are UAC
 	answered   *transaction.Client // the same once it was answered; it waits for further 2xx
 	extra      func(*sip.Writer)   // further fields of the initial INVITE
+	spent      int                 // hops that it has behind it
 	ackSeq     uint32
 	ack        []byte // to answer a repeated 2xx
 	ok         okState
@@ -167,11 +168,18 @@ func (s *Session) conn() *transport.Conn {
 	return s.Conn
 }
 
+// MaxForwards is how many hops a request has (RFC 3261 section 8.1.1.6).
+const MaxForwards = 70
+
 // head writes the fields every request in the dialog begins with (RFC 3261 section 12.2.1.1).
 func (s *Session) head(w *sip.Writer, via string, method sip.Method, seq uint32) {
 	w.RequestLine(method, s.Target)
 	w.Header(sip.HeaderVia, via)
-	w.Uint(sip.HeaderMaxForwards, 70)
+	hops := MaxForwards
+	if s.RemoteTag == "" { // within the dialog each request has its own
+		hops -= min(s.spent, hops)
+	}
+	w.Uint(sip.HeaderMaxForwards, uint64(hops))
 	for _, r := range s.Routes {
 		w.Header(sip.HeaderRoute, r)
 	}

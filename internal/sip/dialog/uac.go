@@ -16,13 +16,14 @@ type Invitation struct {
 	To      string   // name-addr without tag
 	Contact string   // our Contact value
 	SDP     []byte   // the offer; the session keeps it
+	Spent   int      // how many of the hops that a request has it has behind it
 	Extra   func(*sip.Writer)
 }
 
 // Invite sends an INVITE and returns the session, whose user hears what becomes of it.
 func (l *Layer) Invite(shard *transaction.Shard, in Invitation, user User) *Session {
 	s := &Session{Shard: shard, Conn: in.Conn, CallID: shard.Layer().NewCallID(shard), LocalTag: newTag(),
-		Local: in.From, Remote: in.To, Target: in.URI, Routes: in.Routes, Contact: in.Contact, UAC: true,
+		Local: in.From, Remote: in.To, Target: in.URI, Routes: in.Routes, Contact: in.Contact, UAC: true, spent: in.Spent,
 		layer: l, user: user, localSeq: 1, localSDP: in.SDP}
 	l.add(s)
 	s.extra = in.Extra
