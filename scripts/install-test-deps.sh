@@ -53,6 +53,8 @@ needs() {
 /usr/sbin/nft nftables test/faults in which packets are dropped
 /sbin/ip iproute2 internal/network/firewall/nft a network of its own,
 /usr/sbin/nft nftables internal/network/firewall/nft whose rules are read back, and packets sent through
+/sbin/ip iproute2 internal/network/ready/probe a site, a router and a cloud on networks of their own,
+/usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined
 /usr/bin/gnutls-cli gnutls-bin test/interop TLS as a third implementation sees it,
 /usr/bin/certtool gnutls-bin test/interop certificates and revocation lists too,

@@ -132,6 +132,21 @@ func (s *Opener) Dial(ctx context.Context, flow string, addr netip.AddrPort) (ne
 	return d.DialContext(ctx, "tcp", addr.String())
 }
 
+// DialFrom is Dial from an address and port of this host that the caller chooses: what a firewall lets through may depend on them.
+func (s *Opener) DialFrom(ctx context.Context, flow string, from, to netip.AddrPort) (net.Conn, error) {
+	f, err := s.flow(flow, ringfence.Dials, "tcp", to)
+	if err != nil {
+		return nil, err
+	}
+	control := markTCP(f.DSCP)
+	d := net.Dialer{KeepAliveConfig: probes(), LocalAddr: net.TCPAddrFromAddrPort(from), Control: func(network, address string, c syscall.RawConn) error {
+		// The same port may go to several destinations one after the other; the last connection need not be forgotten first.
+		_ = c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) })
+		return control(network, address, c)
+	}}
+	return d.DialContext(ctx, "tcp", to.String())
+}
+
 // SourceFor returns the address of this host that packets to addr leave from. Nothing is sent.
 func (s *Opener) SourceFor(addr netip.AddrPort) (netip.Addr, error) {
 	c, err := net.Dial("udp", addr.String())

@@ -31,10 +31,11 @@ const (
 
 // Request is what a prober asks of a reflector.
 type Request struct {
-	Op  string   `json:"op"` // "open", "counts", "sip", "presented"
+	Op  string   `json:"op"` // "open", "counts", "sip", "presented", "poke"
 	TCP []uint16 `json:"tcp,omitempty"`
 	UDP []uint16 `json:"udp,omitempty"`
-	Seq uint32   `json:"seq,omitempty"` // of the SIP message
+	Seq uint32   `json:"seq,omitempty"` // of the SIP message, or of the answer that is to come
+	To  string   `json:"to,omitempty"`  // where that answer goes: an address from which a probe of this session came
 }
 
 // Reply is what a reflector says.

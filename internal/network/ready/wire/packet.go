@@ -20,6 +20,7 @@ const (
 	Reach     Kind = 1 // an answer from the port that it came to
 	Stream    Kind = 2 // the same, and it is counted as one of a stream
 	Elsewhere Kind = 3 // an answer from another port of the reflector
+	Afar      Kind = 4 // an answer from another address and port of the reflector
 )
 
 // NoMark stands for a mark that could not be read.
@@ -104,7 +105,7 @@ func ParseProbe(b []byte) (p Probe, err error) {
 	}
 	p = Probe{Kind: Kind(b[5]), Answer: b[6]&1 != 0, Whole: b[6]&2 != 0, Mark: b[7], Session: binary.BigEndian.Uint64(b[8:]), Seq: binary.BigEndian.Uint32(b[16:]),
 		Sent: int64(binary.BigEndian.Uint64(b[20:])), SeenMark: b[46], Came: int64(binary.BigEndian.Uint64(b[48:])), Left: int64(binary.BigEndian.Uint64(b[56:]))}
-	if p.Kind < Reach || p.Kind > Elsewhere {
+	if p.Kind < Reach || p.Kind > Afar {
 		return p, invalid(fmt.Sprintf("a probe of the unknown kind %d", b[5]))
 	}
 	if p.Answer {

@@ -1,0 +1,108 @@
+package probe
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"ringfence/internal/network/ready/verdict"
+	"ringfence/internal/network/ready/wire"
+)
+
+const tlsTime = 5 * time.Second
+
+// interception compares the key that we are shown by TLS with the one that the reflector says it shows.
+func (p *Prober) interception(ctx context.Context) (verdict.Check, error) {
+	c := verdict.Check{ID: "tls", Kind: "tls", Title: "Nobody takes TLS apart", Required: true, Status: verdict.Pass, Values: map[string]string{}}
+	r, err := p.ask(ctx, wire.Request{Op: "presented"})
+	if err != nil {
+		return c, err
+	}
+	if p.TLS == nil || r.SPKI == "" {
+		return skipped(c.ID, c.Kind, c.Title, "the reflector speaks no TLS"), nil
+	}
+	ports := slices.Clone(p.worksT)
+	if len(ports) == 0 {
+		open, err := p.need(ctx, "tcp", []uint16{443, 5061, 8443})
+		if err != nil {
+			return c, err
+		}
+		for q, o := range p.tcp(ctx, []pair{{0, p.Reflector.Port()}}) {
+			if o.ok {
+				open = append(open, q.to)
+			}
+		}
+		ports = open
+	}
+	slices.SortStableFunc(ports, func(a, b uint16) int { // first where inspectors look
+		rank := func(q uint16) int {
+			return map[bool]int{true: 0, false: 1}[slices.Contains([]uint16{443, 5061, 8443, 8934}, q)]
+		}
+		return cmp.Compare(rank(a), rank(b))
+	})
+	var bad, good, silent []string
+	for _, port := range slices.Compact(ports)[:min(4, len(ports))] {
+		spki, issuer, err := p.shown(ctx, port)
+		name := fmt.Sprint(port)
+		switch {
+		case err != nil:
+			silent = append(silent, fmt.Sprintf("%s: %v", name, err))
+		case spki == r.SPKI:
+			good = append(good, name)
+		default:
+			c.Values[name] = "SPKI " + spki + ", issuer " + issuer
+			bad = append(bad, fmt.Sprintf("port %s: a certificate of %q with another key", name, issuer))
+		}
+	}
+	c.Values["presented"] = "SPKI " + r.SPKI + ", issuer " + r.Issuer
+	c.Sent = fmt.Sprintf("TLS handshakes for %q to ports %s", p.Name, strings.Join(append(slices.Clone(good), append(texted(bad), texted(silent)...)...), ", "))
+	switch {
+	case len(bad) > 0:
+		c.Status, c.Cause, c.Seen = verdict.Fail, verdict.Intercepted, joined(bad)
+		c.Change = "exempt the service's names and addresses from TLS inspection on the machine whose name is in the certificate's issuer; phones believe their own anchors only"
+	case len(silent) > 0 && len(good) == 0:
+		c.Status, c.Cause, c.Seen = verdict.Fail, verdict.Rejected, "TLS does not come about: "+joined(silent)
+		c.Change = "let TLS 1.2 and 1.3 pass as they are; the ports pass other bytes"
+	case len(good) == 0:
+		return skipped(c.ID, c.Kind, c.Title, "no TCP port answers"), nil
+	default:
+		c.Seen = "the reflector's own key at ports " + strings.Join(good, ", ")
+	}
+	return c, nil
+}
+
+// texted leaves of findings only where they were made.
+func texted(all []string) (out []string) {
+	for _, s := range all {
+		at, _, _ := strings.Cut(s, ":")
+		out = append(out, strings.TrimPrefix(at, "port "))
+	}
+	return out
+}
+
+// shown makes one handshake and returns what was shown.
+func (p *Prober) shown(ctx context.Context, port uint16) (spki, issuer string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, tlsTime)
+	defer cancel()
+	raw, err := p.Opener.DialFrom(ctx, FlowTCP, netip.AddrPortFrom(p.local, 0), netip.AddrPortFrom(p.Reflector.Addr(), port))
+	if err != nil {
+		return "", "", root(err)
+	}
+	defer func() { _ = raw.Close() }()
+	conf := p.TLS.Clone()
+	conf.ServerName = p.Name
+	t := tls.Client(raw, conf)
+	if err := t.HandshakeContext(ctx); err != nil {
+		return "", "", err
+	}
+	leaf := t.ConnectionState().PeerCertificates[0]
+	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:]), leaf.Issuer.String(), nil
+}
