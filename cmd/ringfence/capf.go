@@ -21,6 +21,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/node/admin/api"
+	"ringfence/internal/state/durable"
 	"ringfence/internal/trust/capf"
 	"ringfence/internal/trust/trustlist"
 	"ringfence/internal/trust/tvs"
@@ -139,10 +140,10 @@ func (f folder) Store(cert *x509.Certificate, key crypto.Signer) error {
 	if err := os.MkdirAll(string(f), 0o700); err != nil {
 		return err
 	}
-	if err := writeWhole(f.key(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
+	if err := durable.Replace(f.key(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
 		return err
 	}
-	return writeWhole(f.cert(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
+	return durable.Replace(f.cert(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
 }
 
 // Delete implements capf.Keeper.

@@ -21,6 +21,7 @@ import (
 	"ringfence"
 	"ringfence/internal/node"
 	"ringfence/internal/service/phone"
+	"ringfence/internal/state/durable"
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/enroll"
 )
@@ -419,11 +420,7 @@ func (h *handset) keep(id enroll.Identity, file identityFile) error {
 		return invalid(err.Error(), "choose another --identity")
 	}
 	for name, b := range map[string][]byte{"key.pem": pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: key}), "chain.pem": chain, "anchors.pem": anchors, "phone.json": about} {
-		tmp := filepath.Join(h.identity, "."+name)
-		if err := os.WriteFile(tmp, b, 0o600); err != nil {
-			return invalid(err.Error(), "choose another --identity")
-		}
-		if err := os.Rename(tmp, filepath.Join(h.identity, name)); err != nil {
+		if err := durable.Replace(filepath.Join(h.identity, name), b); err != nil {
 			return invalid(err.Error(), "choose another --identity")
 		}
 	}

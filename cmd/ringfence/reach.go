@@ -18,6 +18,7 @@ import (
 	"ringfence"
 	"ringfence/internal/node/admin/client"
 	"ringfence/internal/node/sockets"
+	"ringfence/internal/state/durable"
 )
 
 // clientFlows declares how the command line reaches a node.
@@ -72,29 +73,12 @@ func writeLogins(all map[string]login) error {
 		err = os.MkdirAll(filepath.Dir(file), 0o700)
 	}
 	if err == nil {
-		err = writeWhole(file, b)
+		err = durable.Replace(file, b)
 	}
 	if err != nil {
 		return &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the login cannot be kept in " + file, Err: err}
 	}
 	return nil
-}
-
-// writeWhole puts a file in place at once, readable by its owner only.
-func writeWhole(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }
 
 // hostPort reads --node: HOST, HOST:PORT or https://HOST:PORT.

@@ -25,6 +25,7 @@ import (
 	"ringfence"
 	"ringfence/internal/node"
 	"ringfence/internal/node/config"
+	"ringfence/internal/state/durable"
 )
 
 type upFlags struct {
@@ -147,7 +148,7 @@ func (f *upFlags) run(cmd *cobra.Command, a *app) error {
 	file := filepath.Join(opts.Data, "run.json")
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err == nil {
-		err = writeWhole(file, b)
+		err = durable.Replace(file, b)
 	}
 	if err != nil {
 		n.Close()
@@ -284,7 +285,7 @@ func (f *upFlags) firstFile(file string, override func(*config.Config)) error {
 	}
 	text := "# Configuration of this node. `ringfence config export --whole` prints every setting with its value;\n" +
 		"# `ringfence config plan FILE` shows what a change would do.\n" + string(b)
-	return writeWhole(file, []byte(text))
+	return durable.Replace(file, []byte(text))
 }
 
 // lockData makes the data directory and sees to it that one node at a time runs with it.
