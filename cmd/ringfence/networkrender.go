@@ -15,17 +15,11 @@ import (
 
 // rendering is what network render --json prints.
 type rendering struct {
-	Set     string `json:"set"`
-	Version string `json:"version,omitempty"`
-	Target  string `json:"target"`
-	Text    string `json:"text"`
-	Lost    []lost `json:"lost"`
-}
-
-// lost is something that a target cannot say, or says differently.
-type lost struct {
-	Row string `json:"row"`
-	Why string `json:"why"`
+	Set     string      `json:"set"`
+	Version string      `json:"version,omitempty"`
+	Target  string      `json:"target"`
+	Text    string      `json:"text"`
+	Lost    []need.Loss `json:"lost"`
 }
 
 // renderFlags are what renderings need beside the set.
@@ -37,30 +31,20 @@ type renderFlags struct {
 // renderTarget is something that a set can be rendered for.
 type renderTarget struct {
 	name, about string
-	render      func(s *need.Set, f *renderFlags) (text string, out []lost, err error)
+	render      func(s *need.Set, f *renderFlags) (text string, lost []need.Loss, err error)
 }
 
 func renderTargets() (all []renderTarget) {
 	about := map[string]string{"pac": "a proxy auto-configuration file", "squid": "a Squid proxy", "dnsmasq": "a dnsmasq resolver", "unbound": "an unbound resolver",
 		"nftables-qos": "marks by nftables", "ios-qos": "marks by a router that speaks IOS", "windows-qos": "marks by Windows hosts"}
 	for _, target := range names.Targets() {
-		all = append(all, renderTarget{target, about[target], func(s *need.Set, f *renderFlags) (string, []lost, error) {
-			text, more, err := names.Render(s, target, f.names)
-			out := make([]lost, 0, len(more))
-			for _, l := range more {
-				out = append(out, lost(l))
-			}
-			return text, out, err
+		all = append(all, renderTarget{target, about[target], func(s *need.Set, f *renderFlags) (string, []need.Loss, error) {
+			return names.Render(s, target, f.names)
 		}})
 	}
 	for _, target := range marks.Targets() {
-		all = append(all, renderTarget{target, about[target], func(s *need.Set, _ *renderFlags) (string, []lost, error) {
-			text, more, err := marks.Render(s, target)
-			out := make([]lost, 0, len(more))
-			for _, l := range more {
-				out = append(out, lost(l))
-			}
-			return text, out, err
+		all = append(all, renderTarget{target, about[target], func(s *need.Set, _ *renderFlags) (string, []need.Loss, error) {
+			return marks.Render(s, target)
 		}})
 	}
 	return all
@@ -99,7 +83,7 @@ func newNetworkRenderCommand(a *app) *cobra.Command {
 					fmt.Fprintf(cmd.ErrOrStderr(), "not the same: %s: %s\n", l.Row, l.Why)
 				}
 			}
-			return show(cmd, asJSON, rendering{s.ID, s.Version, args[0], text, append([]lost{}, out...)}, func(w io.Writer) { fmt.Fprint(w, text) })
+			return show(cmd, asJSON, rendering{s.ID, s.Version, args[0], text, append([]need.Loss{}, out...)}, func(w io.Writer) { fmt.Fprint(w, text) })
 		},
 	}
 	setFlag(cmd, &f.set, "self", append([]string{"self"}, catalogue.Names()...))

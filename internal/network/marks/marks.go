@@ -9,12 +9,6 @@ import (
 	"ringfence/internal/network/need"
 )
 
-// Loss is something that a rendering says differently from the set, or not at all.
-type Loss struct {
-	Row string `json:"row"` // id
-	Why string `json:"why"`
-}
-
 // Targets returns what marks can be rendered for.
 func Targets() []string { return []string{"nftables-qos", "ios-qos", "windows-qos"} }
 
@@ -27,7 +21,7 @@ type rule struct {
 }
 
 // Render returns a set's marks in the words of a target, and what those say differently.
-func Render(s *need.Set, target string) (text string, lost []Loss, err error) {
+func Render(s *need.Set, target string) (text string, lost []need.Loss, err error) {
 	rules, lost := rulesOf(s)
 	head := s.Title
 	if v := s.Version(); v != "" {
@@ -46,7 +40,7 @@ func Render(s *need.Set, target string) (text string, lost []Loss, err error) {
 }
 
 // rulesOf makes rules of the marks: media by UDP, signalling by TCP, and of the rows of a running node what it marks itself.
-func rulesOf(s *need.Set) (out []rule, lost []Loss) {
+func rulesOf(s *need.Set) (out []rule, lost []need.Loss) {
 	for _, m := range s.Marks {
 		if len(m.DSCP) == 0 {
 			continue
@@ -56,7 +50,7 @@ func rulesOf(s *need.Set) (out []rule, lost []Loss) {
 			r.transport = "tcp"
 		}
 		if len(m.DSCP) > 1 {
-			lost = append(lost, Loss{m.ID, fmt.Sprintf("%s share their ports, so that a packet does not show which it is: all of them get %d; trust the marks of the devices if they set them", m.Traffic, r.dscp)})
+			lost = append(lost, need.Loss{m.ID, fmt.Sprintf("%s share their ports, so that a packet does not show which it is: all of them get %d; trust the marks of the devices if they set them", m.Traffic, r.dscp)})
 		}
 		out = append(out, r)
 	}
@@ -188,7 +182,7 @@ func ios(head string, rules []rule) string {
 	return b.String()
 }
 
-func windows(head string, rules []rule) (text string, lost []Loss) {
+func windows(head string, rules []rule) (text string, lost []need.Loss) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n", comment(head))
 	for i, r := range rules {
@@ -198,7 +192,7 @@ func windows(head string, rules []rule) (text string, lost []Loss) {
 		}
 		to := merge(r.to)
 		if len(from) == 0 && len(to) == 0 {
-			lost = append(lost, Loss{r.id, "a policy of Windows for every port would mark everything: left out"})
+			lost = append(lost, need.Loss{r.id, "a policy of Windows for every port would mark everything: left out"})
 			continue
 		}
 		n := 0
@@ -212,7 +206,7 @@ func windows(head string, rules []rule) (text string, lost []Loss) {
 				add(fmt.Sprintf(" -IPSrcPortStartMatchCondition %d -IPSrcPortEndMatchCondition %d", p.First, p.Last))
 			}
 			if len(to) > 0 {
-				lost = append(lost, Loss{r.id, "wider: a policy of Windows has a range at one side, so that the ports of the other side (" + ranges(to, "-", " ") + ") are not looked at"})
+				lost = append(lost, need.Loss{r.id, "wider: a policy of Windows has a range at one side, so that the ports of the other side (" + ranges(to, "-", " ") + ") are not looked at"})
 			}
 		default:
 			for _, p := range to {

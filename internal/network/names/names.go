@@ -24,17 +24,11 @@ type Options struct {
 	Set string
 }
 
-// Loss is something that a rendering does not say.
-type Loss struct {
-	Row string `json:"row"` // id
-	Why string `json:"why"`
-}
-
 // Targets returns what names can be rendered for.
 func Targets() []string { return []string{"pac", "squid", "dnsmasq", "unbound"} }
 
 // Render returns a set's names in the words of a target, and what those cannot say.
-func Render(s *need.Set, target string, o Options) (text string, lost []Loss, err error) {
+func Render(s *need.Set, target string, o Options) (text string, lost []need.Loss, err error) {
 	if err := o.check(); err != nil {
 		return "", nil, err
 	}
@@ -101,10 +95,10 @@ func web(n need.Need) bool {
 }
 
 // direct returns the rows that no web proxy carries, so that the direct way must be open for them.
-func direct(s *need.Set) (lost []Loss) {
+func direct(s *need.Set) (lost []need.Loss) {
 	for _, n := range s.Needs {
 		if !web(n) {
-			lost = append(lost, Loss{n.ID, n.Protocol + " never goes by a web proxy: open the direct way by a firewall rule"})
+			lost = append(lost, need.Loss{n.ID, n.Protocol + " never goes by a web proxy: open the direct way by a firewall rule"})
 		}
 	}
 	return lost
@@ -118,7 +112,7 @@ func header(comment string, s *need.Set) string {
 	return out + "\n"
 }
 
-func pac(s *need.Set, o Options) (string, []Loss) {
+func pac(s *need.Set, o Options) (string, []need.Loss) {
 	way := func(proxy string) string {
 		if proxy == "" {
 			return "DIRECT"
@@ -147,7 +141,7 @@ func pac(s *need.Set, o Options) (string, []Loss) {
 	return b.String(), direct(s)
 }
 
-func squid(s *need.Set) (string, []Loss) {
+func squid(s *need.Set) (string, []need.Loss) {
 	var b strings.Builder
 	b.WriteString(header("#", s))
 	ports := map[string]bool{}
@@ -194,12 +188,12 @@ func squid(s *need.Set) (string, []Loss) {
 }
 
 // zones calls with each name server whose zone can be told.
-func zones(s *need.Set, o Options, with func(f need.Forwarder, zone string)) (lost []Loss) {
+func zones(s *need.Set, o Options, with func(f need.Forwarder, zone string)) (lost []need.Loss) {
 	for _, f := range s.Forwarders {
 		zone := f.Zone
 		if strings.Contains(zone, "<customer>") {
 			if o.Customer == "" {
-				lost = append(lost, Loss{f.ID, "the zone " + zone + " needs to know who the customer is: --customer"})
+				lost = append(lost, need.Loss{f.ID, "the zone " + zone + " needs to know who the customer is: --customer"})
 				continue
 			}
 			zone = strings.ReplaceAll(zone, "<customer>", o.Customer)
@@ -209,7 +203,7 @@ func zones(s *need.Set, o Options, with func(f need.Forwarder, zone string)) (lo
 	return lost
 }
 
-func dnsmasq(s *need.Set, o Options) (string, []Loss) {
+func dnsmasq(s *need.Set, o Options) (string, []need.Loss) {
 	var b strings.Builder
 	b.WriteString(header("#", s))
 	lost := zones(s, o, func(f need.Forwarder, zone string) {
@@ -222,13 +216,13 @@ func dnsmasq(s *need.Set, o Options) (string, []Loss) {
 		host, below, _ := split(d.Pattern)
 		fmt.Fprintf(&b, "# %s\nnftset=/%s/4#%s\n", d.ID, host, o.Set)
 		if !below {
-			lost = append(lost, Loss{d.ID, "wider: dnsmasq takes the names below " + host + " too, such as x." + host})
+			lost = append(lost, need.Loss{d.ID, "wider: dnsmasq takes the names below " + host + " too, such as x." + host})
 		}
 	}
 	return b.String(), lost
 }
 
-func unbound(s *need.Set, o Options) (string, []Loss) {
+func unbound(s *need.Set, o Options) (string, []need.Loss) {
 	byZone := map[string][]need.Forwarder{}
 	var order []string
 	lost := zones(s, o, func(f need.Forwarder, zone string) {
@@ -246,7 +240,7 @@ func unbound(s *need.Set, o Options) (string, []Loss) {
 		}
 	}
 	for _, d := range s.Domains {
-		lost = append(lost, Loss{d.ID, "unbound answers for " + d.Pattern + " as for every name; it decides nothing by it"})
+		lost = append(lost, need.Loss{d.ID, "unbound answers for " + d.Pattern + " as for every name; it decides nothing by it"})
 	}
 	return b.String(), lost
 }

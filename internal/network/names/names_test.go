@@ -22,7 +22,7 @@ func set(t testing.TB, name string) *need.Set {
 	return s
 }
 
-func rendered(t testing.TB, s *need.Set, target string, o Options) (string, []Loss) {
+func rendered(t testing.TB, s *need.Set, target string, o Options) (string, []need.Loss) {
 	t.Helper()
 	text, lost, err := Render(s, target, o)
 	if err != nil {

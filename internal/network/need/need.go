@@ -203,6 +203,12 @@ type Repair struct {
 	Why      string `json:"why" yaml:"why"`
 }
 
+// Loss is something that a rendering of a set does not say, or says differently.
+type Loss struct {
+	Row string `json:"row"` // id
+	Why string `json:"why"`
+}
+
 // Question is a contradiction of the document that was not mended, with what is done about it until somebody decides otherwise.
 type Question struct {
 	ID       string `json:"id" yaml:"id"`
