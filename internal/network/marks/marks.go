@@ -50,7 +50,7 @@ func rulesOf(s *need.Set) (out []rule, lost []need.Loss) {
 			r.transport = "tcp"
 		}
 		if len(m.DSCP) > 1 {
-			lost = append(lost, need.Loss{m.ID, fmt.Sprintf("%s share their ports, so that a packet does not show which it is: all of them get %d; trust the marks of the devices if they set them", m.Traffic, r.dscp)})
+			lost = append(lost, need.Loss{Row: m.ID, Why: fmt.Sprintf("%s share their ports, so that a packet does not show which it is: all of them get %d; trust the marks of the devices if they set them", m.Traffic, r.dscp)})
 		}
 		out = append(out, r)
 	}
@@ -192,7 +192,7 @@ func windows(head string, rules []rule) (text string, lost []need.Loss) {
 		}
 		to := merge(r.to)
 		if len(from) == 0 && len(to) == 0 {
-			lost = append(lost, need.Loss{r.id, "a policy of Windows for every port would mark everything: left out"})
+			lost = append(lost, need.Loss{Row: r.id, Why: "a policy of Windows for every port would mark everything: left out"})
 			continue
 		}
 		n := 0
@@ -206,7 +206,7 @@ func windows(head string, rules []rule) (text string, lost []need.Loss) {
 				add(fmt.Sprintf(" -IPSrcPortStartMatchCondition %d -IPSrcPortEndMatchCondition %d", p.First, p.Last))
 			}
 			if len(to) > 0 {
-				lost = append(lost, need.Loss{r.id, "wider: a policy of Windows has a range at one side, so that the ports of the other side (" + ranges(to, "-", " ") + ") are not looked at"})
+				lost = append(lost, need.Loss{Row: r.id, Why: "wider: a policy of Windows has a range at one side, so that the ports of the other side (" + ranges(to, "-", " ") + ") are not looked at"})
 			}
 		default:
 			for _, p := range to {

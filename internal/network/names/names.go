@@ -98,7 +98,7 @@ func web(n need.Need) bool {
 func direct(s *need.Set) (lost []need.Loss) {
 	for _, n := range s.Needs {
 		if !web(n) {
-			lost = append(lost, need.Loss{n.ID, n.Protocol + " never goes by a web proxy: open the direct way by a firewall rule"})
+			lost = append(lost, need.Loss{Row: n.ID, Why: n.Protocol + " never goes by a web proxy: open the direct way by a firewall rule"})
 		}
 	}
 	return lost
@@ -193,7 +193,7 @@ func zones(s *need.Set, o Options, with func(f need.Forwarder, zone string)) (lo
 		zone := f.Zone
 		if strings.Contains(zone, "<customer>") {
 			if o.Customer == "" {
-				lost = append(lost, need.Loss{f.ID, "the zone " + zone + " needs to know who the customer is: --customer"})
+				lost = append(lost, need.Loss{Row: f.ID, Why: "the zone " + zone + " needs to know who the customer is: --customer"})
 				continue
 			}
 			zone = strings.ReplaceAll(zone, "<customer>", o.Customer)
@@ -216,7 +216,7 @@ func dnsmasq(s *need.Set, o Options) (string, []need.Loss) {
 		host, below, _ := split(d.Pattern)
 		fmt.Fprintf(&b, "# %s\nnftset=/%s/4#%s\n", d.ID, host, o.Set)
 		if !below {
-			lost = append(lost, need.Loss{d.ID, "wider: dnsmasq takes the names below " + host + " too, such as x." + host})
+			lost = append(lost, need.Loss{Row: d.ID, Why: "wider: dnsmasq takes the names below " + host + " too, such as x." + host})
 		}
 	}
 	return b.String(), lost
@@ -240,7 +240,7 @@ func unbound(s *need.Set, o Options) (string, []need.Loss) {
 		}
 	}
 	for _, d := range s.Domains {
-		lost = append(lost, need.Loss{d.ID, "unbound answers for " + d.Pattern + " as for every name; it decides nothing by it"})
+		lost = append(lost, need.Loss{Row: d.ID, Why: "unbound answers for " + d.Pattern + " as for every name; it decides nothing by it"})
 	}
 	return b.String(), lost
 }
