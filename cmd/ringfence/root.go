@@ -47,7 +47,8 @@ func newRootCommand() *cobra.Command {
 	}
 	add("run", newUpCommand(a), newDemoCommand(version), newPhoneCommand(), newVersionCommand())
 	add("people", newUserCommand(a), newDeviceCommand(a))
-	add("see", newStatusCommand(a), newCallCommand(a), newRegistrationsCommand(a), newConnectionsCommand(a), newTrunkCommand(a), newFlowsCommand(a), newCDRCommand(a), newAuditCommand(a))
+	add("see", newStatusCommand(a), newCallCommand(a), newRegistrationsCommand(a), newConnectionsCommand(a), newTrunkCommand(a), newFlowsCommand(a), newCDRCommand(a), newAuditCommand(a),
+		newNetworkCommand(a))
 	add("admin", newConfigCommand(a), newLoginCommand(a), newTokenCommand(a), newSignInCommand(a), newTrustCommand(a), newTLSCommand(a), newProfileCommand(a), newTrustListsCommand(a), newCompletionCommand())
 	root.SetHelpCommandGroupID("admin")
 	root.CompletionOptions.DisableDefaultCmd = true // ours has examples
