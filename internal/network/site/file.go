@@ -44,7 +44,7 @@ const (
 // Parse reads the site file for a set, and says everything that is wrong with it.
 func Parse(b []byte, name string, set *need.Set) (*Site, error) {
 	fault := func(text string) error {
-		return &ringfence.Fault{Op: "site.parse", Kind: ringfence.KindInvalid, Text: text, Hint: "docs/guides/network.md shows a site file"}
+		return &ringfence.Fault{Op: "site.parse", Kind: ringfence.KindInvalid, Text: text, Hint: "docs/guides/firewalls.md shows a site file"}
 	}
 	if len(b) > maxFile {
 		return nil, fault(name + " is larger than 1 MiB")
