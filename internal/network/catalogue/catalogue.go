@@ -57,7 +57,7 @@ func invalid(text string) error {
 
 // Self makes a set of the flow table of a node: what listens is opened by those whom it serves, what dials is opened by the node. A Unix socket needs no network.
 func Self(node string, flows []ringfence.Flow) *need.Set {
-	s := &need.Set{ID: "self", Title: "What the node " + node + " needs of the network", Roles: map[string]need.Role{"node": {Text: "this node, " + node, Side: "customer"}}}
+	s := &need.Set{ID: "self", Title: "What " + node + " needs of the network", Roles: map[string]need.Role{"node": {Text: "this node, " + node, Side: "customer"}}}
 	for _, f := range flows {
 		if f.Transport == "unix" {
 			continue
@@ -89,13 +89,9 @@ func Self(node string, flows []ringfence.Flow) *need.Set {
 	return s
 }
 
+// roleOf makes a word of who is at the other end.
 func roleOf(peers string) string {
-	return strings.Trim(strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '-'
-	}, strings.ToLower(peers)), "-")
+	return strings.Join(strings.FieldsFunc(strings.ToLower(peers), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }), "-")
 }
 
 // Past is a set as it was, with what of the history could not be undone.

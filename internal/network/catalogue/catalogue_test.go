@@ -118,7 +118,7 @@ func TestSelf(t *testing.T) {
 	if n := s.Needs[0]; n.Direction != need.Inbound || n.To[0] != "node" || *n.DSCP != 24 || n.Confidence() != need.Running {
 		t.Errorf("%+v", n)
 	}
-	if n := s.Needs[1]; n.Direction != need.Outbound || n.Chosen == "" || s.Roles[n.To[0]].Text != "trunks: a (b)" {
+	if n := s.Needs[1]; n.To[0] != "trunks-a-b" || n.Direction != need.Outbound || n.Chosen == "" || s.Roles[n.To[0]].Text != "trunks: a (b)" {
 		t.Errorf("%+v", n)
 	}
 }
