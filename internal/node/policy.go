@@ -155,6 +155,11 @@ func (n *Node) checkNamed(c config.Config) error {
 			return unknownAlias("anchor", alias, "tls."+place)
 		}
 	}
+	for alias, place := range c.Security.Named() {
+		if _, err := n.Keyring.Anchor(alias); err != nil {
+			return unknownAlias("anchor", alias, place)
+		}
+	}
 	for _, alias := range c.Enterprise.Manufacturers {
 		if _, err := n.Keyring.Anchor(alias); err != nil {
 			return unknownAlias("anchor", alias, "enterprise.manufacturers")
@@ -197,9 +202,12 @@ func (k keys) RemoveAnchor(ctx context.Context, alias string) error {
 	if slices.Contains(k.n.Current().Enterprise.Manufacturers, alias) {
 		return &ringfence.Fault{Op: "node.keyring", Kind: ringfence.KindConflict, Text: "enterprise.manufacturers still names " + alias, Hint: "take it out of the configuration first"}
 	}
+	if place := k.n.Config.Security.Named()[alias]; place != "" {
+		return &ringfence.Fault{Op: "node.keyring", Kind: ringfence.KindConflict, Text: place + " still names " + alias, Hint: "take it out of the configuration and start the node again first"}
+	}
 	if err := k.namedElsewhere(ctx, alias, func(c config.Config) bool {
 		_, anchors := c.TLS.Named()
-		return anchors[alias] != "" || slices.Contains(c.Enterprise.Manufacturers, alias)
+		return anchors[alias] != "" || c.Security.Named()[alias] != "" || slices.Contains(c.Enterprise.Manufacturers, alias)
 	}); err != nil {
 		return err
 	}

@@ -116,6 +116,25 @@ func TestAnchorThatAnotherNodeNames(t *testing.T) {
 	}
 	s.OK(s.Node.Store.AddConfigVersion(s.Ctx, store.ConfigVersion{N: last.N + 2, Node: "other", YAML: "domain: " + s.Domain + "\nnode: other\n", At: time.Now()}))
 	s.OK(remove())
+	add()
+	yaml = "domain: " + s.Domain + "\nnode: other\nsecurity: {trunks: [{name: cube, anchors: [carrier]}]}\n"
+	s.OK(s.Node.Store.AddConfigVersion(s.Ctx, store.ConfigVersion{N: last.N + 3, Node: "other", YAML: yaml, At: time.Now()}))
+	if err := remove(); ringfence.KindOf(err) != ringfence.KindConflict {
+		t.Errorf("a trunk profile of another node names it: %v", err)
+	}
+}
+
+// TestAnchorOfATrunk has the security profile of a trunk name an anchor: one that is not there is refused, and one that is there stays as long as it is named.
+func TestAnchorOfATrunk(t *testing.T) {
+	a, _ := trunked(t)
+	yaml := "domain: " + a.Domain + "\nsecurity: {trunks: [{name: cube, anchors: [nobody]}]}\n"
+	if _, err := a.Node.Settings.Plan(yaml, "test.yaml"); ringfence.KindOf(err) != ringfence.KindInvalid || !strings.Contains(err.Error(), "security.trunks[0]") || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("%v", err)
+	}
+	a.OK(a.admin().Do(a.Ctx, http.MethodPost, "/tls", nil, api.TLSEdit{Do: "remove", Place: "/system/transport/sip", Setting: "anchors", Force: true}, nil))
+	if err := a.admin().Do(a.Ctx, http.MethodDelete, "/anchors/other", nil, nil, nil); ringfence.KindOf(err) != ringfence.KindConflict || !strings.Contains(err.Error(), "security.trunks[0]") {
+		t.Errorf("%v", err)
+	}
 }
 
 // TestRevokedNode revokes the certificate that the node itself presents: the next handshake sees another one.

@@ -126,6 +126,19 @@ func (s Security) Trunk(name string) (Trunk, bool) {
 	return all[i], true
 }
 
+// Named returns the aliases of anchors that profiles of trunks name, and which of them does; those that are there without anybody's adding them are left out.
+func (s Security) Named() map[string]string {
+	out := map[string]string{}
+	for i, t := range s.Trunks {
+		for _, alias := range t.Anchors {
+			if alias != "own" && alias != "host" && out[alias] == "" {
+				out[alias] = fmt.Sprintf("security.trunks[%d]", i)
+			}
+		}
+	}
+	return out
+}
+
 // MayBeExcepted says whether a phone may have an exception: by the mode of the cluster, and by its profile if it has one. An error says why not.
 func (s Security) MayBeExcepted(phone string) error {
 	if s.Mode == Sealed {
