@@ -48,6 +48,8 @@ needs() {
 /usr/bin/softhsm2-util softhsm2 cmd/ringfence a PKCS #11 token of software,
 /usr/bin/pkcs11-tool opensc cmd/ringfence and what speaks to it
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with
+/usr/bin/unshare util-linux cmd/ringfence a network of its own,
+/usr/sbin/nft nftables cmd/ringfence on which rules are put into force
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
 /sbin/ip iproute2 test/faults a network of its own,
 /usr/sbin/nft nftables test/faults in which packets are dropped
