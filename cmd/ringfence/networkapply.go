@@ -79,7 +79,7 @@ func newNetworkApplyCommand(a *app) *cobra.Command {
 	cmd.Flags().BoolVar(&f.confirm, "confirm", false, "keep the rules that wait for it")
 	cmd.Flags().BoolVar(&f.back, "back", false, "go back now")
 	cmd.Flags().StringVar(&f.state, "state", "/run/ringfence", "directory for the way back")
-	cmd.Flags().StringVar(&f.guard, "guard", "", "")
+	cmd.Flags().StringVar(&f.guard, "guard", "", "the way back that this process goes when the time is over; for apply itself")
 	_ = cmd.Flags().MarkHidden("guard")
 	cmd.MarkFlagsMutuallyExclusive("confirm", "back", "yes")
 	return cmd
