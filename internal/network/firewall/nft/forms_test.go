@@ -63,6 +63,7 @@ func forms() []form {
 
 // TestForms loads rules as people write them, and compares what is read back with what the kernel does with packets around every bound.
 func TestForms(t *testing.T) {
+	t.Parallel()
 	if !ownNetwork(t) {
 		return
 	}

@@ -115,6 +115,7 @@ func policyOf(t testing.TB, name string) *site.Policy {
 
 // TestPackets sends boundary packets of every row through the rendering (V01): the kernel, the boxes that were read back and the needs agree.
 func TestPackets(t *testing.T) {
+	t.Parallel()
 	if !ownNetwork(t) {
 		return
 	}

@@ -172,7 +172,7 @@ func (w *wire) travel(packets []box.Packet, n *box.Interfaces, ack bool) []bool 
 		w.mu.Lock()
 		last := w.last
 		w.mu.Unlock()
-		if time.Since(last) > 150*time.Millisecond && time.Since(began) > 150*time.Millisecond {
+		if time.Since(last) > 100*time.Millisecond && time.Since(began) > 100*time.Millisecond {
 			break
 		}
 	}
