@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -191,4 +192,59 @@ func proof(t testing.TB, p *site.Policy, rules *firewall.Ruleset) *prove.Result 
 		t.Fatal(err)
 	}
 	return r
+}
+
+// TestRandom sends 100,000 random packets through the rendering, near enough to the needs that many get through.
+func TestRandom(t *testing.T) {
+	t.Parallel()
+	if !ownNetwork(t) {
+		return
+	}
+	w := newWire(t)
+	p := policyOf(t, "webex-calling")
+	text, cert, err := Render(p)
+	if err != nil || !cert.Exact {
+		t.Fatal(err, cert)
+	}
+	load(t, text, p.Interfaces)
+	needs := p.Boxes()
+	r := rand.New(rand.NewPCG(5, 6))
+	seen := map[box.Packet]bool{}
+	var packets []box.Packet
+	passing := 0
+	for len(packets) < 100_000 {
+		b, other := needs[r.IntN(len(needs))], needs[r.IntN(len(needs))]
+		for d := range b {
+			if r.IntN(12) == 0 { // one thing of another row
+				b[d] = other[d]
+			}
+			if s := b[d]; r.IntN(3) > 0 && s.First.Hi == s.Last.Hi && s.First.Less(s.Last) {
+				n := s.First.Lo + r.Uint64N(s.Last.Lo-s.First.Lo+1)
+				b[d] = box.Range(n, n)
+			}
+		}
+		q := b.Packet()
+		if r.IntN(6) == 0 {
+			q.ToPort = uint16(r.UintN(65536))
+		}
+		if q.In == 0 || q.Out == 0 || !travels(q) || seen[q] {
+			continue
+		}
+		seen[q] = true
+		if packets = append(packets, q); needs.Has(q) {
+			passing++
+		}
+	}
+	wrong := 0
+	for part := range slices.Chunk(packets, 10_000) {
+		for _, q := range w.disagreements(part, p.Interfaces, needs.Has) {
+			if wrong++; wrong < 10 {
+				t.Errorf("%s: needed %v, and the kernel does not think so", q.Describe(p.Interfaces), needs.Has(q))
+			}
+		}
+	}
+	if passing < 20_000 || passing > 80_000 {
+		t.Errorf("%d packets should get through", passing)
+	}
+	t.Logf("%d packets, %d of which get through, %d disagreements", len(packets), passing, wrong)
 }

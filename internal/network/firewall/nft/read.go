@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"ringfence"
 	"ringfence/internal/network/box"
@@ -36,7 +37,7 @@ func Parse(b []byte, n *box.Interfaces) (*firewall.Ruleset, error) {
 	if doc.Objects == nil {
 		return nil, fault("there is no member nftables", nil)
 	}
-	r := &reader{interfaces: n, sets: map[string]*set{}, chains: map[string]*chain{}, named: map[firewall.Unknown]bool{}, out: &firewall.Ruleset{}, real: box.Real()}
+	r := &reader{interfaces: n, sets: map[string]*set{}, chains: map[string]*chain{}, named: map[firewall.Unknown]bool{}, dormant: map[string]bool{}, out: &firewall.Ruleset{}, real: box.Real()}
 	for i, o := range doc.Objects {
 		for kind, body := range o {
 			if err := r.object(kind, body); err != nil {
@@ -46,7 +47,7 @@ func Parse(b []byte, n *box.Interfaces) (*firewall.Ruleset, error) {
 	}
 	for _, r.later = range []bool{false, true} {
 		for _, c := range r.order {
-			if c.Hook != "" {
+			if c.Hook != "" && !r.dormant[c.Family+" "+c.Table] {
 				if err := r.base(c); err != nil {
 					return nil, err
 				}
@@ -87,6 +88,7 @@ type reader struct {
 	real       box.List
 	later      bool // packets of connections that are up are looked at, not first ones
 	named      map[firewall.Unknown]bool
+	dormant    map[string]bool // tables whose chains judge nothing
 	visits     int
 	boxes      int
 	translates bool // something changes the source address after it was forwarded
@@ -108,7 +110,18 @@ func decode(b []byte, to any) error {
 
 func (r *reader) object(kind string, body []byte) error {
 	switch kind {
-	case "metainfo", "table", "counter", "quota", "ct helper", "ct timeout", "ct expectation", "limit", "secmark", "element", "synproxy":
+	case "table":
+		var t struct {
+			Family, Name string
+			Flags        any
+		}
+		if err := decode(body, &t); err != nil {
+			return err
+		}
+		if strings.Contains(fmt.Sprint(t.Flags), "dormant") {
+			r.dormant[t.Family+" "+t.Name] = true
+		}
+	case "metainfo", "counter", "quota", "ct helper", "ct timeout", "ct expectation", "limit", "secmark", "element", "synproxy":
 		// Rules that use them say so.
 	case "set", "map":
 		s := &set{}
@@ -305,6 +318,16 @@ func (w *walk) verdict(u *rule, where, kind string, body any, have, come box.Lis
 		decide(false)
 	case "continue":
 		return nil, false, nil
+	case "xt": // of iptables, whose own matches and targets nft names and does not tell
+		m, _ := body.(map[string]any)
+		switch {
+		case m["type"] == "match" && m["name"] == "comment", m["type"] == "target" && (m["name"] == "LOG" || m["name"] == "NFLOG" || m["name"] == "MARK"):
+			return nil, false, nil
+		case m["type"] == "target" && m["name"] == "REJECT":
+			decide(false)
+		default:
+			w.unknown(where, "the %.10v %.40v of iptables, of which nft does not say more", m["type"], m["name"])
+		}
 	case "return":
 		rest, err = come.Subtract(have)
 		return rest, true, err
