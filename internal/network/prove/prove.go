@@ -76,7 +76,8 @@ func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	needs, err := p.Boxes().Intersect(box.Real())
+	real := box.Real()
+	needs, err := p.Boxes().Intersect(real)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
 	if accepted, err = accepted.Intersect(judged); err != nil {
 		return nil, err
 	}
-	w := &work{policy: p, rules: rules, result: r, accepted: accepted, index: box.NewIndex(accepted)}
+	w := &work{policy: p, rules: rules, result: r, real: real, accepted: accepted, index: box.NewIndex(accepted)}
 	if err := w.rows(); err != nil {
 		return nil, err
 	}
@@ -148,6 +149,7 @@ type work struct {
 	policy   *site.Policy
 	rules    *firewall.Ruleset
 	result   *Result
+	real     box.List
 	accepted box.List
 	index    *box.Index
 }
@@ -182,7 +184,7 @@ func (w *work) rows() error {
 	var order []string
 	needs, purposes := map[string]box.List{}, map[string]string{}
 	for _, row := range w.policy.Rows {
-		boxes, err := row.Boxes(w.policy.Interfaces).Intersect(box.Real())
+		boxes, err := row.Boxes(w.policy.Interfaces).Intersect(w.real)
 		if err != nil {
 			return err
 		}
@@ -252,7 +254,7 @@ func (w *work) later() error {
 	}
 	ix := box.NewIndex(accepted)
 	for _, row := range w.policy.Rows {
-		boxes, err := row.Boxes(w.policy.Interfaces).Intersect(box.Real())
+		boxes, err := row.Boxes(w.policy.Interfaces).Intersect(w.real)
 		if err != nil {
 			return err
 		}

@@ -52,6 +52,7 @@ func forms() []form {
 		{"flags", oneChain("tcp flags & (fin|syn|rst|ack) == syn tcp dport 1 accept", "tcp flags syn tcp dport 2 accept", "tcp flags ack tcp dport 3 accept", "tcp flags & (syn|ack) == ack tcp dport 4 accept", "tcp flags == syn tcp dport 6 accept"), "flags that some packets"},
 		{"source addresses are changed behind it", oneChain("tcp dport 80 accept") + "table ip n { chain p { type nat hook postrouting priority 100; oifname \"ppp9\" masquerade; } }", ""},
 		{"marks and logs", oneChain("log prefix \"x \" counter", "meta mark set 5 ct mark set 5", "tcp dport 5 counter log accept"), ""},
+		{"a rate of the log", oneChain("limit rate 5/minute log prefix \"x \"", "meta mark 1 counter", "udp dport 5-6 accept"), ""},
 		{"a mark", oneChain("meta mark 1 accept"), "meta mark"},
 		{"a rate", oneChain("icmp type echo-request limit rate 5/second accept"), "limit"},
 		{"where an address is", oneChain("fib daddr type local accept"), "fib"},

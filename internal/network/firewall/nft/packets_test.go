@@ -15,13 +15,11 @@ import (
 func around(boxes box.List, n *box.Interfaces) (out []box.Packet) {
 	seen := map[box.Packet]bool{}
 	add := func(p box.Packet) {
-		for _, in := range []string{"eth1", "eth0"} { // any interface is one of the two
-			if p.In == 0 {
-				p.In = n.Number(in)
-			}
-			if p.Out == 0 {
-				p.Out = n.Number("eth0")
-			}
+		if p.In == 0 && p.Hook != box.Output { // any interface is one of the two
+			p.In = n.Number("eth1")
+		}
+		if p.Out == 0 && p.Hook != box.Input {
+			p.Out = n.Number("eth0")
 		}
 		if travels(p) && !seen[p] {
 			seen[p] = true
@@ -63,7 +61,12 @@ func around(boxes box.List, n *box.Interfaces) (out []box.Packet) {
 		for _, in := range []string{"eth1", "eth0"} {
 			for _, to := range []string{"eth1", "eth0"} {
 				q := p
-				q.In, q.Out = n.Number(in), n.Number(to)
+				if q.Hook != box.Output {
+					q.In = n.Number(in)
+				}
+				if q.Hook != box.Input {
+					q.Out = n.Number(to)
+				}
 				add(q)
 			}
 		}
@@ -154,6 +157,47 @@ func TestPackets(t *testing.T) {
 		if lost := w.replies(p); lost > 0 {
 			t.Errorf("%s: %d connections do not come up", name, lost)
 		}
+	}
+}
+
+// TestHost sends boundary packets to and from the host itself, through the rules for one host.
+func TestHost(t *testing.T) {
+	t.Parallel()
+	if !ownNetwork(t) {
+		return
+	}
+	w := newWire(t)
+	p := policyOf(t, "self")
+	text, _, err := Render(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := load(t, text, p.Interfaces)
+	accepted, err := firewall.Accepted(rules.Chains)
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs := p.Boxes()
+	lo := p.Interfaces.Number("lo")
+	for _, hook := range []uint8{box.Input, box.Output} {
+		packets := slices.DeleteFunc(around(needs, p.Interfaces), func(q box.Packet) bool { return q.Hook != hook || q.In == lo || q.Out == lo })
+		pass := 0
+		for _, q := range packets {
+			if needs.Has(q) {
+				pass++
+			}
+			if needs.Has(q) != accepted.Has(q) {
+				t.Errorf("%s: needed %v, read back %v", q.Describe(p.Interfaces), needs.Has(q), accepted.Has(q))
+			}
+		}
+		wrong := w.disagreements(packets, p.Interfaces, needs.Has)
+		for _, q := range wrong[:min(len(wrong), 10)] {
+			t.Errorf("%s: needed %v, and the kernel does not think so", q.Describe(p.Interfaces), needs.Has(q))
+		}
+		if pass < 20 || len(packets)-pass < 20 {
+			t.Errorf("%d of %d packets should pass", pass, len(packets))
+		}
+		t.Logf("hook %d: %d packets, %d of which pass, %d disagreements", hook, len(packets), pass, len(wrong))
 	}
 }
 

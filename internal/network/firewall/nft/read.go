@@ -234,14 +234,22 @@ func (w *walk) rule(u *rule, come box.List, depth int) (box.List, error) {
 	if u.Comment != "" {
 		where += fmt.Sprintf(" (%.100s)", u.Comment)
 	}
-	have := come
+	if u.idle() {
+		return come, nil
+	}
+	cond := both() // what the matches say; it is small, and what comes may be much
+	strange := func(what string, args ...any) (box.List, error) {
+		if have, err := come.Intersect(cond); err != nil || len(have) > 0 {
+			w.unknown(where, what, args...)
+		}
+		return come, nil
+	}
 	for _, e := range u.Expr {
-		if len(have) == 0 { // whatever else it says, it says it of no first packet
+		if len(cond) == 0 { // whatever else it says, it says it of no packet
 			return come, nil
 		}
 		if len(e) != 1 {
-			w.unknown(where, "a statement with %d members", len(e))
-			return come, nil
+			return strange("a statement with %d members", len(e))
 		}
 		for kind, body := range e {
 			switch kind {
@@ -249,21 +257,24 @@ func (w *walk) rule(u *rule, come box.List, depth int) (box.List, error) {
 				m, _ := body.(map[string]any)
 				list, err := w.match(u, m)
 				if err != nil {
-					w.unknown(where, "%s", err)
-					return come, nil
+					return strange("%s", err)
 				}
-				if have, err = have.Intersect(list); err != nil {
+				if cond, err = cond.Intersect(list); err != nil {
 					return nil, err
 				}
 			case "counter", "log", "ct helper", "ct timeout", "comment", "last":
 			case "mangle":
 				if !harmless(body) {
-					w.unknown(where, "it changes what later rules look at")
-					return come, nil
+					return strange("it changes what later rules look at")
 				}
-			case "vmap":
-				return w.vmap(u, where, body, have, come, depth)
 			default:
+				have, err := come.Intersect(cond)
+				if err != nil || len(have) == 0 {
+					return come, err
+				}
+				if kind == "vmap" {
+					return w.vmap(u, where, body, have, come, depth)
+				}
 				rest, done, err := w.verdict(u, where, kind, body, have, come, depth)
 				if err != nil || done {
 					return rest, err
@@ -272,6 +283,18 @@ func (w *walk) rule(u *rule, come box.List, depth int) (box.List, error) {
 		}
 	}
 	return come, nil
+}
+
+// idle reports whether a rule only counts and logs, however often: then nothing depends on what it matches.
+func (u *rule) idle() bool {
+	for _, e := range u.Expr {
+		for kind := range e {
+			if !slices.Contains([]string{"match", "counter", "log", "limit", "last", "comment"}, kind) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // harmless reports whether a statement changes only what no rule that is understood looks at.
