@@ -157,21 +157,29 @@ type work struct {
 func (w *work) finding(row string, b box.Box, chains []firewall.Chain) Finding {
 	p := b.Packet()
 	f := Finding{Row: row, Packets: b.Describe(w.policy.Interfaces), Example: p.Describe(w.policy.Interfaces), packet: p, Why: []string{}}
+	var accepts []string
 	for i := range chains {
 		c := &chains[i]
 		if !c.Scope.Has(p) {
 			continue
 		}
 		rule, accept := c.Decide(p)
-		word := "drops it"
+		word := " drops it"
 		if accept {
-			word = "accepts it"
+			word = " accepts it"
 		}
+		what := "the policy of " + c.Name
 		if rule != nil {
-			f.Why = append(f.Why, rule.Name+" "+word)
-		} else {
-			f.Why = append(f.Why, "the policy of "+c.Name+" "+word)
+			what = rule.Name
 		}
+		if accept {
+			accepts = append(accepts, what+word)
+		} else {
+			f.Why = append(f.Why, what+word)
+		}
+	}
+	if len(f.Why) == 0 { // one that drops it decides, else all that accept it
+		f.Why = append(f.Why, accepts...)
 	}
 	if len(f.Why) == 0 {
 		f.Why = []string{"no chain judges it, so it gets through"}
