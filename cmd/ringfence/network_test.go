@@ -3,12 +3,19 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+
+	"ringfence/internal/testkit"
 )
+
+var networkAlone = flag.Bool("network.alone", false, "this process has a network of its own")
 
 // guideSite writes the site file of the guide, with changes, and returns where.
 func guideSite(t *testing.T, changes ...string) string {
@@ -87,4 +94,50 @@ func TestNetworkGuide(t *testing.T) {
 	cli(3, "prove", "nothing.json", "--set", "webex-calling", "--site", file)
 	cli(2, "prove", file, "--set", "webex-calling", "--site", file)
 	cli(2, "prove", "--set", "webex-calling", "--site", file)
+}
+
+// TestProveLive loads what render writes into a kernel that is asked afterwards, before and after somebody adds a rule.
+func TestProveLive(t *testing.T) {
+	if !*networkAlone {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-network.alone", "-test.v", "-test.run=^TestProveLive$", "-test.timeout=2m")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestProveLive") {
+			t.Errorf("%v: this test has a network namespace of its own; run it as root, or with CAP_SYS_ADMIN and CAP_NET_ADMIN\n%s", err, out)
+		}
+		return
+	}
+	nft := testkit.Need(t, "/usr/sbin/nft", "nftables")
+	file := guideSite(t)
+	rules := filepath.Join(t.TempDir(), "site.nft")
+	prove := func(want int, contains string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if code := execute(t.Context(), []string{"network", "prove", "--live", "--set", "webex-calling", "--site", file}, &out, &errs); code != want || !strings.Contains(out.String(), contains) {
+			t.Errorf("exit code %d, want %d and %q\n%s%s", code, want, contains, out.String(), errs.String())
+		}
+	}
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), nft, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	prove(6, "no chain judges it, so it gets through")
+	var out, errs bytes.Buffer
+	if code := execute(t.Context(), []string{"network", "render", "nftables", "--set", "webex-calling", "--site", file}, &out, &errs); code != 0 {
+		t.Fatal(errs.String())
+	}
+	if err := os.WriteFile(rules, out.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run("-f", rules)
+	run("-f", rules) // takes the place of the first
+	prove(0, "exact")
+	run("insert", "rule", "inet", "ringfence-site", "needed-forward", "tcp", "dport", "22", "accept")
+	prove(6, ":22: inet ringfence-site needed-forward handle")
+	run("add", "table", "ip", "other")
+	run("add", "chain", "ip", "other", "f", "{ type filter hook forward priority 10; policy accept; }")
+	run("add", "rule", "ip", "other", "f", "ip daddr 10.53.0.2 drop")
+	run("-f", rules)
+	prove(4, "10.53.0.2:53: ip other f handle 2 drops it\n")
 }

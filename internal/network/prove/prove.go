@@ -76,7 +76,8 @@ func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	needs, err := p.Boxes().Intersect(box.Real())
+	real := box.Real()
+	needs, err := p.Boxes().Intersect(real)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
 	if accepted, err = accepted.Intersect(judged); err != nil {
 		return nil, err
 	}
-	w := &work{policy: p, rules: rules, result: r, accepted: accepted, index: box.NewIndex(accepted)}
+	w := &work{policy: p, rules: rules, result: r, real: real, accepted: accepted, index: box.NewIndex(accepted)}
 	if err := w.rows(); err != nil {
 		return nil, err
 	}
@@ -148,6 +149,7 @@ type work struct {
 	policy   *site.Policy
 	rules    *firewall.Ruleset
 	result   *Result
+	real     box.List
 	accepted box.List
 	index    *box.Index
 }
@@ -155,21 +157,29 @@ type work struct {
 func (w *work) finding(row string, b box.Box, chains []firewall.Chain) Finding {
 	p := b.Packet()
 	f := Finding{Row: row, Packets: b.Describe(w.policy.Interfaces), Example: p.Describe(w.policy.Interfaces), packet: p, Why: []string{}}
+	var accepts []string
 	for i := range chains {
 		c := &chains[i]
 		if !c.Scope.Has(p) {
 			continue
 		}
 		rule, accept := c.Decide(p)
-		word := "drops it"
+		word := " drops it"
 		if accept {
-			word = "accepts it"
+			word = " accepts it"
 		}
+		what := "the policy of " + c.Name
 		if rule != nil {
-			f.Why = append(f.Why, rule.Name+" "+word)
-		} else {
-			f.Why = append(f.Why, "the policy of "+c.Name+" "+word)
+			what = rule.Name
 		}
+		if accept {
+			accepts = append(accepts, what+word)
+		} else {
+			f.Why = append(f.Why, what+word)
+		}
+	}
+	if len(f.Why) == 0 { // one that drops it decides, else all that accept it
+		f.Why = append(f.Why, accepts...)
 	}
 	if len(f.Why) == 0 {
 		f.Why = []string{"no chain judges it, so it gets through"}
@@ -182,7 +192,7 @@ func (w *work) rows() error {
 	var order []string
 	needs, purposes := map[string]box.List{}, map[string]string{}
 	for _, row := range w.policy.Rows {
-		boxes, err := row.Boxes(w.policy.Interfaces).Intersect(box.Real())
+		boxes, err := row.Boxes(w.policy.Interfaces).Intersect(w.real)
 		if err != nil {
 			return err
 		}
@@ -252,7 +262,7 @@ func (w *work) later() error {
 	}
 	ix := box.NewIndex(accepted)
 	for _, row := range w.policy.Rows {
-		boxes, err := row.Boxes(w.policy.Interfaces).Intersect(box.Real())
+		boxes, err := row.Boxes(w.policy.Interfaces).Intersect(w.real)
 		if err != nil {
 			return err
 		}

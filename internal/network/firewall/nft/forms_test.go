@@ -2,6 +2,7 @@ package nft
 
 import (
 	"encoding/json"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -51,6 +52,7 @@ func forms() []form {
 		{"flags", oneChain("tcp flags & (fin|syn|rst|ack) == syn tcp dport 1 accept", "tcp flags syn tcp dport 2 accept", "tcp flags ack tcp dport 3 accept", "tcp flags & (syn|ack) == ack tcp dport 4 accept", "tcp flags == syn tcp dport 6 accept"), "flags that some packets"},
 		{"source addresses are changed behind it", oneChain("tcp dport 80 accept") + "table ip n { chain p { type nat hook postrouting priority 100; oifname \"ppp9\" masquerade; } }", ""},
 		{"marks and logs", oneChain("log prefix \"x \" counter", "meta mark set 5 ct mark set 5", "tcp dport 5 counter log accept"), ""},
+		{"a rate of the log", oneChain("limit rate 5/minute log prefix \"x \"", "meta mark 1 counter", "udp dport 5-6 accept"), ""},
 		{"a mark", oneChain("meta mark 1 accept"), "meta mark"},
 		{"a rate", oneChain("icmp type echo-request limit rate 5/second accept"), "limit"},
 		{"where an address is", oneChain("fib daddr type local accept"), "fib"},
@@ -63,6 +65,7 @@ func forms() []form {
 
 // TestForms loads rules as people write them, and compares what is read back with what the kernel does with packets around every bound.
 func TestForms(t *testing.T) {
+	t.Parallel()
 	if !ownNetwork(t) {
 		return
 	}
@@ -106,6 +109,48 @@ func TestForms(t *testing.T) {
 		}
 		if len(packets) < 10 {
 			t.Errorf("%s: only %d packets", f.name, len(packets))
+		}
+	}
+}
+
+// TestElsewhere reads what this kernel and this nft do not say: tables that are asleep, and rules of iptables.
+func TestElsewhere(t *testing.T) {
+	const head = `{"nftables":[{"table":{"family":"ip","name":"t"FLAGS}},{"chain":{"family":"ip","table":"t","name":"f","hook":"forward","type":"filter","prio":0,"policy":"drop"}},`
+	rule := func(expr string) string {
+		return strings.Replace(head, "FLAGS", "", 1) + `{"rule":{"family":"ip","table":"t","chain":"f","handle":7,"expr":[` + expr + `]}}]}`
+	}
+	for _, c := range []struct {
+		text, unknown string
+		accepts       bool
+	}{
+		{strings.Replace(head, "FLAGS", `,"flags":["dormant"]`, 1) + `{"metainfo":{}}]}`, "", true},
+		{strings.Replace(head, "FLAGS", "", 1) + `{"metainfo":{}}]}`, "", false},
+		{rule(`{"xt":{"type":"match","name":"comment"}},{"xt":{"type":"target","name":"LOG"}},{"accept":null}`), "", true},
+		{rule(`{"xt":{"type":"target","name":"REJECT"}}`), "", false},
+		{rule(`{"xt":{"type":"match","name":"multiport"}},{"accept":null}`), "the match multiport of iptables", false},
+		{rule(`{"xt":null},{"accept":null}`), "of iptables", false},
+		{rule(`{"accept":null,"drop":null}`), "2 members", false},
+		{rule(`{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":{"range":["10.0.0.9","10.0.0.1"]}}},{"accept":null}`), "wrong way round", false},
+		{rule(`{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"2001:db8::1"}},{"accept":null}`), "a value", false},
+		{rule(`{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":{"prefix":{"addr":"10.0.0.0","len":33}}}},{"accept":null}`), "a network", false},
+		{rule(`{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"@gone"}},{"accept":null}`), "not there", false},
+		{rule(`{"match":{"op":"~","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":5}},{"accept":null}`), "the comparison", false},
+	} {
+		rules, err := Parse([]byte(c.text), &box.Interfaces{})
+		if err != nil {
+			t.Fatalf("%v: %s", err, c.text)
+		}
+		said := ""
+		for _, u := range rules.Unknown {
+			said += u.What + "\n"
+		}
+		if (said == "") != (c.unknown == "") || !strings.Contains(said, c.unknown) {
+			t.Errorf("unknown %q, want %q: %s", said, c.unknown, c.text)
+		}
+		accepted, err := firewall.Accepted(rules.Chains)
+		p := box.Packet{Protocol: box.TCP, From: netip.MustParseAddr("10.0.0.5"), To: netip.MustParseAddr("192.0.2.1"), FromPort: 5, ToPort: 5}
+		if err != nil || accepted.Has(p) != c.accepts {
+			t.Errorf("%v: accepted %v: %s", err, accepted.Has(p), c.text)
 		}
 	}
 }

@@ -76,6 +76,7 @@ func resolved(t testing.TB, set *need.Set, file string) *site.Policy {
 
 // TestKernel loads the rendering of each set, and proves what the kernel says of it.
 func TestKernel(t *testing.T) {
+	t.Parallel()
 	if !ownNetwork(t) {
 		return
 	}

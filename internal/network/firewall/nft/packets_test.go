@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -14,13 +15,11 @@ import (
 func around(boxes box.List, n *box.Interfaces) (out []box.Packet) {
 	seen := map[box.Packet]bool{}
 	add := func(p box.Packet) {
-		for _, in := range []string{"eth1", "eth0"} { // any interface is one of the two
-			if p.In == 0 {
-				p.In = n.Number(in)
-			}
-			if p.Out == 0 {
-				p.Out = n.Number("eth0")
-			}
+		if p.In == 0 && p.Hook != box.Output { // any interface is one of the two
+			p.In = n.Number("eth1")
+		}
+		if p.Out == 0 && p.Hook != box.Input {
+			p.Out = n.Number("eth0")
 		}
 		if travels(p) && !seen[p] {
 			seen[p] = true
@@ -62,7 +61,12 @@ func around(boxes box.List, n *box.Interfaces) (out []box.Packet) {
 		for _, in := range []string{"eth1", "eth0"} {
 			for _, to := range []string{"eth1", "eth0"} {
 				q := p
-				q.In, q.Out = n.Number(in), n.Number(to)
+				if q.Hook != box.Output {
+					q.In = n.Number(in)
+				}
+				if q.Hook != box.Input {
+					q.Out = n.Number(to)
+				}
 				add(q)
 			}
 		}
@@ -115,6 +119,7 @@ func policyOf(t testing.TB, name string) *site.Policy {
 
 // TestPackets sends boundary packets of every row through the rendering (V01): the kernel, the boxes that were read back and the needs agree.
 func TestPackets(t *testing.T) {
+	t.Parallel()
 	if !ownNetwork(t) {
 		return
 	}
@@ -155,6 +160,47 @@ func TestPackets(t *testing.T) {
 	}
 }
 
+// TestHost sends boundary packets to and from the host itself, through the rules for one host.
+func TestHost(t *testing.T) {
+	t.Parallel()
+	if !ownNetwork(t) {
+		return
+	}
+	w := newWire(t)
+	p := policyOf(t, "self")
+	text, _, err := Render(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := load(t, text, p.Interfaces)
+	accepted, err := firewall.Accepted(rules.Chains)
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs := p.Boxes()
+	lo := p.Interfaces.Number("lo")
+	for _, hook := range []uint8{box.Input, box.Output} {
+		packets := slices.DeleteFunc(around(needs, p.Interfaces), func(q box.Packet) bool { return q.Hook != hook || q.In == lo || q.Out == lo })
+		pass := 0
+		for _, q := range packets {
+			if needs.Has(q) {
+				pass++
+			}
+			if needs.Has(q) != accepted.Has(q) {
+				t.Errorf("%s: needed %v, read back %v", q.Describe(p.Interfaces), needs.Has(q), accepted.Has(q))
+			}
+		}
+		wrong := w.disagreements(packets, p.Interfaces, needs.Has)
+		for _, q := range wrong[:min(len(wrong), 10)] {
+			t.Errorf("%s: needed %v, and the kernel does not think so", q.Describe(p.Interfaces), needs.Has(q))
+		}
+		if pass < 20 || len(packets)-pass < 20 {
+			t.Errorf("%d of %d packets should pass", pass, len(packets))
+		}
+		t.Logf("hook %d: %d packets, %d of which pass, %d disagreements", hook, len(packets), pass, len(wrong))
+	}
+}
+
 // replies opens a connection of each row, and answers it.
 func (w *wire) replies(p *site.Policy) (lost int) {
 	w.Helper()
@@ -190,4 +236,59 @@ func proof(t testing.TB, p *site.Policy, rules *firewall.Ruleset) *prove.Result 
 		t.Fatal(err)
 	}
 	return r
+}
+
+// TestRandom sends 100,000 random packets through the rendering, near enough to the needs that many get through.
+func TestRandom(t *testing.T) {
+	t.Parallel()
+	if !ownNetwork(t) {
+		return
+	}
+	w := newWire(t)
+	p := policyOf(t, "webex-calling")
+	text, cert, err := Render(p)
+	if err != nil || !cert.Exact {
+		t.Fatal(err, cert)
+	}
+	load(t, text, p.Interfaces)
+	needs := p.Boxes()
+	r := rand.New(rand.NewPCG(5, 6))
+	seen := map[box.Packet]bool{}
+	var packets []box.Packet
+	passing := 0
+	for len(packets) < 100_000 {
+		b, other := needs[r.IntN(len(needs))], needs[r.IntN(len(needs))]
+		for d := range b {
+			if r.IntN(12) == 0 { // one thing of another row
+				b[d] = other[d]
+			}
+			if s := b[d]; r.IntN(3) > 0 && s.First.Hi == s.Last.Hi && s.First.Less(s.Last) {
+				n := s.First.Lo + r.Uint64N(s.Last.Lo-s.First.Lo+1)
+				b[d] = box.Range(n, n)
+			}
+		}
+		q := b.Packet()
+		if r.IntN(6) == 0 {
+			q.ToPort = uint16(r.UintN(65536))
+		}
+		if q.In == 0 || q.Out == 0 || !travels(q) || seen[q] {
+			continue
+		}
+		seen[q] = true
+		if packets = append(packets, q); needs.Has(q) {
+			passing++
+		}
+	}
+	wrong := 0
+	for part := range slices.Chunk(packets, 10_000) {
+		for _, q := range w.disagreements(part, p.Interfaces, needs.Has) {
+			if wrong++; wrong < 10 {
+				t.Errorf("%s: needed %v, and the kernel does not think so", q.Describe(p.Interfaces), needs.Has(q))
+			}
+		}
+	}
+	if passing < 20_000 || passing > 80_000 {
+		t.Errorf("%d packets should get through", passing)
+	}
+	t.Logf("%d packets, %d of which get through, %d disagreements", len(packets), passing, wrong)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"ringfence"
 	"ringfence/internal/network/box"
@@ -36,7 +37,7 @@ func Parse(b []byte, n *box.Interfaces) (*firewall.Ruleset, error) {
 	if doc.Objects == nil {
 		return nil, fault("there is no member nftables", nil)
 	}
-	r := &reader{interfaces: n, sets: map[string]*set{}, chains: map[string]*chain{}, named: map[firewall.Unknown]bool{}, out: &firewall.Ruleset{}, real: box.Real()}
+	r := &reader{interfaces: n, sets: map[string]*set{}, chains: map[string]*chain{}, named: map[firewall.Unknown]bool{}, dormant: map[string]bool{}, out: &firewall.Ruleset{}, real: box.Real()}
 	for i, o := range doc.Objects {
 		for kind, body := range o {
 			if err := r.object(kind, body); err != nil {
@@ -46,7 +47,7 @@ func Parse(b []byte, n *box.Interfaces) (*firewall.Ruleset, error) {
 	}
 	for _, r.later = range []bool{false, true} {
 		for _, c := range r.order {
-			if c.Hook != "" {
+			if c.Hook != "" && !r.dormant[c.Family+" "+c.Table] {
 				if err := r.base(c); err != nil {
 					return nil, err
 				}
@@ -87,6 +88,7 @@ type reader struct {
 	real       box.List
 	later      bool // packets of connections that are up are looked at, not first ones
 	named      map[firewall.Unknown]bool
+	dormant    map[string]bool // tables whose chains judge nothing
 	visits     int
 	boxes      int
 	translates bool // something changes the source address after it was forwarded
@@ -108,7 +110,18 @@ func decode(b []byte, to any) error {
 
 func (r *reader) object(kind string, body []byte) error {
 	switch kind {
-	case "metainfo", "table", "counter", "quota", "ct helper", "ct timeout", "ct expectation", "limit", "secmark", "element", "synproxy":
+	case "table":
+		var t struct {
+			Family, Name string
+			Flags        any
+		}
+		if err := decode(body, &t); err != nil {
+			return err
+		}
+		if strings.Contains(fmt.Sprint(t.Flags), "dormant") {
+			r.dormant[t.Family+" "+t.Name] = true
+		}
+	case "metainfo", "counter", "quota", "ct helper", "ct timeout", "ct expectation", "limit", "secmark", "element", "synproxy":
 		// Rules that use them say so.
 	case "set", "map":
 		s := &set{}
@@ -221,14 +234,22 @@ func (w *walk) rule(u *rule, come box.List, depth int) (box.List, error) {
 	if u.Comment != "" {
 		where += fmt.Sprintf(" (%.100s)", u.Comment)
 	}
-	have := come
+	if u.idle() {
+		return come, nil
+	}
+	cond := both() // what the matches say; it is small, and what comes may be much
+	strange := func(what string, args ...any) (box.List, error) {
+		if have, err := come.Intersect(cond); err != nil || len(have) > 0 {
+			w.unknown(where, what, args...)
+		}
+		return come, nil
+	}
 	for _, e := range u.Expr {
-		if len(have) == 0 { // whatever else it says, it says it of no first packet
+		if len(cond) == 0 { // whatever else it says, it says it of no packet
 			return come, nil
 		}
 		if len(e) != 1 {
-			w.unknown(where, "a statement with %d members", len(e))
-			return come, nil
+			return strange("a statement with %d members", len(e))
 		}
 		for kind, body := range e {
 			switch kind {
@@ -236,21 +257,24 @@ func (w *walk) rule(u *rule, come box.List, depth int) (box.List, error) {
 				m, _ := body.(map[string]any)
 				list, err := w.match(u, m)
 				if err != nil {
-					w.unknown(where, "%s", err)
-					return come, nil
+					return strange("%s", err)
 				}
-				if have, err = have.Intersect(list); err != nil {
+				if cond, err = cond.Intersect(list); err != nil {
 					return nil, err
 				}
 			case "counter", "log", "ct helper", "ct timeout", "comment", "last":
 			case "mangle":
 				if !harmless(body) {
-					w.unknown(where, "it changes what later rules look at")
-					return come, nil
+					return strange("it changes what later rules look at")
 				}
-			case "vmap":
-				return w.vmap(u, where, body, have, come, depth)
 			default:
+				have, err := come.Intersect(cond)
+				if err != nil || len(have) == 0 {
+					return come, err
+				}
+				if kind == "vmap" {
+					return w.vmap(u, where, body, have, come, depth)
+				}
 				rest, done, err := w.verdict(u, where, kind, body, have, come, depth)
 				if err != nil || done {
 					return rest, err
@@ -259,6 +283,18 @@ func (w *walk) rule(u *rule, come box.List, depth int) (box.List, error) {
 		}
 	}
 	return come, nil
+}
+
+// idle reports whether a rule only counts and logs, however often: then nothing depends on what it matches.
+func (u *rule) idle() bool {
+	for _, e := range u.Expr {
+		for kind := range e {
+			if !slices.Contains([]string{"match", "counter", "log", "limit", "last", "comment"}, kind) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // harmless reports whether a statement changes only what no rule that is understood looks at.
@@ -305,6 +341,16 @@ func (w *walk) verdict(u *rule, where, kind string, body any, have, come box.Lis
 		decide(false)
 	case "continue":
 		return nil, false, nil
+	case "xt": // of iptables, whose own matches and targets nft names and does not tell
+		m, _ := body.(map[string]any)
+		switch {
+		case m["type"] == "match" && m["name"] == "comment", m["type"] == "target" && (m["name"] == "LOG" || m["name"] == "NFLOG" || m["name"] == "MARK"):
+			return nil, false, nil
+		case m["type"] == "target" && m["name"] == "REJECT":
+			decide(false)
+		default:
+			w.unknown(where, "the %.10v %.40v of iptables, of which nft does not say more", m["type"], m["name"])
+		}
 	case "return":
 		rest, err = come.Subtract(have)
 		return rest, true, err

@@ -20,7 +20,8 @@ import (
 // wire is a firewall with two neighbours, each in a network namespace of its own, that send it whatever they like and see what comes out. The firewall is this process.
 type wire struct {
 	testing.TB
-	ends [2]int // AF_PACKET sockets: the end behind eth1, inside, and the one behind eth0
+	out  [2][2]int // sockets by which the host itself sends: IPv4 and IPv6, by eth1 and by eth0
+	ends [2]int    // AF_PACKET sockets: the end behind eth1, inside, and the one behind eth0
 	mu   sync.Mutex
 	seen map[uint32]int // number of a packet: the end where it came out
 	n    uint32
@@ -80,8 +81,10 @@ func newWire(t testing.TB) *wire {
 	for _, family := range []string{"-4", "-6"} {
 		run(t, ip, "", family, "rule", "add", "tos", "0x10", "table", "100", "pref", "10")
 		run(t, ip, "", family, "rule", "add", "table", "101", "pref", "11")
+		run(t, ip, "", family, "rule", "add", "tos", "0x08", "table", "102", "pref", "9") // what is for this host
+		run(t, ip, "", family, "route", "add", "local", "default", "dev", "lo", "table", "102")
 	}
-	for _, s := range []string{"ipv4/ip_forward=1", "ipv6/conf/all/forwarding=1", "ipv4/conf/all/rp_filter=0", "ipv4/conf/eth0/rp_filter=0", "ipv4/conf/eth1/rp_filter=0", "ipv4/conf/all/send_redirects=0", "ipv4/conf/eth1/send_redirects=0",
+	for _, s := range []string{"ipv4/ip_forward=1", "ipv6/conf/all/forwarding=1", "ipv4/conf/all/rp_filter=0", "ipv4/conf/all/accept_local=1", "ipv4/conf/eth0/rp_filter=0", "ipv4/conf/eth1/rp_filter=0", "ipv4/conf/all/send_redirects=0", "ipv4/conf/eth1/send_redirects=0",
 		"ipv4/conf/eth0/send_redirects=0"} {
 		name, value, _ := strings.Cut(s, "=")
 		if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644); err != nil {
@@ -91,7 +94,64 @@ func newWire(t testing.TB) *wire {
 	for i := range w.ends {
 		go w.listen(i)
 	}
+	for i, family := range []int{syscall.AF_INET, syscall.AF_INET6} {
+		for _, protocol := range []uint8{box.TCP, box.UDP, box.ICMP, box.ICMPv6, 50} {
+			fd, err := syscall.Socket(family, syscall.SOCK_RAW, int(protocol))
+			if err == nil {
+				err = ready(fd)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			go w.arrive(fd)
+		}
+		for side, tos := range []int{0x10, 0} { // a route is looked up by what the socket says
+			fd, err := syscall.Socket(family, syscall.SOCK_RAW, syscall.IPPROTO_RAW) // headers and all are ours
+			if err == nil && family == syscall.AF_INET {
+				err = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, syscall.IP_TOS, tos)
+			} else if err == nil {
+				err = syscall.SetsockoptInt(fd, syscall.IPPROTO_IPV6, syscall.IPV6_TCLASS, tos)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.out[i][side] = fd
+		}
+	}
 	return w
+}
+
+// arrive notes the number of each packet that the host itself gets.
+func (w *wire) arrive(fd int) {
+	buf := make([]byte, 2048)
+	for {
+		n, _, err := syscall.Recvfrom(fd, buf, 0)
+		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		if n < 8 || string(buf[n-8:n-4]) != "RNGF" {
+			continue
+		}
+		w.mu.Lock()
+		w.seen[binary.BigEndian.Uint32(buf[n-4:n])] = host
+		w.last = time.Now()
+		w.mu.Unlock()
+	}
+}
+
+// host is where a packet comes out that the host itself gets.
+const host = 2
+
+// ready makes a socket wait a little and hold much.
+func ready(fd int) error {
+	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 64<<20); err != nil {
+		return err
+	}
+	tv := syscall.NsecToTimeval(int64(20 * time.Millisecond))
+	return syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &tv)
 }
 
 func swap(v uint16) uint16 { return v<<8 | v>>8 }
@@ -111,11 +171,7 @@ func bind(fd int, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 64<<20); err != nil {
-		return err
-	}
-	tv := syscall.NsecToTimeval(int64(20 * time.Millisecond))
-	if err := syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &tv); err != nil {
+	if err := ready(fd); err != nil {
 		return err
 	}
 	return syscall.Bind(fd, &syscall.SockaddrLinklayer{Protocol: swap(syscall.ETH_P_ALL), Ifindex: index})
@@ -136,7 +192,9 @@ func (w *wire) listen(end int) {
 			continue
 		}
 		w.mu.Lock()
-		w.seen[binary.BigEndian.Uint32(buf[n-4:n])] = end
+		if number := binary.BigEndian.Uint32(buf[n-4 : n]); w.seen[number] != host { // else it is the answer of the host, which quotes it
+			w.seen[number] = end
+		}
 		w.last = time.Now()
 		w.mu.Unlock()
 	}
@@ -155,7 +213,7 @@ func (w *wire) travel(packets []box.Packet, n *box.Interfaces, ack bool) []bool 
 		b := frame(p, w.n, p.Out == inside, ack, byte(end))
 		w.n++
 		for {
-			err := syscall.Sendto(w.ends[end], b, 0, nil)
+			err := w.send(p, end, p.Out == inside, b)
 			if errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.EINTR) {
 				continue
 			}
@@ -172,7 +230,7 @@ func (w *wire) travel(packets []box.Packet, n *box.Interfaces, ack bool) []bool 
 		w.mu.Lock()
 		last := w.last
 		w.mu.Unlock()
-		if time.Since(last) > 150*time.Millisecond && time.Since(began) > 150*time.Millisecond {
+		if time.Since(last) > 100*time.Millisecond && time.Since(began) > 100*time.Millisecond {
 			break
 		}
 	}
@@ -181,12 +239,35 @@ func (w *wire) travel(packets []box.Packet, n *box.Interfaces, ack bool) []bool 
 	defer w.mu.Unlock()
 	for i, p := range packets {
 		end, ok := w.seen[first+uint32(i)]
-		out[i] = ok && (end == 0) == (p.Out == inside)
+		out[i] = ok && (end == host) == (p.Hook == box.Input) && (end == 0) == (p.Out == inside)
 		if ok && !out[i] {
 			w.Errorf("%s came out at the wrong end", p.Describe(n))
 		}
 	}
 	return out
+}
+
+// send sends a packet from a neighbour, or from the host itself.
+func (w *wire) send(p box.Packet, end int, toInside bool, b []byte) error {
+	side := 1
+	if toInside {
+		side = 0
+	}
+	switch {
+	case p.Hook != box.Output:
+		return syscall.Sendto(w.ends[end], b, 0, nil)
+	case p.From.Is4():
+		return refused(syscall.Sendto(w.out[0][side], b[14:], 0, &syscall.SockaddrInet4{Addr: p.To.As4()}))
+	}
+	return refused(syscall.Sendto(w.out[1][side], b[14:], 0, &syscall.SockaddrInet6{Addr: p.To.As16()}))
+}
+
+// refused takes it that a host is told when its own packet is dropped.
+func refused(err error) error {
+	if errors.Is(err, syscall.EPERM) {
+		return nil
+	}
+	return err
 }
 
 // forget empties the table of connections.
@@ -244,7 +325,10 @@ func frame(p box.Packet, number uint32, toInside, ack bool, end byte) []byte {
 	}
 	l4 = append(l4, body...)
 	tos := byte(0)
-	if toInside {
+	switch {
+	case p.Hook == box.Input:
+		tos = 0x08
+	case toInside:
 		tos = 0x10
 	}
 	if at >= 0 {
