@@ -269,6 +269,18 @@ func TestInterception(t *testing.T) {
 	}
 }
 
+// What the reflector may not open is no pass.
+func TestUntested(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.reflect(func(c *reflector.Config) {
+		c.Listen, c.Second, c.Allow = netip.MustParseAddrPort("192.0.2.2:8471"), netip.Addr{}, []need.Ports{{First: 8000, Last: 9000}}
+	})
+	r := l.run("tcp", nil, row("some", "tcp", "1024-65535", "443 8443"), row("none", "tcp", "1024-65535", "80"))
+	is(t, check(t, r, "tcp/some"), verdict.Warn, verdict.Untested)
+	is(t, check(t, r, "tcp/none"), verdict.Skip, verdict.Untested)
+}
+
 // A wrong key, no reflector, and one that goes away in the middle are told apart; what was found until then stays.
 func TestBroken(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,14 @@ func (p *Prober) ports(ctx context.Context, i item) (verdict.Check, error) {
 	}
 	s.judge(&c)
 	if left := len(wanted) - len(tos); left > 0 {
-		c.Values["not opened by the reflector"] = fmt.Sprintf("%d of %d ports", left, len(wanted))
+		why := ""
+		for _, q := range wanted {
+			why = cmp.Or(why, p.opened[fmt.Sprintf("%s/%d", i.transport, q)])
+		}
+		c.Seen += fmt.Sprintf("; %d of %d ports were not tested, since the reflector could not open them: %s", left, len(wanted), why)
+		if c.Status == verdict.Pass { // an untested port is no port that passes
+			c.Status, c.Cause, c.Change = verdict.Warn, verdict.Untested, "run the reflector where these ports are free, as root if they are below 1024, and test again"
+		}
 	}
 	if s.good != (pair{}) && (i.transport == "tcp" || len(p.works) < 2) {
 		to := &p.worksT
@@ -196,7 +204,7 @@ func (s *survey) judge(c *verdict.Check) {
 	c.Sent = fmt.Sprintf("%s from ports %s to %d ports within %s, %d combinations", strings.ToUpper(s.i.transport), list(s.i.from), len(s.tos()), list(s.i.to), ok+bad)
 	c.Seen = fmt.Sprintf("%d of %d combinations answered", ok, ok+bad)
 	if untried > 0 {
-		c.Values["not tried from here"] = fmt.Sprintf("%d combinations: %s", untried, why)
+		c.Seen += fmt.Sprintf("; %d more could not be tried: %s", untried, why)
 	}
 	if ok+bad == 0 {
 		c.Status, c.Cause, c.Seen = verdict.Skip, verdict.Untested, "no port that it may come from could be used here: "+why

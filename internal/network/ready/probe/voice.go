@@ -39,7 +39,7 @@ func (j *jitter) String() string { return fmt.Sprintf("%.1f ms", j.value/float64
 
 // voice sends what a call would send for a while, and says how it would sound.
 func (p *Prober) voice(ctx context.Context) (verdict.Check, error) {
-	c := verdict.Check{ID: "voice", Kind: "voice", Title: "A call sounds well", Required: true, Status: verdict.Pass, Values: map[string]string{}}
+	c := verdict.Check{ID: "voice", Kind: "voice", Title: "How a call would sound", Required: true, Status: verdict.Pass, Values: map[string]string{}}
 	if err := p.ways(ctx); err != nil {
 		return c, err
 	}
