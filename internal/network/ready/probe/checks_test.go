@@ -269,6 +269,48 @@ func TestInterception(t *testing.T) {
 	}
 }
 
+// V07: a limit of rate is no blocked range.
+func TestRateLimit(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.router.rules("table ip t {\n chain f { type filter hook forward priority 0; iifname inside meta l4proto udp limit rate over 8/second burst 5 packets drop; }\n}")
+	is(t, check(t, l.run("udp", nil, media()), "udp/media"), verdict.Fail, verdict.Limited)
+}
+
+// IPv6 is tested as IPv4 is.
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.router.do("ip address add 2001:db8:1::1/64 dev inside nodad\nip address add 2001:db8:2::1/64 dev outside nodad\nip route replace 2001:db8:2::/64 dev outside metric 256 mtu lock 1400")
+	l.site.do("ip address add 2001:db8:1::2/64 dev eth0 nodad\nip route add default via 2001:db8:1::1")
+	l.cloud.do("ip address add 2001:db8:2::2/64 dev eth0 nodad\nip address add 2001:db8:2::3/64 dev eth0 nodad\nip route add default via 2001:db8:2::1")
+	if err := l.router.in(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0o644) }); err != nil {
+		t.Fatal(err)
+	}
+	l.reflect(func(c *reflector.Config) {
+		c.Listen, c.Second = netip.MustParseAddrPort("[2001:db8:2::2]:8470"), netip.MustParseAddr("2001:db8:2::3")
+	})
+	l.router.rules("table ip6 t {\n chain f { type filter hook forward priority 0; iifname inside ip6 dscp 46 ip6 dscp set 0; udp dport 29000-65535 reject with icmpv6 admin-prohibited; }\n}")
+	r := l.run("tcp udp sip nat dscp mtu voice", nil, row("signalling", "tcp", "1024-65535", "443"), media())
+	is(t, check(t, r, "tcp/signalling"), verdict.Pass, "")
+	c := check(t, r, "udp/media")
+	is(t, c, verdict.Fail, verdict.Rejected, "to 29000-30000")
+	if !strings.Contains(c.Seen, "refused by 2001:db8:1::1") {
+		t.Errorf("%s", c.Seen)
+	}
+	is(t, check(t, r, "sip-alg"), verdict.Pass, "")
+	if c := check(t, r, "nat"); !strings.HasPrefix(c.Values["mapping"], "none") {
+		t.Errorf("%v", c.Values)
+	}
+	if c := check(t, r, "dscp"); c.Seen != "46 arrives as 0" {
+		t.Errorf("%s", c.Seen)
+	}
+	if c := check(t, r, "mtu"); c.Status != verdict.Pass || !strings.HasPrefix(c.Seen, "1400 bytes pass") {
+		t.Errorf("%s", c.Seen)
+	}
+	is(t, check(t, r, "voice"), verdict.Pass, "")
+}
+
 // What the reflector may not open is no pass.
 func TestUntested(t *testing.T) {
 	t.Parallel()

@@ -71,6 +71,7 @@ func (p *Prober) ports(ctx context.Context, i item) (verdict.Check, error) {
 	if err != nil {
 		return c, err
 	}
+	s.slowly(ctx)
 	s.judge(&c)
 	if left := len(wanted) - len(tos); left > 0 {
 		why := ""
@@ -109,6 +110,7 @@ type survey struct {
 	blockedTo    []need.Ports
 	blockedFrom  []need.Ports
 	combinations []pair // that do not pass although both of their ports do
+	limited      bool   // what did not pass passed when it was tried slowly
 }
 
 func (s *survey) ask(pairs []pair) {
@@ -184,6 +186,30 @@ func (s *survey) find(pairs []pair) {
 	}
 }
 
+// slowly tries a few of what did not pass again, one after the other with pauses: what passes then is limited by rate.
+func (s *survey) slowly(ctx context.Context) {
+	if s.i.transport != "udp" || s.good == (pair{}) {
+		return
+	}
+	var again []pair
+	for _, b := range s.blockedTo {
+		again = append(again, pair{s.good.from, b.First}, pair{s.good.from, b.Last})
+	}
+	for _, b := range s.blockedFrom {
+		again = append(again, pair{b.First, s.good.to}, pair{b.Last, s.good.to})
+	}
+	again = append(again, s.combinations...)
+	again = slices.DeleteFunc(again, func(q pair) bool { return s.all[q].cause != verdict.Dropped })
+	for n := range min(4, len(again)) {
+		wait(ctx, 400*time.Millisecond)
+		q := again[n*len(again)/min(4, len(again))]
+		if s.try([]pair{q})[q].ok {
+			s.limited = true
+			return
+		}
+	}
+}
+
 // judge turns what was found into words.
 func (s *survey) judge(c *verdict.Check) {
 	var ok, bad, untried int
@@ -225,6 +251,11 @@ func (s *survey) judge(c *verdict.Check) {
 	}
 	var change []string
 	switch {
+	case s.limited:
+		c.Status, c.Cause = verdict.Fail, verdict.Limited
+		c.Seen += "; what was silent answered when it was asked slowly"
+		c.Change = "raise the limit of UDP packets in a second: a call has 50 each way, and this test sends up to 500 within a second"
+		return
 	case s.good == pair{}:
 		c.Status, c.Blocked = verdict.Fail, texts(s.i.to)
 		change = append(change, s.i.allow(s.i.from, s.i.to))

@@ -56,7 +56,7 @@ func fields(diff []string) string {
 		switch {
 		case len(d) > 1 && d[1] == '=':
 			name = "SDP " + d[:2]
-		case !ok || strings.Contains(name, " "):
+		case !ok || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }):
 			name = "the first line"
 		}
 		if !slices.Contains(names, name) {

@@ -102,7 +102,7 @@ func (p *Prober) voice(ctx context.Context) (verdict.Check, error) {
 		return c, err
 	}
 	c.Sent = fmt.Sprintf("%d packets of %d bytes, one each 20 ms, with DSCP %d, and back", n, packetSize, voiceMark)
-	arrived := max(int(after.Streamed-before.Streamed), len(came))
+	arrived := min(max(int(after.Streamed-before.Streamed), len(came)), n)
 	if len(rtts) == 0 {
 		c.Status, c.Cause, c.Seen = verdict.Fail, verdict.Dropped, fmt.Sprintf("%d arrived, none came back", arrived)
 		c.Change = "let streams of UDP pass in both directions"

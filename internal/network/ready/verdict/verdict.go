@@ -36,7 +36,7 @@ const (
 	Quality     Cause = "quality"
 	Intercepted Cause = "TLS intercepted"
 	Untested    Cause = "not tested"
-	Lost        Cause = "reflector lost" // it stopped answering in the middle
+	Limited     Cause = "rate limited" // what does not pass at once passes slowly
 )
 
 // Check is one finding.

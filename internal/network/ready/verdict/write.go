@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // sorted returns checks with what needs work first, in the order of the test otherwise.
@@ -32,8 +33,19 @@ func (r *Report) summary() string {
 	return fmt.Sprintf("%d passed, %d failed, %d could be better, %d not tested", r.Count(Pass), r.Count(Fail), r.Count(Warn), r.Count(Skip))
 }
 
+// plain takes out what a terminal would obey: some of a report is what strangers said.
+func plain(s string) string {
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return '?'
+		}
+		return c
+	}, s)
+}
+
 // Text writes a report for people at a terminal.
-func (r *Report) Text(w io.Writer) {
+func (r *Report) Text(to io.Writer) {
+	w := &plainWriter{to}
 	fmt.Fprintf(w, "%s, tested from %s (seen as %s) against %s\n%s\n", r.SetTitle, r.Local, r.SeenAs, r.Reflector, r.summary())
 	for _, c := range sorted(r.Checks) {
 		fmt.Fprintf(w, "\n%-4s  %s: %s\n", c.Status, c.ID, c.Title)
@@ -54,6 +66,23 @@ func (r *Report) Text(w io.Writer) {
 	if r.Broken != "" {
 		fmt.Fprintf(w, "\nThe test did not come to its end: %s\n", r.Broken)
 	}
+}
+
+// plainWriter lets line ends through and nothing else that a terminal obeys.
+type plainWriter struct{ io.Writer }
+
+func (p *plainWriter) Write(b []byte) (int, error) {
+	for line := range strings.SplitAfterSeq(string(b), "\n") {
+		text, end := strings.CutSuffix(line, "\n")
+		text = plain(text)
+		if end {
+			text += "\n"
+		}
+		if _, err := io.WriteString(p.Writer, text); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
 }
 
 type suite struct {
