@@ -32,6 +32,7 @@ needs() {
 /usr/bin/openssl openssl internal/trust/trustlist certificates of the worked example, and signatures of lists in both forms
 /usr/bin/openssl openssl internal/trust/tvs certificates, their names, and TLS as another implementation sees them
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
+/usr/sbin/chronyd chrony internal/network/ready/probe a time server
 /sbin/ip iproute2 cmd/ringfence a network of its own,
 /usr/sbin/nft nftables cmd/ringfence in which packets are dropped
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it

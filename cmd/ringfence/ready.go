@@ -181,7 +181,7 @@ func reflectorTLS() (conf *tls.Config, spki, issuer string, err error) {
 // readyRun is the flags of `ready run`.
 type readyRun struct {
 	set, setFile, reflector, keyFile, direction, name string
-	roles, rows, only                                 []string
+	roles, rows, only, clocks                         []string
 	seed                                              uint64
 	samples                                           int
 	voice, lifetime                                   time.Duration
@@ -195,7 +195,8 @@ func newReadyRunCommand(a *app) *cobra.Command {
 		Use: "run --reflector HOST[:PORT] --key-file FILE", Short: "Test from a site what its network lets through",
 		Long: "run sends what a set of requirements asks for to a reflector, and says row by row what passed: every TCP port, and of each range both ends and random ports within, from the ports that the row\n" +
 			"demands. Where something does not pass it looks for the exact borders. Then it looks for machines that change SIP (ALG), the kind of NAT, marks that do not survive (DSCP), the path MTU and black\n" +
-			"holes, loss, jitter and how a call would sound (MOS by ITU-T G.107, with its parameters), and whether somebody takes TLS apart. Each failure names its row, what was sent and seen, what to change, and\n" +
+			"holes, loss, jitter and how a call would sound (MOS by ITU-T G.107, with its parameters), whether somebody takes TLS apart,\n" +
+			"and with --ntp whether time servers answer and know the time. Each failure names its row, what was sent and seen, what to change, and\n" +
 			"the command that tests it again.\n\n" +
 			"It ends with 0 if all that is needed works, with 4 if something that is needed does not, with 5 for a wrong key, and with 7 if the reflector cannot be reached or stops answering; what was found until\n" +
 			"then is still written. Nothing needs root, except sending from ports below 1024, which is reported as not tried without it. Progress goes to standard error.",
@@ -219,6 +220,7 @@ func newReadyRunCommand(a *app) *cobra.Command {
 	f.IntVar(&r.samples, "samples", 8, "random ports in each range, beside its ends")
 	f.DurationVar(&r.voice, "voice", 10*time.Second, "how long to send voice")
 	f.DurationVar(&r.lifetime, "lifetime", 0, "also find out whether the NAT remembers a silent port for so long; it takes that long")
+	f.StringSliceVar(&r.clocks, "ntp", nil, "also ask this time server, as HOST or HOST:PORT; may be repeated")
 	f.StringVar(&r.junit, "junit", "", "also write JUnit XML to this file")
 	f.StringVar(&r.html, "html", "", "also write a page to this file")
 	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(probe.Kinds(), cobra.ShellCompDirectiveNoFileComp))
@@ -247,11 +249,15 @@ func (r *readyRun) theSet(cmd *cobra.Command, a *app) (api.NetworkSet, error) {
 
 // reflectorAddr finds the address of the reflector.
 func reflectorAddr(ctx context.Context, s string) (netip.AddrPort, error) {
-	bad := invalid(fmt.Sprintf("%.60q is no reflector", s), "give HOST or HOST:PORT with --reflector, where `ringfence ready reflect` runs")
+	return hostAddr(ctx, s, readyPort, invalid(fmt.Sprintf("%.60q is no reflector", s), "give HOST or HOST:PORT with --reflector, where `ringfence ready reflect` runs"))
+}
+
+// hostAddr finds the address of HOST or HOST:PORT.
+func hostAddr(ctx context.Context, s, defaultPort string, bad error) (netip.AddrPort, error) {
 	if ip, err := netip.ParseAddr(s); err == nil {
-		s = net.JoinHostPort(ip.String(), readyPort)
+		s = net.JoinHostPort(ip.String(), defaultPort)
 	} else if _, _, err := net.SplitHostPort(s); err != nil && s != "" {
-		s = net.JoinHostPort(s, readyPort)
+		s = net.JoinHostPort(s, defaultPort)
 	}
 	host, port, err := net.SplitHostPort(s)
 	number, err2 := strconv.ParseUint(port, 10, 16)
@@ -260,7 +266,7 @@ func reflectorAddr(ctx context.Context, s string) (netip.AddrPort, error) {
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil || len(addrs) == 0 {
-		return netip.AddrPort{}, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the reflector's name has no address: " + host, Err: err}
+		return netip.AddrPort{}, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "this name has no address: " + host, Err: err}
 	}
 	return netip.AddrPortFrom(addrs[0].Unmap(), uint16(number)), nil
 }
@@ -308,6 +314,9 @@ func (r *readyRun) again(kind string, rows []string) string {
 	if r.setFile != "" {
 		out = "ringfence ready run --set-file " + r.setFile
 	}
+	if kind == "ntp" {
+		out += " --ntp " + strings.Join(r.clocks, ",")
+	}
 	if kind == "tcp" || kind == "udp" {
 		out += " --row " + strings.Join(rows, ",")
 	}
@@ -330,6 +339,13 @@ func (r *readyRun) run(cmd *cobra.Command, a *app) error {
 		Again: r.again, Program: "ringfence " + node.BuildVersion("").Version}
 	if c.Reflector, err = reflectorAddr(cmd.Context(), r.reflector); err != nil {
 		return err
+	}
+	for _, h := range r.clocks {
+		at, err := hostAddr(cmd.Context(), h, "123", invalid(fmt.Sprintf("%.60q is no time server", h), "give HOST or HOST:PORT with --ntp"))
+		if err != nil {
+			return err
+		}
+		c.Clocks = append(c.Clocks, at)
 	}
 	if r.keyFile == "-" {
 		line := make([]byte, 1025)

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -309,6 +311,69 @@ func TestIPv6(t *testing.T) {
 		t.Errorf("%s", c.Seen)
 	}
 	is(t, check(t, r, "voice"), verdict.Pass, "")
+}
+
+// V15: a time server that knows the time, one that does not, one that refuses, and ports that are blocked.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	chrony := testkit.Need(t, "/usr/sbin/chronyd", "chrony")
+	for at, local := range map[string]string{"192.0.2.2": "local stratum 8\n", "192.0.2.3": ""} {
+		dir := t.TempDir()
+		conf := filepath.Join(dir, "chrony.conf")
+		if err := os.WriteFile(conf, []byte(local+"allow\nbindaddress "+at+"\ncmdport 0\nbindcmdaddress /\npidfile "+filepath.Join(dir, "pid")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(chrony, "-d", "-x", "-u", "root", "-f", conf) // -x: it leaves the clock alone
+		if err := l.cloud.in(cmd.Start); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	}
+	o, err := sockets.New([]ringfence.Flow{{Name: "in", Purpose: "test", Room: "test", Direction: ringfence.Listens, Transport: "udp"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuses, err := (hand{l.cloud, o}).ListenUDP(t.Context(), "in", netip.MustParseAddrPort("192.0.2.2:1123"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { refuses.Close() })
+	go func() {
+		b := make([]byte, 100)
+		for {
+			_, from, err := refuses.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			out := make([]byte, 48)
+			out[0] = 3<<6 | 4<<3 | 4
+			copy(out[12:], "RATE")
+			copy(out[24:32], b[40:48])
+			_, _ = refuses.WriteTo(out, from)
+		}
+	}()
+	run := func(at string) verdict.Check {
+		t.Helper()
+		return check(t, l.run("ntp", func(c *Config) { c.Clocks = []netip.AddrPort{netip.MustParseAddrPort(at)} }, row("time", "udp", "51494", "123")), "ntp/"+at)
+	}
+	var c verdict.Check
+	for range 50 { // until it has begun
+		if c = run("192.0.2.2:123"); c.Status == verdict.Pass {
+			break
+		}
+	}
+	is(t, c, verdict.Pass, "")
+	if c.Values["stratum"] != "8" || strings.Join(c.Rows, " ") != "time" {
+		t.Errorf("%+v", c)
+	}
+	is(t, run("192.0.2.3:123"), verdict.Fail, verdict.Clock)
+	is(t, run("192.0.2.2:1123"), verdict.Fail, verdict.Rejected)
+	is(t, run("192.0.2.2:2123"), verdict.Fail, verdict.Dropped)
+	l.router.rules("table ip t {\n chain f { type filter hook forward priority 0; udp dport 123 udp sport 51494 drop; }\n}")
+	is(t, run("192.0.2.2:123"), verdict.Fail, verdict.Dropped, "from 51494")
+	l.router.rules("flush ruleset\ntable ip t {\n chain f { type filter hook forward priority 0; udp dport 123 udp sport != 51494 drop; }\n}")
+	is(t, run("192.0.2.2:123"), verdict.Pass, "")
 }
 
 // What the reflector may not open is no pass.

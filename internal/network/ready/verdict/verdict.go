@@ -35,6 +35,7 @@ const (
 	SmallMTU    Cause = "small MTU"
 	Quality     Cause = "quality"
 	Intercepted Cause = "TLS intercepted"
+	Clock       Cause = "clock" // a time server that does not know the time, or another time
 	Untested    Cause = "not tested"
 	Limited     Cause = "rate limited" // what does not pass at once passes slowly
 )
