@@ -95,9 +95,10 @@ func allowed() map[string][]string {
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},
+		"network/ready/ntp":       {},
 		"network/ready/verdict":   {},
 		"network/ready/reflector": {"network/need", "network/ready/datagram", "network/ready/wire"},
-		"network/ready/probe":     {"network/need", "network/ready/datagram", "network/ready/verdict", "network/ready/wire"},
+		"network/ready/probe":     {"network/need", "network/ready/datagram", "network/ready/ntp", "network/ready/verdict", "network/ready/wire"},
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "call/trunk", "media/codec", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
@@ -184,7 +185,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/feed", "network/firewall/nft", "network/phoneports", "network/posture", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/feed", "network/firewall/nft", "network/phoneports", "network/posture", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

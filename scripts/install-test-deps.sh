@@ -50,6 +50,8 @@ needs() {
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with
 /usr/bin/unshare util-linux cmd/ringfence a network of its own,
 /usr/sbin/nft nftables cmd/ringfence on which rules are put into force
+/usr/sbin/chronyd chrony internal/network/ready/probe a time server
+/sbin/ip iproute2 cmd/ringfence a network of its own,
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
 /sbin/ip iproute2 test/faults a network of its own,
 /usr/sbin/nft nftables test/faults in which packets are dropped

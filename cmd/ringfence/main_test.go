@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"ringfence/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -23,6 +25,9 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the scenarios of testdata/script: the whole program, with real nodes on free ports of the loopback address.
 func TestScripts(t *testing.T) {
+	// What ready.txtar runs by itself.
+	testkit.Need(t, "/sbin/ip", "iproute2")
+	testkit.Need(t, "/usr/sbin/nft", "nftables")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -267,6 +269,123 @@ func TestInterception(t *testing.T) {
 	if !strings.Contains(got.Seen, "Example Inspector") {
 		t.Errorf("%s", got.Seen)
 	}
+}
+
+// V07: a limit of rate is no blocked range.
+func TestRateLimit(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.router.rules("table ip t {\n chain f { type filter hook forward priority 0; iifname inside meta l4proto udp limit rate over 8/second burst 5 packets drop; }\n}")
+	is(t, check(t, l.run("udp", nil, media()), "udp/media"), verdict.Fail, verdict.Limited)
+}
+
+// IPv6 is tested as IPv4 is.
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.router.do("ip address add 2001:db8:1::1/64 dev inside nodad\nip address add 2001:db8:2::1/64 dev outside nodad\nip route replace 2001:db8:2::/64 dev outside metric 256 mtu lock 1400")
+	l.site.do("ip address add 2001:db8:1::2/64 dev eth0 nodad\nip route add default via 2001:db8:1::1")
+	l.cloud.do("ip address add 2001:db8:2::2/64 dev eth0 nodad\nip address add 2001:db8:2::3/64 dev eth0 nodad\nip route add default via 2001:db8:2::1")
+	if err := l.router.in(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0o644) }); err != nil {
+		t.Fatal(err)
+	}
+	l.reflect(func(c *reflector.Config) {
+		c.Listen, c.Second = netip.MustParseAddrPort("[2001:db8:2::2]:8470"), netip.MustParseAddr("2001:db8:2::3")
+	})
+	l.router.rules("table ip6 t {\n chain f { type filter hook forward priority 0; iifname inside ip6 dscp 46 ip6 dscp set 0; udp dport 29000-65535 reject with icmpv6 admin-prohibited; }\n}")
+	r := l.run("tcp udp sip nat dscp mtu voice", nil, row("signalling", "tcp", "1024-65535", "443"), media())
+	is(t, check(t, r, "tcp/signalling"), verdict.Pass, "")
+	c := check(t, r, "udp/media")
+	is(t, c, verdict.Fail, verdict.Rejected, "to 29000-30000")
+	if !strings.Contains(c.Seen, "refused by 2001:db8:1::1") {
+		t.Errorf("%s", c.Seen)
+	}
+	is(t, check(t, r, "sip-alg"), verdict.Pass, "")
+	if c := check(t, r, "nat"); !strings.HasPrefix(c.Values["mapping"], "none") {
+		t.Errorf("%v", c.Values)
+	}
+	if c := check(t, r, "dscp"); c.Seen != "46 arrives as 0" {
+		t.Errorf("%s", c.Seen)
+	}
+	if c := check(t, r, "mtu"); c.Status != verdict.Pass || !strings.HasPrefix(c.Seen, "1400 bytes pass") {
+		t.Errorf("%s", c.Seen)
+	}
+	is(t, check(t, r, "voice"), verdict.Pass, "")
+}
+
+// V15: a time server that knows the time, one that does not, one that refuses, and ports that are blocked.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	chrony := testkit.Need(t, "/usr/sbin/chronyd", "chrony")
+	for at, local := range map[string]string{"192.0.2.2": "local stratum 8\n", "192.0.2.3": ""} {
+		dir := t.TempDir()
+		conf := filepath.Join(dir, "chrony.conf")
+		if err := os.WriteFile(conf, []byte(local+"allow\nbindaddress "+at+"\ncmdport 0\nbindcmdaddress /\npidfile "+filepath.Join(dir, "pid")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(chrony, "-d", "-x", "-u", "root", "-f", conf) // -x: it leaves the clock alone
+		if err := l.cloud.in(cmd.Start); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	}
+	o, err := sockets.New([]ringfence.Flow{{Name: "in", Purpose: "test", Room: "test", Direction: ringfence.Listens, Transport: "udp"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuses, err := (hand{l.cloud, o}).ListenUDP(t.Context(), "in", netip.MustParseAddrPort("192.0.2.2:1123"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { refuses.Close() })
+	go func() {
+		b := make([]byte, 100)
+		for {
+			_, from, err := refuses.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			out := make([]byte, 48)
+			out[0] = 3<<6 | 4<<3 | 4
+			copy(out[12:], "RATE")
+			copy(out[24:32], b[40:48])
+			_, _ = refuses.WriteTo(out, from)
+		}
+	}()
+	run := func(at string) verdict.Check {
+		t.Helper()
+		return check(t, l.run("ntp", func(c *Config) { c.Clocks = []netip.AddrPort{netip.MustParseAddrPort(at)} }, row("time", "udp", "51494", "123")), "ntp/"+at)
+	}
+	var c verdict.Check
+	for range 50 { // until it has begun
+		if c = run("192.0.2.2:123"); c.Status == verdict.Pass {
+			break
+		}
+	}
+	is(t, c, verdict.Pass, "")
+	if c.Values["stratum"] != "8" || strings.Join(c.Rows, " ") != "time" {
+		t.Errorf("%+v", c)
+	}
+	is(t, run("192.0.2.3:123"), verdict.Fail, verdict.Clock)
+	is(t, run("192.0.2.2:1123"), verdict.Fail, verdict.Rejected)
+	is(t, run("192.0.2.2:2123"), verdict.Fail, verdict.Dropped)
+	l.router.rules("table ip t {\n chain f { type filter hook forward priority 0; udp dport 123 udp sport 51494 drop; }\n}")
+	is(t, run("192.0.2.2:123"), verdict.Fail, verdict.Dropped, "from 51494")
+	l.router.rules("flush ruleset\ntable ip t {\n chain f { type filter hook forward priority 0; udp dport 123 udp sport != 51494 drop; }\n}")
+	is(t, run("192.0.2.2:123"), verdict.Pass, "")
+}
+
+// What the reflector may not open is no pass.
+func TestUntested(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.reflect(func(c *reflector.Config) {
+		c.Listen, c.Second, c.Allow = netip.MustParseAddrPort("192.0.2.2:8471"), netip.Addr{}, []need.Ports{{First: 8000, Last: 9000}}
+	})
+	r := l.run("tcp", nil, row("some", "tcp", "1024-65535", "443 8443"), row("none", "tcp", "1024-65535", "80"))
+	is(t, check(t, r, "tcp/some"), verdict.Warn, verdict.Untested)
+	is(t, check(t, r, "tcp/none"), verdict.Skip, verdict.Untested)
 }
 
 // A wrong key, no reflector, and one that goes away in the middle are told apart; what was found until then stays.

@@ -71,7 +71,7 @@ func (p *Prober) port(ranges []need.Ports) uint16 {
 	return r.First + uint16(p.rand.IntN(int(r.Last-r.First)+1))
 }
 
-// free opens a socket at a port of ours from which probes pass, but none of those in not.
+// free opens a socket at a port of ours from which probes pass.
 func (p *Prober) free(ctx context.Context) (c *datagram.Conn, err error) {
 	for range 20 {
 		if c, err = p.listen(ctx, p.port(p.worksFrom)); err == nil {
@@ -116,7 +116,7 @@ func (p *Prober) exchange(ctx context.Context, c *datagram.Conn, to netip.AddrPo
 
 // nat finds out how the NAT maps and filters (RFC 4787 section 4 and 5, with the tests of RFC 5780 in other words).
 func (p *Prober) nat(ctx context.Context) (verdict.Check, error) {
-	c := verdict.Check{ID: "nat", Kind: "nat", Title: "The NAT suits voice", Status: verdict.Pass, Values: map[string]string{}}
+	c := verdict.Check{ID: "nat", Kind: "nat", Title: "Address translation (NAT)", Status: verdict.Pass, Values: map[string]string{}}
 	if err := p.ways(ctx); err != nil {
 		return c, err
 	}
@@ -144,7 +144,7 @@ func (p *Prober) nat(ctx context.Context) (verdict.Check, error) {
 		return c, err
 	}
 	mapping := mappingOf(seen)
-	if seen[0] == local && mapping == independent {
+	if seen[0] == local && strings.HasPrefix(mapping, independent) {
 		mapping = "none: addresses are not translated"
 	}
 	c.Values["mapping"] = mapping

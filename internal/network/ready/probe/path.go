@@ -14,7 +14,7 @@ import (
 
 // marks finds out which marks of quality of service arrive as they were sent, both ways.
 func (p *Prober) marks(ctx context.Context) (verdict.Check, error) {
-	c := verdict.Check{ID: "dscp", Kind: "dscp", Title: "Marks of quality of service survive", Status: verdict.Pass, Values: map[string]string{}}
+	c := verdict.Check{ID: "dscp", Kind: "dscp", Title: "Marks of quality of service (DSCP)", Status: verdict.Pass, Values: map[string]string{}}
 	if err := p.ways(ctx); err != nil {
 		return c, err
 	}
@@ -78,7 +78,7 @@ func (p *Prober) marks(ctx context.Context) (verdict.Check, error) {
 
 // pathMTU finds the longest datagrams that pass uncut, and whether the network says so when one does not (RFC 1191, 8201, 8899).
 func (p *Prober) pathMTU(ctx context.Context) (verdict.Check, error) {
-	c := verdict.Check{ID: "mtu", Kind: "mtu", Title: "Large packets pass, or the network says that they do not", Required: true, Status: verdict.Pass, Values: map[string]string{}}
+	c := verdict.Check{ID: "mtu", Kind: "mtu", Title: "Large packets (path MTU)", Required: true, Status: verdict.Pass, Values: map[string]string{}}
 	if err := p.ways(ctx); err != nil {
 		return c, err
 	}

@@ -30,12 +30,12 @@ const (
 
 // Flows declares what a prober opens.
 func Flows() []ringfence.Flow {
-	flow := func(name, transport string, d ringfence.Direction, purpose string) ringfence.Flow {
-		return ringfence.Flow{Name: name, Purpose: purpose, Room: "network/ready/probe", Direction: d, Transport: transport, Peers: "the reflector", TLS: ringfence.TLSNone}
+	flow := func(name, transport string, d ringfence.Direction, purpose, peers string) ringfence.Flow {
+		return ringfence.Flow{Name: name, Purpose: purpose, Room: "network/ready/probe", Direction: d, Transport: transport, Peers: peers, TLS: ringfence.TLSNone}
 	}
-	return []ringfence.Flow{flow(FlowControl, "tcp", ringfence.Dials, "control of a readiness test, authenticated by a shared key; nothing in it is secret"),
-		flow(FlowTCP, "tcp", ringfence.Dials, "probes of a readiness test; they carry nothing but a code that proves their sender"),
-		flow(FlowUDP, "udp", ringfence.Listens, "probes of a readiness test; they carry nothing but a code that proves their sender")}
+	return []ringfence.Flow{flow(FlowControl, "tcp", ringfence.Dials, "control of a readiness test, authenticated by a shared key; nothing in it is secret", "the reflector"),
+		flow(FlowTCP, "tcp", ringfence.Dials, "probes of a readiness test; they carry nothing but a code that proves their sender", "the reflector"),
+		flow(FlowUDP, "udp", ringfence.Listens, "probes of a readiness test; they carry nothing but a code that proves their sender, and questions to time servers", "the reflector, and time servers that are to be tested")}
 }
 
 // Opener opens sockets, also from a port of one's choice.
@@ -62,13 +62,16 @@ type Config struct {
 	Between   int         // samples in each range, beside its ends
 	Voice     time.Duration
 	Lifetime  time.Duration                           // the longest silence after which a NAT is asked whether it remembers; 0: it is not asked
+	Clocks    []netip.AddrPort                        // time servers of the site that are asked too
 	Progress  func(done, total int, what string)      // may be nil
 	Again     func(kind string, rows []string) string // the command that makes one test again
 	Program   string
 }
 
 // Kinds returns the kinds of checks, in the order in which they are made.
-func Kinds() []string { return []string{"tcp", "udp", "sip", "nat", "dscp", "mtu", "voice", "tls"} }
+func Kinds() []string {
+	return []string{"tcp", "udp", "sip", "nat", "dscp", "mtu", "voice", "tls", "ntp"}
+}
 
 // Prober makes one test.
 type Prober struct {
@@ -222,6 +225,11 @@ func (p *Prober) checks(ctx context.Context) error {
 	}{{"sip", p.gateways}, {"nat", p.nat}, {"dscp", p.marks}, {"mtu", p.pathMTU}, {"voice", p.voice}, {"tls", p.interception}} {
 		if p.wants(k.kind) {
 			steps = append(steps, step{k.kind, k.run})
+		}
+	}
+	for _, server := range p.Clocks {
+		if p.wants("ntp") {
+			steps = append(steps, step{"ntp", func(ctx context.Context) (verdict.Check, error) { return p.clock(ctx, server) }})
 		}
 	}
 	for n, s := range steps {

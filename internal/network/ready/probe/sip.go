@@ -56,7 +56,7 @@ func fields(diff []string) string {
 		switch {
 		case len(d) > 1 && d[1] == '=':
 			name = "SDP " + d[:2]
-		case !ok || strings.Contains(name, " "):
+		case !ok || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' }):
 			name = "the first line"
 		}
 		if !slices.Contains(names, name) {
@@ -68,7 +68,7 @@ func fields(diff []string) string {
 
 // gateways looks for machines that read and change SIP: the same message goes to ports where they are known to look and to one where none looks, and the reflector tells what arrived.
 func (p *Prober) gateways(ctx context.Context) (verdict.Check, error) {
-	c := verdict.Check{ID: "sip-alg", Kind: "sip", Title: "Nothing on the way changes SIP", Required: true, Status: verdict.Pass, Values: map[string]string{}}
+	c := verdict.Check{ID: "sip-alg", Kind: "sip", Title: "Machines on the way that change SIP (ALG)", Required: true, Status: verdict.Pass, Values: map[string]string{}}
 	other := uint16(40000 + p.rand.IntN(20000))
 	ports := []uint16{5060, 5061, other}
 	var found, blocked, same []string

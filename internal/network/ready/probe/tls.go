@@ -20,7 +20,7 @@ const tlsTime = 5 * time.Second
 
 // interception compares the key that we are shown by TLS with the one that the reflector says it shows.
 func (p *Prober) interception(ctx context.Context) (verdict.Check, error) {
-	c := verdict.Check{ID: "tls", Kind: "tls", Title: "Nobody takes TLS apart", Required: true, Status: verdict.Pass, Values: map[string]string{}}
+	c := verdict.Check{ID: "tls", Kind: "tls", Title: "Interception of TLS", Required: true, Status: verdict.Pass, Values: map[string]string{}}
 	r, err := p.ask(ctx, wire.Request{Op: "presented"})
 	if err != nil {
 		return c, err

@@ -39,7 +39,7 @@ func (j *jitter) String() string { return fmt.Sprintf("%.1f ms", j.value/float64
 
 // voice sends what a call would send for a while, and says how it would sound.
 func (p *Prober) voice(ctx context.Context) (verdict.Check, error) {
-	c := verdict.Check{ID: "voice", Kind: "voice", Title: "A call sounds well", Required: true, Status: verdict.Pass, Values: map[string]string{}}
+	c := verdict.Check{ID: "voice", Kind: "voice", Title: "How a call would sound", Required: true, Status: verdict.Pass, Values: map[string]string{}}
 	if err := p.ways(ctx); err != nil {
 		return c, err
 	}
@@ -102,7 +102,7 @@ func (p *Prober) voice(ctx context.Context) (verdict.Check, error) {
 		return c, err
 	}
 	c.Sent = fmt.Sprintf("%d packets of %d bytes, one each 20 ms, with DSCP %d, and back", n, packetSize, voiceMark)
-	arrived := max(int(after.Streamed-before.Streamed), len(came))
+	arrived := min(max(int(after.Streamed-before.Streamed), len(came)), n)
 	if len(rtts) == 0 {
 		c.Status, c.Cause, c.Seen = verdict.Fail, verdict.Dropped, fmt.Sprintf("%d arrived, none came back", arrived)
 		c.Change = "let streams of UDP pass in both directions"

@@ -35,8 +35,9 @@ const (
 	SmallMTU    Cause = "small MTU"
 	Quality     Cause = "quality"
 	Intercepted Cause = "TLS intercepted"
+	Clock       Cause = "clock" // a time server that does not know the time, or another time
 	Untested    Cause = "not tested"
-	Lost        Cause = "reflector lost" // it stopped answering in the middle
+	Limited     Cause = "rate limited" // what does not pass at once passes slowly
 )
 
 // Check is one finding.

@@ -78,6 +78,17 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// What strangers said cannot command a terminal.
+func TestPlain(t *testing.T) {
+	r := example()
+	r.Checks[1].Seen = "a \x1b[2Jb\u202e\x07"
+	var out bytes.Buffer
+	r.Text(&out)
+	if s := out.String(); !strings.Contains(s, "a ?[2Jb??\n") || strings.ContainsAny(s, "\x1b\x07\u202e") {
+		t.Errorf("%q", s)
+	}
+}
+
 func FuzzReport(f *testing.F) {
 	b, _ := json.Marshal(example())
 	f.Add(b)

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // sorted returns checks with what needs work first, in the order of the test otherwise.
@@ -32,8 +33,19 @@ func (r *Report) summary() string {
 	return fmt.Sprintf("%d passed, %d failed, %d could be better, %d not tested", r.Count(Pass), r.Count(Fail), r.Count(Warn), r.Count(Skip))
 }
 
+// plain takes out what a terminal would obey: some of a report is what strangers said.
+func plain(s string) string {
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return '?'
+		}
+		return c
+	}, s)
+}
+
 // Text writes a report for people at a terminal.
-func (r *Report) Text(w io.Writer) {
+func (r *Report) Text(to io.Writer) {
+	w := &plainWriter{to}
 	fmt.Fprintf(w, "%s, tested from %s (seen as %s) against %s\n%s\n", r.SetTitle, r.Local, r.SeenAs, r.Reflector, r.summary())
 	for _, c := range sorted(r.Checks) {
 		fmt.Fprintf(w, "\n%-4s  %s: %s\n", c.Status, c.ID, c.Title)
@@ -54,6 +66,23 @@ func (r *Report) Text(w io.Writer) {
 	if r.Broken != "" {
 		fmt.Fprintf(w, "\nThe test did not come to its end: %s\n", r.Broken)
 	}
+}
+
+// plainWriter lets line ends through and nothing else that a terminal obeys.
+type plainWriter struct{ io.Writer }
+
+func (p *plainWriter) Write(b []byte) (int, error) {
+	for line := range strings.SplitAfterSeq(string(b), "\n") {
+		text, end := strings.CutSuffix(line, "\n")
+		text = plain(text)
+		if end {
+			text += "\n"
+		}
+		if _, err := io.WriteString(p.Writer, text); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
 }
 
 type suite struct {
@@ -150,7 +179,7 @@ h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .5rem}p.sub{colo
 .pass{color:var(--good)}.fail{color:var(--bad)}.warn{color:var(--mid)}.skip{color:var(--soft)}
 ol.fix{padding-left:1.4rem}ol.fix>li{margin:0 0 1.2rem}dl{display:grid;grid-template-columns:6rem 1fr;gap:.15rem .8rem;margin:.3rem 0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 code{font:.85rem ui-monospace,monospace;background:var(--card);padding:.1rem .3rem;overflow-wrap:anywhere}
-table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;border-bottom:1px solid var(--line);overflow-wrap:anywhere}th{color:var(--soft);font-weight:600}td:first-child{white-space:nowrap}
+table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;border-bottom:1px solid var(--line);overflow-wrap:anywhere}th{color:var(--soft);font-weight:600}td:first-child,td:nth-child(2){white-space:nowrap}.change::first-letter{text-transform:uppercase}
 @media print{body{margin:0;max-width:none}}
 </style></head><body>
 <h1>Is the network ready?</h1>
@@ -162,7 +191,7 @@ table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;
 {{else}}<div class="verdict"><b>Yes.</b> All that was tested of what is needed works.</div>{{end}}
 <div class="tiles"><div class="tile pass"><b>{{.Passed}}</b>work</div><div class="tile fail"><b>{{.Failures}}</b>fail</div><div class="tile warn"><b>{{.Warned}}</b>could be better</div><div class="tile skip"><b>{{.Skipped}}</b>not tested</div></div>
 {{if .Fixes}}<h2>What to change</h2>
-<ol class="fix">{{range .Fixes}}<li><b class="{{.Status}}">{{.Title}}</b><br>{{.Change}}
+<ol class="fix">{{range .Fixes}}<li><b class="{{.Status}}">{{.Title}}</b><div class="change">{{.Change}}.</div>
 <dl><dt>sent</dt><dd>{{.Sent}}</dd><dt>seen</dt><dd>{{.Seen}}</dd>{{with .Blocked}}<dt>blocked</dt><dd>{{join . ", "}}</dd>{{end}}<dt>cause</dt><dd>{{.Cause}}</dd>{{with .Rows}}<dt>rows</dt><dd>{{join . ", "}}</dd>{{end}}<dt>test again</dt><dd><code>{{.Again}}</code></dd></dl></li>{{end}}</ol>{{end}}
 <h2>Everything that was tested</h2>
 <table><thead><tr><th>Check</th><th>Outcome</th><th>What</th><th>Seen</th></tr></thead><tbody>

@@ -60,7 +60,7 @@ func (c *tampering) Write(b []byte) (int, error) {
 
 func TestChannel(t *testing.T) {
 	key := []byte("0123456789abcdef")
-	run := func(other []byte, at int) (prober, reflector error, got Request) {
+	run := func(other []byte, at int) (got Request, prober, reflector error) {
 		a, b := net.Pipe()
 		defer a.Close()
 		done := make(chan error, 1)
@@ -85,15 +85,16 @@ func TestChannel(t *testing.T) {
 			}
 		}
 		a.Close()
-		return err, <-done, got
+		reflector = <-done
+		return got, err, reflector
 	}
-	if p, r, got := run(key, -1); p != nil || r != nil || got.Op != "open" || got.TCP[0] != 443 {
+	if got, p, r := run(key, -1); p != nil || r != nil || got.Op != "open" || got.TCP[0] != 443 {
 		t.Errorf("%v %v %+v", p, r, got)
 	}
-	if p, r, _ := run([]byte("fedcba9876543210"), -1); ringfence.KindOf(p) != ringfence.KindUnauthenticated || r == nil {
+	if _, p, r := run([]byte("fedcba9876543210"), -1); ringfence.KindOf(p) != ringfence.KindUnauthenticated || r == nil {
 		t.Errorf("another key: %v %v", p, r)
 	}
-	if _, r, got := run(key, 10); ringfence.KindOf(r) != ringfence.KindUnauthenticated || got.Op != "" {
+	if got, _, r := run(key, 10); ringfence.KindOf(r) != ringfence.KindUnauthenticated || got.Op != "" {
 		t.Errorf("a changed request: %v %+v", r, got)
 	}
 }
