@@ -266,3 +266,53 @@ func TestEmergencyShowsTheCaller(t *testing.T) {
 		}
 	}
 }
+
+// Who is transferred is shown as who they are, and not as who transferred them: what we assert of a caller (RFC 3325) has to be so.
+func TestTransferredStranger(t *testing.T) {
+	a, b := trunked(t)
+	a.User("alice", "101", func(u *store.User) { u.Name, u.TollClass = "Alice", "national" })
+	a.User("carol", "103")
+	b.User("bob", "202", func(u *store.User) { u.TollClass = "national" })
+	alice, carol, bob := a.Phone("alice"), a.Phone("carol"), b.Phone("bob")
+	out, in := a.Talk(alice, bob, "+4940456202")
+	third, done := a.transfer(out, "103", carol)
+	if from := third.Peer(); from.Number != "+4940456202" || from.Display != "" || !strings.Contains(from.Address, "@127.0.0.1") {
+		t.Errorf("a stranger whom alice transfers is shown as %+v", from)
+	}
+	a.OK(third.Answer(a.Ctx, phone.CallOptions{Audio: phone.Tone(500)}))
+	a.OK(<-done)
+	a.Hears(in, 500)
+	third.Hangup()
+	// One of ours is shown as such, on the other side of a trunk too.
+	back, at := b.Talk(bob, alice, "+4930123101")
+	defer back.Hangup()
+	third, done = a.transfer(at, "103", carol)
+	if from := third.Peer(); from.Number != "+4940456202" {
+		t.Errorf("bob, who called, is shown as %+v", from)
+	}
+	a.OK(third.Reject(486))
+	<-done
+}
+
+// Who withholds its identity does so after a transfer that failed, too.
+func TestTransferredInPrivate(t *testing.T) {
+	s := newSite(t, nil)
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.User("carol", "103")
+	alice, bob, carol := s.Phone("alice"), s.Phone("bob"), s.Phone("carol")
+	_, err := alice.Call(s.Ctx, "102", phone.CallOptions{Private: true})
+	s.OK(err)
+	in := s.Incoming(bob)
+	s.OK(in.Answer(s.Ctx, phone.CallOptions{}))
+	for range 2 {
+		third, done := s.transfer(in, "103", carol)
+		if from := third.Peer(); from.Number != "anonymous" {
+			t.Errorf("%+v", from)
+		}
+		s.OK(third.Reject(486))
+		if err := <-done; err == nil {
+			t.Error("the transfer succeeded")
+		}
+	}
+}
