@@ -409,8 +409,8 @@ func (l *Leg) Confirmed(s *dialog.Session, m *sip.Message) {
 	}
 	call := l.call
 	err := l.accept(m.Body())
-	if err == nil && call.callee != nil {
-		err = call.connect(l, call.callee)
+	if other := call.peer(l); err == nil && other != nil {
+		err = call.connect(l, other)
 	}
 	if err != nil {
 		l.refused(text(err))
