@@ -1,8 +1,10 @@
 package node_test
 
 import (
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip"
+	"ringfence/internal/sip/sdp"
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/profile"
@@ -264,5 +267,119 @@ func TestEmergencyShowsTheCaller(t *testing.T) {
 		if err := out.WaitAnswered(a.Ctx); err == nil {
 			t.Errorf("%s is answered", number)
 		}
+	}
+}
+
+// Who is transferred is shown as who they are, and not as who transferred them: what we assert of a caller (RFC 3325) has to be so.
+func TestTransferredStranger(t *testing.T) {
+	a, b := trunked(t)
+	a.User("alice", "101", func(u *store.User) { u.Name, u.TollClass = "Alice", "national" })
+	a.User("carol", "103")
+	b.User("bob", "202", func(u *store.User) { u.TollClass = "national" })
+	alice, carol, bob := a.Phone("alice"), a.Phone("carol"), b.Phone("bob")
+	out, in := a.Talk(alice, bob, "+4940456202")
+	third, done := a.transfer(out, "103", carol)
+	if from := third.Peer(); from.Number != "+4940456202" || from.Display != "" || !strings.Contains(from.Address, "@127.0.0.1") {
+		t.Errorf("a stranger whom alice transfers is shown as %+v", from)
+	}
+	a.OK(third.Answer(a.Ctx, phone.CallOptions{Audio: phone.Tone(500)}))
+	a.OK(<-done)
+	a.Hears(in, 500)
+	third.Hangup()
+	// One of ours is shown as such, on the other side of a trunk too.
+	back, at := b.Talk(bob, alice, "+4930123101")
+	defer back.Hangup()
+	third, done = a.transfer(at, "103", carol)
+	if from := third.Peer(); from.Number != "+4940456202" {
+		t.Errorf("bob, who called, is shown as %+v", from)
+	}
+	a.OK(third.Reject(486))
+	<-done
+}
+
+// Who withholds its identity does so after a transfer that failed, too.
+func TestTransferredInPrivate(t *testing.T) {
+	s := newSite(t, nil)
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.User("carol", "103")
+	alice, bob, carol := s.Phone("alice"), s.Phone("bob"), s.Phone("carol")
+	_, err := alice.Call(s.Ctx, "102", phone.CallOptions{Private: true})
+	s.OK(err)
+	in := s.Incoming(bob)
+	s.OK(in.Answer(s.Ctx, phone.CallOptions{}))
+	for range 2 {
+		third, done := s.transfer(in, "103", carol)
+		if from := third.Peer(); from.Number != "anonymous" {
+			t.Errorf("%+v", from)
+		}
+		s.OK(third.Reject(486))
+		if err := <-done; err == nil {
+			t.Error("the transfer succeeded")
+		}
+	}
+}
+
+// acks answers the offer of a 200 in the ACK.
+func (p *rawPeer) acks(ok *sip.Message) {
+	p.Helper()
+	if ok.Status() != 200 {
+		p.Fatalf("%d", ok.Status())
+	}
+	offer, err := sdp.Parse(ok.Body())
+	p.OK(err)
+	p.OK(offer.Sealed())
+	crypto, err := sdp.NewCryptos(rand.Reader)
+	p.OK(err)
+	answer, _, err := sdp.Answer(offer, sdp.RewriteOptions{Addr: netip.MustParseAddrPort("127.0.0.1:40000"), Crypto: crypto, Origin: sdp.Origin{ID: 1, Version: 1}}, sdp.PCMU(), sdp.PCMA(), sdp.G722())
+	p.OK(err)
+	p.send("ACK", p.target(ok), string(ok.Get(sip.HeaderTo)), answer.Bytes())
+}
+
+// Calls whose INVITE has no offer, as some systems make all of theirs: they are picked up and moved like others.
+func TestWithoutOffer(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { comesFrom(c, "one") })
+	s.User("alice", "101")
+	s.User("bob", "102")
+	alice, bob := s.Phone("alice"), s.Phone("bob")
+	up := func(what string) {
+		t.Helper()
+		s.Until(what, func() bool {
+			v := s.Node.Calls.List()
+			return len(v) == 1 && v[0].State == "up" && v[0].Verdict == ringfence.Sealed
+		})
+	}
+	one := s.trunkPeer("one")
+	uri := "sip:101@" + s.Domain
+	one.send("INVITE", uri, "<"+uri+">", nil)
+	s.Incoming(alice)
+	out, err := bob.Call(s.Ctx, "*8101", phone.CallOptions{Audio: phone.Tone(440)})
+	s.OK(err)
+	ok := one.final()
+	one.acks(ok)
+	s.OK(out.WaitAnswered(s.Ctx))
+	up("it is picked up")
+	// The trunk moves its call to another connection, again without an offer.
+	again := s.trunkPeer("one")
+	again.send("INVITE", uri, "<"+uri+">", nil, fmt.Sprintf("Replaces: %s;to-tag=%s;from-tag=%s", ok.CallID(), ok.ToTag(), ok.FromTag()))
+	moved := again.final()
+	again.acks(moved)
+	up("it is moved")
+	again.send("BYE", again.target(moved), string(moved.Get(sip.HeaderTo)), nil)
+	if m := again.final(); m.Status() != 200 {
+		t.Errorf("BYE: %d", m.Status())
+	}
+	s.OK(out.WaitEnded(s.Ctx))
+	// Two that both wait for an offer cannot be joined; the one that rings goes on ringing.
+	first, second := s.trunkPeer("one"), s.raw(s.Identity("bob", "bob-raw"))
+	first.send("INVITE", uri, "<"+uri+">", nil)
+	in := s.Incoming(alice)
+	second.send("INVITE", "sip:*8101@"+s.Domain, "<sip:*8101@"+s.Domain+">", nil)
+	if m := second.final(); m.Status() < 400 {
+		t.Errorf("two without an offer: %d", m.Status())
+	}
+	s.OK(in.Reject(486))
+	if m := first.final(); m.Status() != 486 {
+		t.Errorf("%d", m.Status())
 	}
 }

@@ -1,10 +1,12 @@
 package node_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"ringfence/internal/service/phone"
+	"ringfence/internal/sip"
 )
 
 // notice waits for a NOTIFY whose body has every one of these texts.
@@ -67,5 +69,41 @@ func TestBusyLampAndMessages(t *testing.T) {
 	}
 	if _, err := alice.Subscribe(s.Ctx, "dialog", "999", ""); err == nil {
 		t.Error("a subscription to nobody was accepted")
+	}
+}
+
+// A subscription is continued by whoever made it. Somebody who has proved nothing does not get it, even with its identifiers, although the one who made it has no certificate either.
+func TestSubscriptionOfSomebodyElse(t *testing.T) {
+	s := oauthSite(t)
+	p := s.signIn("alice-app")
+	if m := p.register("Authorization: Bearer " + p.access); m.Status() != 200 {
+		t.Fatalf("%d", m.Status())
+	}
+	fields := []string{"Event: dialog", "Expires: 600"}
+	p.send("SUBSCRIBE", "sip:102@"+s.Domain, "<sip:102@"+s.Domain+">", nil, fields...)
+	ok := p.final()
+	if ok.Status() != 200 {
+		t.Fatalf("%d", ok.Status())
+	}
+	again := func(at netip.AddrPort, proves bool) int {
+		t.Helper()
+		other := s.connect(at, "alice", p.id)
+		other.seq = p.seq + 10
+		if proves {
+			other.send("REGISTER", "sip:"+s.Domain, "<sip:alice@"+s.Domain+">", nil, "Authorization: Bearer "+p.access)
+			if m := other.final(); m.Status() != 200 {
+				t.Fatalf("REGISTER: %d", m.Status())
+			}
+		}
+		other.send("SUBSCRIBE", "sip:102@"+s.Domain, string(ok.Get(sip.HeaderTo)), nil, fields...)
+		return other.final().Status()
+	}
+	for name, at := range map[string]netip.AddrPort{"the port of tokens": s.Node.Bound("sip-oauth"), "the port of certificates": s.SIP} {
+		if got := again(at, false); got != 481 {
+			t.Errorf("a stranger at %s: %d", name, got)
+		}
+	}
+	if got := again(s.Node.Bound("sip-oauth"), true); got != 200 {
+		t.Errorf("itself, on another connection: %d", got)
 	}
 }

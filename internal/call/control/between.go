@@ -81,7 +81,8 @@ func (c *Control) FromNode(tx *transaction.Server) {
 		}
 	}
 	leg := call.newLeg("caller", "", owner)
-	leg.auth, leg.outside = ringfence.AuthCertificate, "<sip:"+call.From+"@"+call.home()+">"
+	who := call.from()
+	leg.auth, leg.who = ringfence.AuthCertificate, &who
 	user := c.cfg.Roster.Device(at.Device).User
 	call.Dialled, call.To = string(user), string(user)
 	if u := c.cfg.Roster.User(user); u != nil && len(u.Numbers) > 0 {

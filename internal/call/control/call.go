@@ -26,6 +26,7 @@ type Call struct {
 	ctl        *Control
 	fromName   string
 	fromHost   string // the host of the trunk that it comes by; empty: our domain
+	shown      *party // who is shown as the caller since a transfer; nil: who called
 	legs       []*Leg // every leg there ever was, for the record
 	caller     *Leg
 	callee     *Leg // the leg that answered

@@ -9,8 +9,11 @@ import (
 // connect joins two legs, whatever state each is in: a leg that waits for our answer gets it, and one that has agreed on its
 // media keeps it. Both end up with the same codec, so that the relay passes it on unchanged.
 func (call *Call) connect(a, b *Leg) error {
-	if a.agreed && !b.agreed {
+	if a.agreed && !b.agreed || b.late && !b.agreed {
 		a, b = b, a
+	}
+	if a.late && !a.agreed {
+		return a.offerTo(b)
 	}
 	switch {
 	case a.agreed: // both have
@@ -39,6 +42,25 @@ func (call *Call) connect(a, b *Leg) error {
 		return err
 	}
 	return call.join(a, b)
+}
+
+// offerTo answers a leg whose INVITE had no offer with one of ours, for what the other leg speaks. They are joined once the ACK has brought the answer.
+func (l *Leg) offerTo(other *Leg) error {
+	switch {
+	case l.session.State() != dialog.Early || l.session.UAC:
+		return &ringfence.Fault{Op: "call.connect", Kind: ringfence.KindConflict, Text: "the leg does not wait for an answer"}
+	case !other.agreed:
+		if err := other.answerWith(own()); err != nil {
+			return err
+		}
+	}
+	offer, err := l.offerLate(other)
+	if err != nil {
+		return err
+	}
+	other.silence()
+	l.session.Answer(offer, nil)
+	return nil
 }
 
 // mapPayloads makes what a sends arrive under the numbers that b uses for the same formats.

@@ -147,6 +147,8 @@ func (c *Control) Invite(tx *transaction.Server, id registrar.Identity) {
 		}
 	}
 	call.private = wantsPrivacy(tx.Request)
+	who := call.from()
+	leg.who = &who
 	leg.opened()
 	if err := leg.hear(tx.Request.Body()); err != nil {
 		call.refuse(err)

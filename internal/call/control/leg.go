@@ -22,7 +22,7 @@ type Leg struct {
 	User   ringfence.UserID
 	Since  time.Time
 
-	outside string // the address of a party that is no user of ours
+	who     *party // as it came, of whoever called, and of a trunk; nil: a user of ours
 	call    *Call
 	session *dialog.Session
 	media   *relay.Endpoint
@@ -158,7 +158,7 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 		Conn: contact.Conn, URI: contact.Contact, Routes: contact.Path, From: from, To: "<" + contact.AOR + ">",
 		Extra: func(w *sip.Writer) {
 			switch node := contact.Conn.Peer.Role == nodeRole; {
-			case !call.private:
+			case !call.from().private:
 				w.Header(sip.HeaderPAssertedIdentity, from)
 			case node: // which withholds it from the phone in its turn (RFC 3325 section 7)
 				w.Header(sip.HeaderPAssertedIdentity, call.known())
@@ -286,33 +286,60 @@ func (l *Leg) wantsPlain(e dialog.End) bool {
 	return l.exception != "" && !l.plain && l.at != nil && l.at.Conn.Secure() && (e.Status == 488 || e.Status == 415 || e.Status == 606)
 }
 
+// party is how somebody is shown to the other side.
+type party struct {
+	number, name string
+	host         string // empty: our domain, as one of ours
+	private      bool   // withholds its identity
+}
+
+// from is who is shown as the caller: whoever is asserted to call (RFC 3325) has to be at the other end.
+func (call *Call) from() party {
+	p := party{call.From, call.fromName, call.fromHost, call.private}
+	if call.shown != nil {
+		p = *call.shown
+	}
+	p.private = p.private && !call.emergency // whoever helps may have to call back
+	return p
+}
+
+// party returns who is at the other end of a leg.
+func (l *Leg) party() party {
+	if l.who != nil {
+		return *l.who
+	}
+	p := party{number: string(l.User)}
+	if u := l.call.ctl.cfg.Roster.User(l.User); u != nil {
+		p.name = u.Name
+		if len(u.Numbers) > 0 {
+			p.number = string(u.Numbers[0])
+		}
+	}
+	return p
+}
+
+// address is a party's name-addr, at our domain if it is one of ours.
+func (p party) address(domain string) string {
+	if p.host != "" {
+		domain = p.host
+	}
+	out := "<sip:" + p.number + "@" + domain + ">"
+	if p.name != "" {
+		out = quote(p.name) + " " + out
+	}
+	return out
+}
+
 // identity is how the caller is shown to who is called (RFC 3325; RFC 3323 section 4.1 if it is withheld).
 func (call *Call) identity() string {
-	if call.private {
+	if call.from().private {
 		return `"Anonymous" <sip:anonymous@anonymous.invalid>`
 	}
 	return call.known()
 }
 
 // known is who the caller is, whoever may be told.
-func (call *Call) known() string { return call.shown(call.From, call.home()) }
-
-// home is the host of the caller's address. Whoever comes by a trunk is nobody of ours, whatever its number is.
-func (call *Call) home() string {
-	if call.fromHost != "" {
-		return call.fromHost
-	}
-	return call.ctl.cfg.Domain
-}
-
-// shown is the caller's name with an address.
-func (call *Call) shown(number, host string) string {
-	from := "<sip:" + number + "@" + host + ">"
-	if call.fromName != "" {
-		from = quote(call.fromName) + " " + from
-	}
-	return from
-}
+func (call *Call) known() string { return call.from().address(call.ctl.cfg.Domain) }
 
 func quote(s string) string {
 	out := []byte{'"'}
@@ -382,8 +409,8 @@ func (l *Leg) Confirmed(s *dialog.Session, m *sip.Message) {
 	}
 	call := l.call
 	err := l.accept(m.Body())
-	if err == nil && call.callee != nil {
-		err = call.connect(l, call.callee)
+	if other := call.peer(l); err == nil && other != nil {
+		err = call.connect(l, other)
 	}
 	if err != nil {
 		l.refused(text(err))

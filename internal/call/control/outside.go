@@ -33,8 +33,9 @@ func (c *Control) InviteTrunk(tx *transaction.Server, t trunk.Trunk) {
 	call.caller = leg
 	call.From, call.fromName = callerOf(tx.Request)
 	call.fromHost = hostOf(t)
-	leg.outside = "<sip:" + call.From + "@" + call.fromHost + ">"
 	call.private = wantsPrivacy(tx.Request)
+	who := call.from()
+	leg.who = &who
 	call.because("it comes by the trunk %s", t.Name)
 	leg.opened()
 	err := leg.hear(tx.Request.Body())
@@ -98,14 +99,15 @@ func (call *Call) ringTrunk(name, number string, then func(dialog.End)) {
 	call.worst, call.next = dialog.End{}, then
 	l := call.newLeg("callee", "", "")
 	l.Trunk, l.auth = name, ringfence.AuthCertificate
-	from := call.identity()
-	if !call.private && call.fromHost == "" { // one of ours; our prefix before a stranger's number would make it ours as well
-		from = call.shown(t.Outgoing(call.From), c.cfg.Domain)
+	who, from := call.from(), call.identity()
+	if !who.private && who.host == "" { // one of ours; our prefix before a stranger's number would make it ours as well
+		who.number = t.Outgoing(who.number)
+		from = who.address(c.cfg.Domain)
 	}
 	to := "sip:" + number + "@" + hostOf(t) + ";user=phone"
-	l.outside = "<" + to + ">"
+	l.who = &party{number: number, host: hostOf(t)}
 	rings := call.invite(l, dialog.Invitation{Conn: conn, URI: to, From: from, To: "<" + to + ">", Extra: func(w *sip.Writer) {
-		if call.private {
+		if who.private {
 			w.Header(sip.HeaderPrivacy, "id")
 		} else {
 			w.Header(sip.HeaderPAssertedIdentity, from)

@@ -88,7 +88,7 @@ func (call *Call) emergencyCall(d dialplan.Decision) {
 	if call.emergency && !call.onward() { // whoever takes emergency calls sent it here again
 		return
 	}
-	call.emergency, call.private = true, false // whoever helps may have to call back
+	call.emergency = true
 	c.cfg.Log.Warn("emergency call", "call", call.ID, "user", call.caller.User, "device", call.caller.Device, "number", d.Number)
 	if conn, _ := c.cfg.Trunks.Way(d.Trunk); conn != nil {
 		call.ringTrunk(d.Trunk, d.Number, func(e dialog.End) {

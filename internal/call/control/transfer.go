@@ -40,6 +40,8 @@ func (l *Leg) refer(tx *transaction.Server) {
 	number := string(sip.Unescape(target.URI.User))
 	call.because("%s transfers the call to %s", l.name(), number)
 	call.referredBy = l.address()
+	who := left.party()
+	call.shown = &who
 	call.ctl.cfg.Media.Unjoin(l.media)
 	left.play(music)
 	// From here on the party that is left is the caller of this call, and the transferor pays.
@@ -65,16 +67,11 @@ func (l *Leg) sameParty(o *Leg) bool {
 	return l.User == o.User && l.Trunk == o.Trunk && l.name() != ""
 }
 
-// address is how a leg's party is shown to the other legs of a call.
+// address is who transferred a call, as its new party is told (RFC 3892).
 func (l *Leg) address() string {
-	if l.User == "" {
-		return l.outside
-	}
-	number := string(l.User)
-	if u := l.call.ctl.cfg.Roster.User(l.User); u != nil && len(u.Numbers) > 0 {
-		number = string(u.Numbers[0])
-	}
-	return fmt.Sprintf("<sip:%s@%s>", number, l.call.ctl.cfg.Domain)
+	p := l.party()
+	p.name = ""
+	return p.address(l.call.ctl.cfg.Domain)
 }
 
 // headerIn returns a header of a URI ("?name=value&…"), unescaped.

@@ -31,9 +31,11 @@ type Config struct {
 	Lines     Lines
 	Mailboxes Mailboxes
 	Owner     func(n ringfence.Number) (ringfence.UserID, bool) // whose number or name it is
-	Log       *slog.Logger
-	Max       int // subscriptions in all; 0 means 100,000
-	MaxPer    int // subscriptions of one device; 0 means 200
+	// Known returns who has proved to be at the other end of a connection.
+	Known  func(c *transport.Conn) (registrar.Identity, bool)
+	Log    *slog.Logger
+	Max    int // subscriptions in all; 0 means 100,000
+	MaxPer int // subscriptions of one device; 0 means 200
 }
 
 // Watch holds the subscriptions. Methods are called on its shard unless they say otherwise.
@@ -160,7 +162,7 @@ func interval(tx *transaction.Server) (time.Duration, bool) {
 func (w *Watch) Refresh(tx *transaction.Server) bool {
 	m := tx.Request
 	s := w.subs[string(m.ToTag())]
-	if s == nil || s.callID != string(m.CallID()) || s.conn != tx.Conn && s.conn.Peer.Name != tx.Conn.Peer.Name {
+	if s == nil || s.callID != string(m.CallID()) || !s.madeBy(tx.Conn) {
 		return false
 	}
 	seq, _, _ := m.CSeq()
@@ -178,6 +180,18 @@ func (w *Watch) Refresh(tx *transaction.Server) bool {
 	}
 	s.accept(tx, d)
 	return true
+}
+
+// madeBy reports whether a connection is that of who made the subscription: the very one, another one of the same certificate, or one on which the same device has proved itself.
+func (s *subscription) madeBy(c *transport.Conn) bool {
+	if c == s.conn {
+		return true
+	}
+	if was := s.conn.Peer; was.Role != "" {
+		return was.Role == c.Peer.Role && was.Name == c.Peer.Name
+	}
+	id, known := s.w.cfg.Known(c)
+	return known && id.Device == s.owner.Device
 }
 
 func (s *subscription) accept(tx *transaction.Server, d time.Duration) {
