@@ -10,6 +10,7 @@ import (
 	"ringfence/internal/network/box"
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/need"
+	"ringfence/internal/node/config"
 )
 
 func set(t testing.TB, name string) *need.Set {
@@ -112,6 +113,28 @@ func TestSelf(t *testing.T) {
 	} {
 		if all.Has(c.p) != c.want {
 			t.Errorf("%s: want %v", c.p.Describe(p.Interfaces), c.want)
+		}
+	}
+}
+
+// TestGuide has the site files of the guide be those that are tested, and say all that their sets need.
+func TestGuide(t *testing.T) {
+	b, err := os.ReadFile("../../../docs/guides/firewalls.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for block, set := range map[string]*need.Set{"site": set(t, "webex-calling"), "host": catalogue.Self("n", config.Default().Flows())} {
+		_, rest, _ := strings.Cut(string(b), "```text "+block+"\n")
+		text, _, ok := strings.Cut(rest, "```")
+		if !ok || block == "site" && text != string(example(t)) {
+			t.Errorf("the block %s of the guide is not the file that is tested", block)
+		}
+		s, err := Parse([]byte(text), block, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := Resolve(set, s); len(p.Missing) > 0 || len(p.Rows) < 9 {
+			t.Errorf("%s: %d rows, missing %v", block, len(p.Rows), p.Missing)
 		}
 	}
 }
