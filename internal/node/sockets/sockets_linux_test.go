@@ -47,3 +47,37 @@ func TestAckTimeout(t *testing.T) {
 		})
 	}
 }
+
+// A connection leaves from the port that is asked for, twice in a row too, and only for a flow that dials.
+func TestDialFrom(t *testing.T) {
+	flow := func(name string, d ringfence.Direction) ringfence.Flow {
+		return ringfence.Flow{Name: name, Purpose: "test", Room: "node", Direction: d, Transport: "tcp", Peers: "this test", TLS: ringfence.TLSServer}
+	}
+	s, err := New([]ringfence.Flow{flow("in", ringfence.Listens), flow("out", ringfence.Dials)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := netip.MustParseAddr("127.0.0.1")
+	var from uint16
+	for range 2 {
+		ln, err := s.Listen(t.Context(), "in", netip.AddrPortFrom(host, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		to := ln.Addr().(*net.TCPAddr).AddrPort()
+		if _, err := s.DialFrom(t.Context(), "in", netip.AddrPortFrom(host, from), to); ringfence.KindOf(err) != ringfence.KindDenied {
+			t.Errorf("a flow that listens dials: %v", err)
+		}
+		c, err := s.DialFrom(t.Context(), "out", netip.AddrPortFrom(host, from), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		at := c.LocalAddr().(*net.TCPAddr).AddrPort()
+		if from != 0 && at.Port() != from {
+			t.Errorf("it leaves from %d, not from %d", at.Port(), from)
+		}
+		from = at.Port()
+	}
+}

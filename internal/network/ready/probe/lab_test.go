@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -137,7 +136,6 @@ type lab struct {
 	*testing.T
 	site, router, cloud *space
 	at                  netip.AddrPort
-	log                 bytes.Buffer
 }
 
 var labKey = []byte("a key for tests only")

@@ -14,7 +14,9 @@ type item struct {
 	row       need.Need
 	transport string
 	from, to  []need.Ports
-	skip      string // why it cannot be tested
+	skip      string   // why it cannot be tested
+	froms     []uint16 // samples
+	tos       []uint16
 }
 
 // plan returns what of a set is tested in this direction, for these roles and rows; nil means all.

@@ -48,7 +48,7 @@ func (p *Prober) ports(ctx context.Context, i item) (verdict.Check, error) {
 		c.Status, c.Seen, c.Cause = verdict.Skip, i.skip, verdict.Untested
 		return c, nil
 	}
-	wanted := sample(i.to, p.Between, p.rand)
+	wanted, froms := i.tos, i.froms
 	tos, err := p.need(ctx, i.transport, wanted)
 	if err != nil {
 		return c, err
@@ -57,7 +57,6 @@ func (p *Prober) ports(ctx context.Context, i item) (verdict.Check, error) {
 		c.Status, c.Cause, c.Seen = verdict.Skip, verdict.Untested, "the reflector could open none of the ports: "+p.opened[fmt.Sprintf("%s/%d", i.transport, wanted[0])]
 		return c, nil
 	}
-	froms := sample(i.from, 2, p.rand)
 	try := p.udp
 	if i.transport == "tcp" {
 		try = p.tcp
@@ -101,6 +100,24 @@ func (p *Prober) ports(ctx context.Context, i item) (verdict.Check, error) {
 	return c, nil
 }
 
+// ahead asks the first questions of all rows over TCP at once: where nothing answers, each takes seconds.
+func (p *Prober) ahead(ctx context.Context, items []item) error {
+	var all []pair
+	for _, i := range items {
+		if i.transport != "tcp" || i.skip != "" {
+			continue
+		}
+		open, err := p.need(ctx, "tcp", i.tos)
+		if err != nil {
+			return err
+		}
+		all = append(all, first(i.froms, open)...)
+	}
+	slices.SortFunc(all, func(a, b pair) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) })
+	p.known = p.tcp(ctx, slices.Compact(all))
+	return nil
+}
+
 // survey finds out which ports of a row pass.
 type survey struct {
 	i            item
@@ -125,11 +142,26 @@ func (s *survey) ask(pairs []pair) {
 	}
 }
 
-func (s *survey) run(froms, tos []uint16, open func([]uint16) []uint16) {
+// first returns what is asked first of a row.
+func first(froms, tos []uint16) []pair {
 	var pairs []pair
 	for n, to := range tos { // each of theirs, with ours in turn
 		pairs = append(pairs, pair{froms[n%len(froms)], to})
 	}
+	if len(tos) <= 3 { // few enough to ask for every combination at once, which saves the wait if none answers
+		for _, from := range froms {
+			for _, to := range tos {
+				pairs = append(pairs, pair{from, to})
+			}
+		}
+		slices.SortFunc(pairs, func(a, b pair) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
+		pairs = slices.Compact(pairs)
+	}
+	return pairs
+}
+
+func (s *survey) run(froms, tos []uint16, open func([]uint16) []uint16) {
+	pairs := first(froms, tos)
 	s.ask(pairs)
 	mixed := slices.Clone(pairs)
 	if s.find(pairs); s.good == (pair{}) { // perhaps each met the one that does not pass
@@ -413,6 +445,12 @@ func (p *Prober) tcp(ctx context.Context, pairs []pair) map[pair]outcome {
 	var wg sync.WaitGroup
 	gate := make(chan struct{}, dialing)
 	for _, q := range pairs {
+		if o, known := p.known[q]; known {
+			mu.Lock()
+			out[q] = o
+			mu.Unlock()
+			continue
+		}
 		gate <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-gate }()

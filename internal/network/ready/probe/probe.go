@@ -89,7 +89,8 @@ type Prober struct {
 	works     []uint16          // UDP ports that answered
 	worksFrom []need.Ports      // from these ports
 	looked    bool
-	worksT    []uint16 // TCP ports that answered
+	worksT    []uint16         // TCP ports that answered
+	known     map[pair]outcome // over TCP, from asking ahead
 	report    *verdict.Report
 }
 
@@ -207,6 +208,9 @@ func (p *Prober) wants(kind string) bool { return len(p.Kinds) == 0 || slices.Co
 // checks makes all checks, in order.
 func (p *Prober) checks(ctx context.Context) error {
 	items := plan(p.Set, p.Direction, p.Roles, p.Rows)
+	for n := range items {
+		items[n].froms, items[n].tos = sample(items[n].from, 2, p.rand), sample(items[n].to, p.Between, p.rand)
+	}
 	type step struct {
 		what string
 		run  func(context.Context) (verdict.Check, error)
@@ -230,6 +234,14 @@ func (p *Prober) checks(ctx context.Context) error {
 	for _, server := range p.Clocks {
 		if p.wants("ntp") {
 			steps = append(steps, step{"ntp", func(ctx context.Context) (verdict.Check, error) { return p.clock(ctx, server) }})
+		}
+	}
+	if p.wants("tcp") {
+		if p.Progress != nil {
+			p.Progress(0, len(steps), "tcp, all rows")
+		}
+		if err := p.ahead(ctx, items); err != nil {
+			return err
 		}
 	}
 	for n, s := range steps {
