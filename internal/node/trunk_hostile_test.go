@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/sdp"
+	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/profile"
@@ -381,5 +383,26 @@ func TestWithoutOffer(t *testing.T) {
 	s.OK(in.Reject(486))
 	if m := first.final(); m.Status() != 486 {
 		t.Errorf("%d", m.Status())
+	}
+}
+
+// A trunk that only calls us and lost its connection during a call hears over its next one that the call is over: nobody dials it.
+func TestTrunkComesBack(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { comesFrom(c, "one"); comesFrom(c, "two") })
+	s.User("alice", "101")
+	alice := s.Phone("alice")
+	one := s.trunkPeer("one")
+	ok, in := one.talk("101", alice)
+	s.OK(one.conn.Close())
+	s.Until("the connection is gone", func() bool {
+		return !slices.ContainsFunc(s.Node.Transport.Conns(), func(c *transport.Conn) bool { return c.Peer.Name == "one" })
+	})
+	s.trunkPeer("two")
+	again := s.trunkPeer("one")
+	again.send("OPTIONS", "sip:"+s.Domain, "<sip:"+s.Domain+">", nil)
+	again.final()
+	in.Hangup()
+	if m := again.recv(); m.Method() != sip.BYE || string(m.CallID()) != string(ok.CallID()) {
+		t.Errorf("%s", m.Bytes())
 	}
 }
