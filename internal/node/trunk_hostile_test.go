@@ -406,3 +406,27 @@ func TestTrunkComesBack(t *testing.T) {
 		t.Errorf("%s", m.Bytes())
 	}
 }
+
+// A transfer to a feature that takes the call over tells the transferor how it went.
+func TestTransferToPickUp(t *testing.T) {
+	s := newSite(t, nil)
+	for user, number := range map[ringfence.UserID]ringfence.Number{"alice": "101", "bob": "102", "carol": "103", "dave": "104"} {
+		s.User(user, number)
+	}
+	alice, bob, carol, dave := s.Phone("alice"), s.Phone("bob"), s.Phone("carol"), s.Phone("dave")
+	out, in := s.Talk(alice, bob, "102")
+	_, err := carol.Call(s.Ctx, "104", phone.CallOptions{Audio: phone.Tone(600)})
+	s.OK(err)
+	s.Incoming(dave)
+	s.OK(in.BlindTransfer(s.Ctx, "*8104"))
+	s.OK(in.WaitEnded(s.Ctx))
+	s.Hears(out, 600)
+	if n := s.Node.Calls.Count(); n != 1 {
+		t.Errorf("%d calls", n)
+	}
+	out.Hangup()
+	s.Until("both calls are on record", func() bool {
+		all, err := s.Node.Store.CDRs(s.Ctx, time.Time{}, time.Time{}, 10)
+		return err == nil && len(all) == 2 && s.Node.Calls.Count() == 0
+	})
+}
