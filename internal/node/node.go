@@ -360,14 +360,26 @@ func (n *Node) nodeName() string {
 // flowOf finds the way back to a phone or a trunk whose connection was replaced during a call.
 func (n *Node) flowOf(s *dialog.Session) *transport.Conn {
 	if s.Conn.Peer.Role == string(ca.RoleNode) && n.chain.links != nil {
-		return n.chain.links.flow(s.Conn.Peer.Name)
+		return n.flowFrom(string(ca.RoleNode), s.Conn.Peer.Name)
 	}
 	if device, ok := control.DeviceOf(s.User()); ok {
 		return n.Registrar.FlowOf(device)
 	}
 	if name, ok := control.TrunkOf(s.User()); ok {
-		c, _ := n.Trunks.Way(name)
-		return c
+		if c, _ := n.Trunks.Way(name); c != nil {
+			return c
+		}
+		return n.flowFrom(trunk.Role, name) // who only calls us is not dialled, and comes back by itself
+	}
+	return nil
+}
+
+// flowFrom returns a connection of a peer that proved its role and name, whoever opened it, or nil.
+func (n *Node) flowFrom(role, name string) *transport.Conn {
+	for _, c := range n.Transport.Conns() {
+		if c.State() == "Established" && c.Peer.Role == role && c.Peer.Name == name {
+			return c
+		}
 	}
 	return nil
 }
