@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 	"ringfence"
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/firewall"
+	"ringfence/internal/network/firewall/cloud"
 	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/prove"
@@ -67,31 +69,70 @@ func certify(w io.Writer, c *firewall.Certificate) {
 		fmt.Fprintf(w, "exact: %d rows, nothing wider, nothing narrower\n", c.Rows)
 		return
 	}
+	loss := func(word, row string, all []firewall.Difference) {
+		if len(all) == 0 {
+			return
+		}
+		more := ""
+		if len(all) > 1 {
+			more = "; and more, which --json has"
+		}
+		fmt.Fprintf(w, "%s than %s: %s, e.g. %s%s\n", word, row, all[0].Packets, all[0].Example, more)
+	}
 	for _, l := range c.Losses {
-		for _, d := range l.Wider {
-			fmt.Fprintf(w, "wider than %s: %s, e.g. %s\n", l.Row, d.Packets, d.Example)
-		}
-		for _, d := range l.Narrower {
-			fmt.Fprintf(w, "narrower than %s: %s, e.g. %s\n", l.Row, d.Packets, d.Example)
-		}
+		loss("wider", l.Row, l.Wider)
+		loss("narrower", l.Row, l.Narrower)
+	}
+	for _, l := range c.Exceeded {
+		fmt.Fprintf(w, "too many: %s: %d %s, where %d are allowed\n", l.Where, l.Has, l.What, l.Allowed)
+	}
+}
+
+// firewallFormat is a firewall that can be written, and read back as it says itself what is in force.
+type firewallFormat struct {
+	name, about, prints string // prints is the command that prints what is in force
+	render              func(*site.Policy) (string, *firewall.Certificate, error)
+	read                func([]byte, *site.Policy) (*firewall.Ruleset, error)
+}
+
+func firewallFormats() []firewallFormat {
+	return []firewallFormat{
+		{"nftables", "the rules of a firewall, by nftables", "nft -j -n list ruleset", nft.Render, func(b []byte, p *site.Policy) (*firewall.Ruleset, error) { return nft.Parse(b, p.Interfaces) }},
+		{"aws", "security groups of AWS, by CloudFormation", "aws ec2 describe-security-groups", cloud.AWS, cloud.ReadAWS},
+		{"azure", "a network security group of Azure, by a template", "az network nsg show", cloud.Azure, cloud.ReadAzure},
+		{"gcp", "firewall rules of Google's cloud, by Terraform", "gcloud compute firewall-rules list --format=json", cloud.GCP, cloud.ReadGCP},
 	}
 }
 
 func newNetworkProveCommand(a *app) *cobra.Command {
 	var asJSON, live bool
+	var format string
 	var n needsOf
+	formats := firewallFormats()
+	words, prints := make([]string, len(formats)), ""
+	for i, f := range formats {
+		words[i] = f.name + "\t" + f.about
+		prints += fmt.Sprintf("  %-14s %s\n", f.name, f.prints)
+	}
 	cmd := &cobra.Command{
 		Use: "prove FILE|--live", Short: "Prove a firewall against what a site needs",
-		Long: "prove compares, packet for packet, what nftables lets through with what a site needs. FILE is what `nft -j -n list ruleset` prints (- is standard input);\n" +
+		Long: "prove compares, packet for packet, what a firewall lets through with what a site needs. FILE is what the firewall prints of its rules (- is standard input);\n" +
 			"--live asks the kernel of this host, which takes root. Each finding has a packet that shows it, and the rule that decides about it. Rules that do nothing are\n" +
-			"named, too.\n\n" +
+			"named, too.\n\nFormats, and what prints them:\n" + prints + "\n" +
 			"The exit code is 0 if exactly what is needed gets through, 4 if something that is needed does not, 6 if something gets through that nobody needs, and 9 if\n" +
 			"something of the firewall was not understood or of the needs not resolved: then nothing is proved.",
-		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json",
+		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n  az network nsg show -g voice -n phones | ringfence network prove - --format azure --set webex-calling --site site.yaml",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if live == (len(args) == 1) {
 				return invalid("either a file or --live says what firewall that is", "see `ringfence network prove --help`")
+			}
+			i := slices.IndexFunc(formats, func(f firewallFormat) bool { return f.name == format })
+			if i < 0 {
+				return invalid(fmt.Sprintf("%.40q is no format", format), "see `ringfence network prove --help`")
+			}
+			if live && format != "nftables" {
+				return invalid("--live is about nftables", "leave --format out")
 			}
 			p, err := n.policy(cmd, a)
 			if err != nil {
@@ -101,7 +142,7 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rules, err := nft.Parse(b, p.Interfaces)
+			rules, err := formats[i].read(b, p)
 			if err != nil {
 				return err
 			}
@@ -116,6 +157,8 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			return judged(r)
 		},
 	}
+	cmd.Flags().StringVar(&format, "format", "nftables", "what FILE is: nftables, aws, azure or gcp")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().BoolVar(&live, "live", false, "the firewall of this host, as its kernel says")
 	return jsonFlag(n.flags(cmd), &asJSON)
 }
