@@ -92,6 +92,7 @@ func allowed() map[string][]string {
 		"network/firewall":     {"network/box", "network/site"},
 		"network/firewall/cloud": {"network/box", "network/firewall", "network/need", "network/site"},
 		"network/firewall/nft": {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/published": {"network/need"},
 		"network/prove":        {"network/box", "network/firewall", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
@@ -186,7 +187,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/feed", "network/firewall/cloud", "network/firewall/nft", "network/phoneports", "network/posture", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/feed", "network/firewall/cloud", "network/firewall/nft", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

@@ -26,7 +26,7 @@ type needsOf struct{ set, site string }
 
 func (n *needsOf) flags(cmd *cobra.Command) *cobra.Command {
 	names := append([]string{"self"}, catalogue.Names()...)
-	cmd.Flags().StringVar(&n.set, "set", "", "whose needs: "+strings.Join(names, ", "))
+	cmd.Flags().StringVar(&n.set, "set", "", "whose needs: "+strings.Join(names, ", ")+", or a file")
 	cmd.Flags().StringVar(&n.site, "site", "", "the site file: the networks behind the roles, and the ports that the site chooses")
 	_ = cmd.MarkFlagRequired("set")
 	_ = cmd.MarkFlagRequired("site")
