@@ -79,6 +79,7 @@ func allowed() map[string][]string {
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":       {},
 		"network/catalogue":  {"network/need"},
+		"network/evidence": {"network/feed", "network/prove", "state/durable"},
 		"network/feed":       {"network/need", "network/catalogue"},
 		"network/nat":        {},
 		"network/phoneports": {"network/need"},
@@ -156,7 +157,7 @@ func outsiders() map[string][]string {
 		"github.com/prometheus":         {"node", "node/admin"},
 		"go.opentelemetry.io":           {"node/observe/trace"},
 		"github.com/spf13/cobra":        {"cmd/ringfence"},
-		"github.com/go-jose/go-jose/v4": {"network/feed", "trust/acme", "trust/oidc", "trust/token", "trust/trustlist"},
+		"github.com/go-jose/go-jose/v4": {"network/evidence", "network/feed", "trust/acme", "trust/oidc", "trust/token", "trust/trustlist"},
 		"rsc.io/qr":                     {"cmd/ringfence", "node/admin"},
 	}
 }
@@ -187,7 +188,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/feed", "network/firewall/cloud", "network/firewall/nft", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/evidence", "network/feed", "network/firewall/cloud", "network/firewall/nft", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

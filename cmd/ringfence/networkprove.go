@@ -104,14 +104,35 @@ func firewallFormats() []firewallFormat {
 	}
 }
 
+// formatOf finds a format by its name; only that of the kernel is asked of it live.
+func formatOf(name string, live bool) (firewallFormat, error) {
+	all := firewallFormats()
+	i := slices.IndexFunc(all, func(f firewallFormat) bool { return f.name == name })
+	switch {
+	case i < 0:
+		return firewallFormat{}, invalid(fmt.Sprintf("%.40q is no format", name), "see `ringfence network prove --help`")
+	case live && name != "nftables":
+		return firewallFormat{}, invalid("--live is about nftables", "leave --format out")
+	}
+	return all[i], nil
+}
+
+// prove compares what a firewall printed, and what of it is not in there, with the needs of a site.
+func (f firewallFormat) prove(p *site.Policy, b []byte, old []firewall.Unknown) (*prove.Result, error) {
+	rules, err := f.read(b, p)
+	if err != nil {
+		return nil, err
+	}
+	rules.Unknown = append(rules.Unknown, old...)
+	return prove.Compare(p, rules)
+}
+
 func newNetworkProveCommand(a *app) *cobra.Command {
 	var asJSON, live bool
 	var format string
 	var n needsOf
-	formats := firewallFormats()
-	words, prints := make([]string, len(formats)), ""
-	for i, f := range formats {
-		words[i] = f.name + "\t" + f.about
+	prints := ""
+	for _, f := range firewallFormats() {
 		prints += fmt.Sprintf("  %-14s %s\n", f.name, f.prints)
 	}
 	cmd := &cobra.Command{
@@ -127,12 +148,9 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			if live == (len(args) == 1) {
 				return invalid("either a file or --live says what firewall that is", "see `ringfence network prove --help`")
 			}
-			i := slices.IndexFunc(formats, func(f firewallFormat) bool { return f.name == format })
-			if i < 0 {
-				return invalid(fmt.Sprintf("%.40q is no format", format), "see `ringfence network prove --help`")
-			}
-			if live && format != "nftables" {
-				return invalid("--live is about nftables", "leave --format out")
+			f, err := formatOf(format, live)
+			if err != nil {
+				return err
 			}
 			p, err := n.policy(cmd, a)
 			if err != nil {
@@ -142,12 +160,7 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rules, err := formats[i].read(b, p)
-			if err != nil {
-				return err
-			}
-			rules.Unknown = append(rules.Unknown, old...)
-			r, err := prove.Compare(p, rules)
+			r, err := f.prove(p, b, old)
 			if err != nil {
 				return err
 			}
@@ -157,8 +170,7 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			return judged(r)
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "nftables", "what FILE is: nftables, aws, azure or gcp")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	formatFlag(cmd, &format)
 	cmd.Flags().BoolVar(&live, "live", false, "the firewall of this host, as its kernel says")
 	return jsonFlag(n.flags(cmd), &asJSON)
 }

@@ -1,8 +1,11 @@
 package prove
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"math/big"
 	"slices"
+	"strings"
 
 	"ringfence/internal/network/box"
 	"ringfence/internal/network/firewall"
@@ -61,6 +64,7 @@ type Result struct {
 	Rows         []Coverage         `json:"rows"`
 	Unknown      []firewall.Unknown `json:"unknown"`
 	Unresolved   []site.Unresolved  `json:"unresolved"`
+	Passes       string             `json:"passes"`  // SHA-256 of what gets through, the same for all rules that let the same through; empty: too many pieces to tell
 	Needed       string             `json:"needed"`  // how many packets are needed,
 	Excess       string             `json:"excess"`  // how many get through that are not,
 	Dropped      string             `json:"dropped"` // and how many do not get through that are; empty: too many pieces to count
@@ -108,6 +112,7 @@ func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
 		return nil, err
 	}
 	r.Needed, r.Excess, r.Dropped = count(needs), count(excess), count(missing)
+	r.Passes = digest(accepted, p.Interfaces)
 	switch {
 	case len(r.Unknown)+len(r.Unresolved) > 0:
 		r.Verdict = Unknown
@@ -133,6 +138,24 @@ func judgedOf(p *site.Policy) (out box.List) {
 
 // countable bounds what is counted: the counts are for people, and never decide.
 const countable = 3000
+
+// digest names a set of packets by its canonical form, in words: interfaces have other numbers elsewhere.
+func digest(l box.List, n *box.Interfaces) string {
+	if len(l) > countable {
+		return ""
+	}
+	c, err := l.Canonical()
+	if err != nil {
+		return ""
+	}
+	lines := make([]string, len(c))
+	for i, b := range c {
+		lines[i] = b.Describe(n)
+	}
+	slices.Sort(lines)
+	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
+	return hex.EncodeToString(sum[:])
+}
 
 func count(l box.List) string {
 	if len(l) > countable {
