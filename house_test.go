@@ -74,12 +74,13 @@ func allowed() map[string][]string {
 			"sip", "sip/dialog", "sip/sdp", "sip/transaction", "sip/transport", "state/store"},
 		"call/watch": {"call/control", "call/registrar", "sip", "sip/transaction", "sip/transport"},
 		// Services are built on what a stranger's product could use as well: the phone knows no room of calls or state.
+		"service/cti": {"trust/quota"},
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll", "trust/subject"},
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":       {},
 		"network/catalogue":  {"network/need"},
-		"network/evidence": {"network/feed", "network/prove", "state/durable"},
+		"network/evidence":   {"network/feed", "network/prove", "state/durable"},
 		"network/feed":       {"network/need", "network/catalogue"},
 		"network/nat":        {},
 		"network/phoneports": {"network/need"},
@@ -90,11 +91,11 @@ func allowed() map[string][]string {
 		"network/box":        {},
 		"network/site":       {"network/box", "network/need"},
 		// Firewalls: what one says, in one form; who writes and reads it; who compares it with what is needed.
-		"network/firewall":     {"network/box", "network/site"},
+		"network/firewall":       {"network/box", "network/site"},
 		"network/firewall/cloud": {"network/box", "network/firewall", "network/need", "network/site"},
-		"network/firewall/nft": {"network/box", "network/firewall", "network/need", "network/site"},
-		"network/published": {"network/need"},
-		"network/prove":        {"network/box", "network/firewall", "network/site"},
+		"network/firewall/nft":   {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/published":      {"network/need"},
+		"network/prove":          {"network/box", "network/firewall", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},
@@ -103,10 +104,11 @@ func allowed() map[string][]string {
 		"network/ready/reflector": {"network/need", "network/ready/datagram", "network/ready/wire"},
 		"network/ready/probe":     {"network/need", "network/ready/datagram", "network/ready/ntp", "network/ready/verdict", "network/ready/wire"},
 		// The node knows everybody; nobody below knows the node.
-		"node/config": {"call/dialplan", "call/trunk", "media/codec", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
+		"node/config": {"call/dialplan", "call/trunk", "media/codec", "service/cti", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
 		"node/admin/api":      {"call/control", "call/dialplan", "network/need", "node/observe/ladder", "state/store", "trust/profile", "trust/tlspolicy", "trust/trustlist"},
 		"node/admin/client":   {"node/admin/api"},
+		"node/follow":         {"call/control", "call/roster", "service/cti", "sip/transaction"},
 		"node/records":        {"state/store"},
 		"node/observe/redact": {},
 		"node/observe/outbox": {},
@@ -188,7 +190,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/evidence", "network/feed", "network/firewall/cloud", "network/firewall/nft", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/evidence", "network/feed", "network/firewall/cloud", "network/firewall/nft", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

@@ -48,6 +48,7 @@ needs() {
 /usr/bin/softhsm2-util softhsm2 cmd/ringfence a PKCS #11 token of software,
 /usr/bin/pkcs11-tool opensc cmd/ringfence and what speaks to it
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with
+/usr/bin/python3 python3 cmd/ringfence a CTI client of few lines
 /usr/bin/unshare util-linux cmd/ringfence a network of its own,
 /usr/sbin/nft nftables cmd/ringfence on which rules are put into force
 /usr/sbin/chronyd chrony internal/network/ready/probe a time server

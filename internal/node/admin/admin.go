@@ -91,6 +91,7 @@ func New(c Config) *Server {
 	s.routesTrust()
 	s.routesTLS()
 	s.routesTrunks()
+	s.routesCTI()
 	s.routesNetwork()
 	s.routesFeed()
 	s.routesKeyring()

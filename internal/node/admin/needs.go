@@ -17,6 +17,7 @@ import (
 	"ringfence/internal/node/config"
 	"ringfence/internal/node/observe/ladder"
 	"ringfence/internal/node/observe/outbox"
+	"ringfence/internal/service/cti"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
@@ -183,6 +184,8 @@ type Host interface {
 	// Security is how securely phones and trunks must speak, and Trunks are the other telephone systems as they are now.
 	Security() profile.Security
 	TrunkStates() []trunk.State
+	// CTIState returns the systems that follow calls, and how many were turned away.
+	CTIState() ([]cti.Session, uint64)
 	// Manufacturers returns the aliases of the anchors whose certificates in phones count as a proof towards CAPF.
 	Manufacturers() []string
 	// RenewIdentity gives the node itself a new certificate. Connections that are up keep what they have.
