@@ -13,7 +13,6 @@ import (
 	"ringfence"
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/firewall"
-	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/prove"
 	"ringfence/internal/network/site"
@@ -79,19 +78,24 @@ func certify(w io.Writer, c *firewall.Certificate) {
 
 func newNetworkProveCommand(a *app) *cobra.Command {
 	var asJSON, live bool
+	var format string
 	var n needsOf
 	cmd := &cobra.Command{
 		Use: "prove FILE|--live", Short: "Prove a firewall against what a site needs",
-		Long: "prove compares, packet for packet, what nftables lets through with what a site needs. FILE is what `nft -j -n list ruleset` prints (- is standard input);\n" +
+		Long: "prove compares, packet for packet, what a firewall lets through with what a site needs. FILE is what the firewall itself says of its rules (- is standard input),\n" +
+			"in the words of --format:\n\n" + formatsHelp() + "\n" +
 			"--live asks the kernel of this host, which takes root. Each finding has a packet that shows it, and the rule that decides about it. Rules that do nothing are\n" +
 			"named, too.\n\n" +
 			"The exit code is 0 if exactly what is needed gets through, 4 if something that is needed does not, 6 if something gets through that nobody needs, and 9 if\n" +
 			"something of the firewall was not understood or of the needs not resolved: then nothing is proved.",
-		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json",
+		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n  ringfence network prove running-config.txt --format cisco-asa --set webex-calling --site site.yaml",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if live == (len(args) == 1) {
 				return invalid("either a file or --live says what firewall that is", "see `ringfence network prove --help`")
+			}
+			if live && format != "nftables" {
+				return invalid("--live asks the kernel of this host, which speaks nftables", "give the file that the device printed instead of --live")
 			}
 			p, err := n.policy(cmd, a)
 			if err != nil {
@@ -101,7 +105,7 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rules, err := nft.Parse(b, p.Interfaces)
+			rules, err := readFirewall(format, b, p)
 			if err != nil {
 				return err
 			}
@@ -116,6 +120,7 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			return judged(r)
 		},
 	}
+	formatFlag(cmd, &format)
 	cmd.Flags().BoolVar(&live, "live", false, "the firewall of this host, as its kernel says")
 	return jsonFlag(n.flags(cmd), &asJSON)
 }

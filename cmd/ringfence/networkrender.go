@@ -9,7 +9,6 @@ import (
 
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/firewall"
-	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/marks"
 	"ringfence/internal/network/names"
 	"ringfence/internal/network/need"
@@ -44,7 +43,9 @@ type renderTarget struct {
 func renderTargets() (all []renderTarget) {
 	about := map[string]string{"pac": "a proxy auto-configuration file", "squid": "a Squid proxy", "dnsmasq": "a dnsmasq resolver", "unbound": "an unbound resolver",
 		"nftables-qos": "marks by nftables", "ios-qos": "marks by a router that speaks IOS", "windows-qos": "marks by Windows hosts"}
-	all = append(all, renderTarget{name: "nftables", about: "the rules of a firewall, by nftables", firewall: nft.Render})
+	for _, f := range firewallFormats() {
+		all = append(all, renderTarget{name: f.name, about: f.about, firewall: f.render})
+	}
 	for _, target := range names.Targets() {
 		all = append(all, renderTarget{name: target, about: about[target], render: func(s *need.Set, f *renderFlags) (string, []need.Loss, error) {
 			return names.Render(s, target, f.names)

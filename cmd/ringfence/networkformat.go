@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"ringfence/internal/network/box"
+	"ringfence/internal/network/firewall"
+	"ringfence/internal/network/firewall/asa"
+	"ringfence/internal/network/firewall/nft"
+	"ringfence/internal/network/site"
+)
+
+// firewallFormat is a firewall whose rules are written and read.
+type firewallFormat struct {
+	name, about string
+	file        string // what a file to read is
+	host        bool   // it can be the firewall of one host
+	render      func(*site.Policy) (string, *firewall.Certificate, error)
+	parse       func([]byte, *box.Interfaces) (*firewall.Ruleset, error)
+}
+
+func firewallFormats() []firewallFormat {
+	return []firewallFormat{
+		{"nftables", "the rules of a firewall, by nftables", "what `nft -j -n list ruleset` prints", true, nft.Render, nft.Parse},
+		{"cisco-asa", "the commands of a Cisco ASA: access lists with object groups", "what `show running-config` prints", false, asa.Render, asa.Parse},
+	}
+}
+
+// formatFlag adds --format, with completion.
+func formatFlag(cmd *cobra.Command, to *string) {
+	var words []string
+	for _, f := range firewallFormats() {
+		words = append(words, f.name+"\t"+f.file)
+	}
+	cmd.Flags().StringVar(to, "format", "nftables", "whose words the file is in; `network prove --help` lists them")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// formatsHelp lists the formats that can be read.
+func formatsHelp() (out string) {
+	for _, f := range firewallFormats() {
+		out += fmt.Sprintf("  %-14s %s\n", f.name, f.file)
+	}
+	return out
+}
+
+// readFirewall reads a firewall for a policy.
+func readFirewall(format string, b []byte, p *site.Policy) (*firewall.Ruleset, error) {
+	all := firewallFormats()
+	i := slices.IndexFunc(all, func(f firewallFormat) bool { return f.name == format })
+	switch {
+	case i < 0:
+		return nil, invalid(fmt.Sprintf("%.40q is no format of a firewall", format), "see `ringfence network prove --help`")
+	case p.Host && !all[i].host:
+		return nil, invalid(fmt.Sprintf("%s is a device that forwards packets, and the set %s is about one host", format, p.Set), "take the firewall of that host, in the format nftables")
+	}
+	return all[i].parse(b, p.Interfaces)
+}
