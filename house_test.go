@@ -95,6 +95,7 @@ func allowed() map[string][]string {
 		// Network devices: what their rules have in common, and each in its own words.
 		"network/firewall/entry": {"network/box", "network/firewall", "network/need", "network/site"},
 		"network/firewall/pf":    {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/panos": {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
 		"network/firewall/asa":   {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
@@ -192,7 +193,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/feed", "network/firewall/asa", "network/firewall/nft", "network/firewall/pf", "network/phoneports", "network/posture", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/feed", "network/firewall/asa", "network/firewall/nft", "network/firewall/pf", "network/firewall/panos", "network/phoneports", "network/posture", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

@@ -10,6 +10,7 @@ import (
 	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/firewall/asa"
 	"ringfence/internal/network/firewall/nft"
+	"ringfence/internal/network/firewall/panos"
 	"ringfence/internal/network/firewall/pf"
 	"ringfence/internal/network/site"
 )
@@ -28,6 +29,7 @@ func firewallFormats() []firewallFormat {
 		{"nftables", "the rules of a firewall, by nftables", "what `nft -j -n list ruleset` prints", true, nft.Render, nft.Parse},
 		{"cisco-asa", "the commands of a Cisco ASA: access lists with object groups", "what `show running-config` prints", false, asa.Render, asa.Parse},
 		{"pf", "a pf.conf of OpenBSD and FreeBSD", "a pf.conf", true, pf.Render, pf.Parse},
+		{"panos", "set commands of PAN-OS: objects and security rules by zones", "what `show` prints in configuration mode, after `set cli config-output-format set`", false, panos.Render, panos.Parse},
 	}
 }
 
