@@ -93,10 +93,11 @@ func allowed() map[string][]string {
 		"network/firewall/nft": {"network/box", "network/firewall", "network/need", "network/site"},
 		"network/prove":        {"network/box", "network/firewall", "network/site"},
 		// Network devices: what their rules have in common, and each in its own words.
-		"network/firewall/entry": {"network/box", "network/firewall", "network/need", "network/site"},
-		"network/firewall/pf":    {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
-		"network/firewall/panos": {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
-		"network/firewall/asa":   {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/entry":  {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/firewall/pf":     {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/panos":  {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/iosacl": {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/asa":    {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},

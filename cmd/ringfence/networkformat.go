@@ -9,6 +9,7 @@ import (
 	"ringfence/internal/network/box"
 	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/firewall/asa"
+	"ringfence/internal/network/firewall/iosacl"
 	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/firewall/panos"
 	"ringfence/internal/network/firewall/pf"
@@ -30,6 +31,7 @@ func firewallFormats() []firewallFormat {
 		{"cisco-asa", "the commands of a Cisco ASA: access lists with object groups", "what `show running-config` prints", false, asa.Render, asa.Parse},
 		{"pf", "a pf.conf of OpenBSD and FreeBSD", "a pf.conf", true, pf.Render, pf.Parse},
 		{"panos", "set commands of PAN-OS: objects and security rules by zones", "what `show` prints in configuration mode, after `set cli config-output-format set`", false, panos.Render, panos.Parse},
+		{"cisco-ios", "the configuration of a router that speaks Cisco IOS: zones, access lists, object groups", "what `show running-config` prints", false, iosacl.Render, iosacl.Parse},
 	}
 }
 

@@ -15,10 +15,12 @@ const faces = `interface GigabitEthernet0/0
  nameif outside
  security-level 0
  ip address 198.51.100.2 255.255.255.0
+ ipv6 address 2001:db8:99::2/64
 !
 interface GigabitEthernet0/1
  nameif inside
  security-level 100
+ ipv6 enable
 !
 interface GigabitEthernet0/2
  nameif dmz
@@ -30,6 +32,8 @@ interface GigabitEthernet0/2
 func forms() []struct{ name, text, packets, unknown string } {
 	return []struct{ name, text, packets, unknown string }{
 		{"levels alone", faces, `
+			drop dmz>outside tcp [2001:db8::1]:1024 [2001:db8:1::1]:443
+			pass inside>outside tcp [2001:db8::1]:1024 [2001:db8:1::1]:443
 			pass inside>outside tcp 10.0.0.1:1024 192.0.2.1:80
 			pass inside>dmz udp 10.0.0.1:5 10.5.0.1:6
 			drop outside>inside tcp 192.0.2.1:80 10.0.0.1:1024
@@ -150,15 +154,15 @@ no access-list IN extended permit tcp any any eq 81
 access-group IN in interface inside`, "pass inside>outside tcp 10.0.0.1:5 192.0.2.1:80\ndrop inside>outside tcp 10.0.0.1:5 192.0.2.1:81\ndrop inside>outside tcp 10.0.0.1:5 192.0.2.1:82", ""},
 		{"names for addresses", faces + "names\nname 192.0.2.9 server\naccess-list IN extended permit ip any host server\naccess-group IN in interface inside", "pass inside>outside tcp 10.0.0.1:5 192.0.2.9:1\ndrop inside>outside tcp 10.0.0.1:5 192.0.2.8:1", ""},
 		{"the source may be translated", faces + "object network n\n subnet 10.0.0.0 255.0.0.0\n nat (inside,outside) dynamic interface\nnat (inside,outside) source static A A destination static B B no-proxy-arp", "pass inside>outside tcp 10.0.0.1:5 192.0.2.9:1", ""},
-		{"a destination may not", faces + "object network n\n host 10.0.0.1\n nat (inside,outside) static 192.0.2.1", "", "line 16: a translation of destinations"},
-		{"a group within itself", faces + "object-group network a\n group-object b\nobject-group network b\n group-object a\naccess-list IN extended permit ip object-group a any\naccess-group IN in interface inside", "", `line 18: the object or object-group network "a" contains itself (line 17) (line 15)`},
-		{"no such group", faces + "access-list IN extended permit ip object-group a any\naccess-group IN in interface inside", "", `line 14: there is no object or object-group network "a"`},
-		{"no such list", faces + "access-group IN in interface inside", "", `line 14: there is no access-list "IN"`},
-		{"no such interface", faces + "access-list IN extended permit ip any any\naccess-group IN in interface insied", "", `line 15: there is no interface "insied"`},
-		{"ranges the wrong way round", faces + "object network a\n range 10.0.0.9 10.0.0.1\naccess-list IN extended permit tcp any any range 90 80\naccess-group IN in interface inside", "", "line 15: the range 10.0.0.9 to 10.0.0.1 is the wrong way round\nline 16: the range 90 to 80 is the wrong way round"},
-		{"a mask with holes", faces + "access-list IN extended permit tcp 10.0.0.0 255.0.255.0 any\naccess-group IN in interface inside", "", "line 14: the mask 255.0.255.0 has holes"},
-		{"a wildcard of another product", faces + "access-list IN extended permit tcp 10.0.0.0 0.255.255.255 any\naccess-group IN in interface inside", "", "line 14: the mask 0.255.255.255 has holes"},
-		{"times and people", faces + "access-list IN extended permit tcp any any eq 80 time-range work\naccess-list IN extended permit tcp user LOCAL\\bob any any\naccess-group IN in interface inside", "", "line 14: \"time-range\"\nline 15: user, which the device alone knows"},
+		{"a destination may not", faces + "object network n\n host 10.0.0.1\n nat (inside,outside) static 192.0.2.1", "", "line 18: a translation of destinations"},
+		{"a group within itself", faces + "object-group network a\n group-object b\nobject-group network b\n group-object a\naccess-list IN extended permit ip object-group a any\naccess-group IN in interface inside", "", `line 20: the object or object-group network "a" contains itself (line 19) (line 17)`},
+		{"no such group", faces + "access-list IN extended permit ip object-group a any\naccess-group IN in interface inside", "", `line 16: there is no object or object-group network "a"`},
+		{"no such list", faces + "access-group IN in interface inside", "", `line 16: there is no access-list "IN"`},
+		{"no such interface", faces + "access-list IN extended permit ip any any\naccess-group IN in interface insied", "", `line 17: there is no interface "insied"`},
+		{"ranges the wrong way round", faces + "object network a\n range 10.0.0.9 10.0.0.1\naccess-list IN extended permit tcp any any range 90 80\naccess-group IN in interface inside", "", "line 17: the range 10.0.0.9 to 10.0.0.1 is the wrong way round\nline 18: the range 90 to 80 is the wrong way round"},
+		{"a mask with holes", faces + "access-list IN extended permit tcp 10.0.0.0 255.0.255.0 any\naccess-group IN in interface inside", "", "line 16: the mask 255.0.255.0 has holes"},
+		{"a wildcard of another product", faces + "access-list IN extended permit tcp 10.0.0.0 0.255.255.255 any\naccess-group IN in interface inside", "", "line 16: the mask 0.255.255.255 has holes"},
+		{"times and people", faces + "access-list IN extended permit tcp any any eq 80 time-range work\naccess-list IN extended permit tcp user LOCAL\\bob any any\naccess-group IN in interface inside", "", "line 16: \"time-range\"\nline 17: user, which the device alone knows"},
 	}
 }
 

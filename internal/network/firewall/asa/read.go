@@ -37,6 +37,7 @@ type face struct {
 	level  int
 	line   int
 	closed bool
+	six    bool // it has addresses of IPv6
 }
 
 type reader struct {
@@ -195,6 +196,10 @@ func (r *reader) inMode(l entry.Line) bool {
 			}
 		case "shutdown":
 			r.current.closed = !no
+		case "ipv6":
+			if len(w) > 1 && (w[1] == "address" || w[1] == "enable") {
+				r.current.six = !no
+			}
 		default:
 			return l.Indent
 		}

@@ -144,6 +144,21 @@ func (r *reader) between(names []string) (firewall.Chain, error) {
 	if err := drop("no interface of that name, or one that is shut down", nil, others); err != nil {
 		return c, err
 	}
+	var without []box.Span
+	for _, name := range names {
+		if f := r.faces[name]; f.level >= 0 && !f.six {
+			without = append(without, box.One(r.interfaces.Number(name)))
+		}
+	}
+	if len(without) > 0 {
+		for _, ends := range [2][2][]box.Span{{without, nil}, {nil, without}} {
+			l, err := entry.Compile(op, []entry.Entry{{Hook: box.Forward, Family: box.IPv6, In: ends[0], Out: ends[1]}}, r.real)
+			if err != nil {
+				return c, err
+			}
+			c.Rules = append(c.Rules, firewall.Rule{Name: "an interface without IPv6", Boxes: l})
+		}
+	}
 	for _, name := range names {
 		x := r.faces[name]
 		_, judged := r.in[name]

@@ -3,6 +3,8 @@ package entry
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"sort"
 	"strings"
 	"unicode/utf8"
 
@@ -57,8 +59,9 @@ func (l Line) Name() string { return fmt.Sprintf("line %d: %.200s", l.Number, l.
 
 // Strange keeps what was not understood, each once, and a thousand of them.
 type Strange struct {
-	list []firewall.Unknown
-	seen map[firewall.Unknown]bool
+	list  []firewall.Unknown
+	lines []int
+	seen  map[firewall.Unknown]bool
 }
 
 // Add notes that something in a line was not understood. Line 0 is the whole.
@@ -71,16 +74,17 @@ func (s *Strange) Add(line int, format string, args ...any) {
 	case s.seen[u] || len(s.list) > maxUnknown:
 		return
 	case len(s.list) == maxUnknown:
-		u = firewall.Unknown{Where: "the configuration", What: "and more"}
+		u, line = firewall.Unknown{Where: "the configuration", What: "and more"}, 1<<30
 	}
 	if s.seen == nil {
 		s.seen = map[firewall.Unknown]bool{}
 	}
 	s.seen[u] = true
-	s.list = append(s.list, u)
+	at := sort.SearchInts(s.lines, line+1)
+	s.list, s.lines = slices.Insert(s.list, at, u), slices.Insert(s.lines, at, line)
 }
 
-// List returns what was noted.
+// List returns what was noted, in the order of lines.
 func (s *Strange) List() []firewall.Unknown { return s.list }
 
 // Groups are named lists, which may have each other as members.
