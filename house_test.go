@@ -90,7 +90,7 @@ func allowed() map[string][]string {
 		"network/site":       {"network/box", "network/need"},
 		// Firewalls: what one says, in one form; who writes and reads it; who compares it with what is needed.
 		"network/firewall":     {"network/box", "network/site"},
-		"network/firewall/nft": {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/firewall/nft": {"network/box", "network/firewall", "network/firewall/entry", "network/need", "network/site"},
 		"network/prove":        {"network/box", "network/firewall", "network/site"},
 		// Network devices: what their rules have in common, and each in its own words.
 		"network/firewall/entry":  {"network/box", "network/firewall", "network/need", "network/site"},

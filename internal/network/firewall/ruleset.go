@@ -8,7 +8,8 @@ import (
 type Rule struct {
 	Name    string // where it stands, as the firewall itself would say it
 	Comment string
-	Line    int // of the text it was read from, or 0
+	Line    int  // of the text it was read from, or 0
+	Fixed   bool // the device does that by itself: no line says it
 	Accept  bool
 	Boxes   box.List // only packets that there are
 }
@@ -19,6 +20,7 @@ type Chain struct {
 	Scope  box.List // the packets that come by; others it lets alone
 	Rules  []Rule   // the first that has a packet decides
 	Accept bool     // what happens to a packet that no rule has
+	Fixed  bool     // it says what the device does by itself: no rule can be added
 }
 
 // Unknown is something that was not understood. A proof over it is not worth anything.

@@ -119,6 +119,7 @@ func restrict(l box.List, p *site.Policy, id string, needs box.List, faces []str
 type writer struct {
 	groups map[string]string // name by what is in it
 	taken  map[string]bool   // names
+	has    func(string) bool // names that others have
 	define []string
 }
 
@@ -126,7 +127,7 @@ type writer struct {
 func (w *writer) name() string {
 	for i := len(w.groups) + 1; ; i++ {
 		name := fmt.Sprintf("ringfence-%d", i)
-		if !w.taken[name] {
+		if !w.taken[name] && (w.has == nil || !w.has(name)) {
 			w.taken[name] = true
 			return name
 		}

@@ -92,7 +92,7 @@ func (r *reader) ruleset() (*firewall.Ruleset, error) {
 		}
 	}
 	if !r.icmp { // each message of ICMP is judged by itself
-		state := firewall.Rule{Name: "the state of the connection", Accept: true}
+		state := firewall.Rule{Name: "the state of the connection", Fixed: true, Accept: true}
 		for _, b := range r.real {
 			if p := b[box.Protocol]; p != box.One(box.ICMP) && p != box.One(box.ICMPv6) {
 				state.Boxes = append(state.Boxes, b)
@@ -125,10 +125,10 @@ const between = "the interfaces and their levels"
 
 // between returns what no list has to drop: packets of interfaces that are not there, between interfaces of one level, and from a lower level to a higher one where no list judges what comes in.
 func (r *reader) between(names []string) (firewall.Chain, error) {
-	c := firewall.Chain{Name: between, Scope: r.real, Accept: true}
+	c := firewall.Chain{Name: between, Scope: r.real, Accept: true, Fixed: true}
 	drop := func(name string, in, out []box.Span) error {
 		l, err := entry.Compile(op, []entry.Entry{{Hook: box.Forward, Family: box.IPv4, In: in, Out: out}, {Hook: box.Forward, Family: box.IPv6, In: in, Out: out}}, r.real)
-		c.Rules = append(c.Rules, firewall.Rule{Name: name, Boxes: l})
+		c.Rules = append(c.Rules, firewall.Rule{Name: name, Fixed: true, Boxes: l})
 		return err
 	}
 	var open []box.Span
@@ -156,7 +156,7 @@ func (r *reader) between(names []string) (firewall.Chain, error) {
 			if err != nil {
 				return c, err
 			}
-			c.Rules = append(c.Rules, firewall.Rule{Name: "an interface without IPv6", Boxes: l})
+			c.Rules = append(c.Rules, firewall.Rule{Name: "an interface without IPv6", Fixed: true, Boxes: l})
 		}
 	}
 	for _, name := range names {

@@ -90,6 +90,7 @@ func (b *body) add(w *writer, e entry.Entry, row string) {
 type writer struct {
 	groups map[string]string // names by what is in them
 	taken  map[string]bool
+	has    func(string) bool // names that others have
 	define []string
 }
 
@@ -117,7 +118,7 @@ func (w *writer) ends(spans []box.Span, family uint8) (out []string) {
 	body := strings.Join(members, "\n ")
 	name, ok := w.groups[body]
 	if !ok {
-		for i := len(w.groups) + 1; name == "" || w.taken[name]; i++ {
+		for i := len(w.groups) + 1; name == "" || w.taken[name] || w.has != nil && w.has(name); i++ {
 			name = fmt.Sprintf("ringfence-%d", i)
 		}
 		w.groups[body], w.taken[name] = name, true

@@ -58,10 +58,10 @@ func (r *reader) ruleset() (*firewall.Ruleset, error) {
 
 // routed returns what is not forwarded at all.
 func (r *reader) routed(names []string) (firewall.Chain, error) {
-	c := firewall.Chain{Name: "the interfaces", Scope: r.real, Accept: true}
+	c := firewall.Chain{Name: "the interfaces", Scope: r.real, Accept: true, Fixed: true}
 	drop := func(name string, family uint8, in, out []box.Span) error {
 		l, err := entry.Compile(op, []entry.Entry{{Hook: box.Forward, Family: family, In: in, Out: out}}, r.real)
-		c.Rules = append(c.Rules, firewall.Rule{Name: name, Boxes: l})
+		c.Rules = append(c.Rules, firewall.Rule{Name: name, Fixed: true, Boxes: l})
 		return err
 	}
 	if !r.six {
@@ -199,6 +199,9 @@ func (r *reader) line(a *list, x ace) (u firewall.Rule, s said, ok bool) {
 	return u, s, !s.fragments
 }
 
+// zonesName is the name of the chain of all pairs of zones.
+const zonesName = "the zones"
+
 // zoned adds what pairs of zones say of packets between interfaces that are in zones.
 func (r *reader) zoned(names []string, out *firewall.Ruleset) error {
 	members := map[string][]box.Span{}
@@ -217,7 +220,7 @@ func (r *reader) zoned(names []string, out *firewall.Ruleset) error {
 	if len(members) == 0 {
 		return nil
 	}
-	now := firewall.Chain{Name: "the zones", Scope: r.real}
+	now := firewall.Chain{Name: zonesName, Scope: r.real}
 	later := now
 	var of []place
 	add := func(u firewall.Rule, p place) error {
@@ -229,7 +232,7 @@ func (r *reader) zoned(names []string, out *firewall.Ruleset) error {
 		if err != nil {
 			return err
 		}
-		return add(firewall.Rule{Name: name, Accept: accept, Boxes: l}, place{})
+		return add(firewall.Rule{Name: name, Fixed: true, Accept: accept, Boxes: l}, place{})
 	}
 	if len(outside) > 0 {
 		if err := plain("no zone at both ends", true, outside, outside); err != nil {
@@ -280,7 +283,7 @@ func (r *reader) zoned(names []string, out *firewall.Ruleset) error {
 			}
 			if a.do == "inspect" { // what has no state is not let through
 				for _, u := range rules {
-					if err := add(firewall.Rule{Name: u.Name + " (not inspected)", Line: u.Line, Boxes: u.Boxes}, place{}); err != nil {
+					if err := add(firewall.Rule{Name: u.Name + " (not inspected)", Line: u.Line, Fixed: true, Boxes: u.Boxes}, place{}); err != nil {
 						return err
 					}
 				}
@@ -298,7 +301,7 @@ func (r *reader) zoned(names []string, out *firewall.Ruleset) error {
 	if err := r.spend(replies); err != nil {
 		return err
 	}
-	later.Rules = append([]firewall.Rule{{Name: "the state of the connection", Accept: true, Boxes: replies}}, later.Rules...)
+	later.Rules = append([]firewall.Rule{{Name: "the state of the connection", Fixed: true, Accept: true, Boxes: replies}}, later.Rules...)
 	out.Chains, out.Later, r.of = append(out.Chains, now), append(out.Later, later), append(r.of, of)
 	return nil
 }

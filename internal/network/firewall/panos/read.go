@@ -35,6 +35,7 @@ type reader struct {
 	six        string            // what is said of IPv6
 	real       box.List
 	of         []*rule // of the chain's rules
+	prefix     string  // words of the command before what it is about
 }
 
 type service struct {
@@ -50,13 +51,14 @@ type object struct {
 
 // rule is a security rule as its attributes say.
 type rule struct {
-	name      string
-	line      int
-	base      int // 0: of pre-rulebase, 1: of the rulebase, 2: of post-rulebase
-	lists     map[string][]string
-	lines     map[string]int
-	scalars   map[string]string
-	tooLittle bool
+	name     string
+	line     int
+	base     int // 0: of pre-rulebase, 1: of the rulebase, 2: of post-rulebase
+	lists    map[string][]string
+	lines    map[string]int
+	scalars  map[string]string
+	prefix   string   // words before rulebase
+	commands []string // that made it
 }
 
 func read(b []byte, n *box.Interfaces) (*reader, error) {
@@ -122,6 +124,7 @@ func (r *reader) command(l entry.Line, w []string) error {
 	if !slices.Contains([]string{"set", "delete", "move", "rename"}, verb) || len(w) < 2 {
 		return nil // not of the configuration
 	}
+	r.prefix = ""
 	w = w[1:]
 	for len(w) > 1 && (w[0] == "shared" || w[0] == "vsys" || w[0] == "device-group" || w[0] == "config" || w[0] == "devices" || w[0] == "localhost.localdomain") {
 		n := 1
@@ -137,6 +140,7 @@ func (r *reader) command(l entry.Line, w []string) error {
 				r.whole = where
 			}
 		}
+		r.prefix += strings.Join(w[:n], " ") + " "
 		w = w[n:]
 	}
 	switch w[0] {
@@ -370,8 +374,10 @@ func (r *reader) security(l entry.Line, verb string, base int, name string, w []
 		if len(w) == 1 {
 			delete(u.lists, w[0])
 			delete(u.scalars, w[0])
+			u.commands = append(u.commands, l.Text)
 			return nil
 		}
+		u.commands = append(u.commands, l.Text)
 		gone, _ := members(w[1:])
 		u.lists[w[0]] = slices.DeleteFunc(u.lists[w[0]], func(s string) bool { return slices.Contains(gone, s) })
 		return nil
@@ -383,6 +389,7 @@ func (r *reader) security(l entry.Line, verb string, base int, name string, w []
 		}
 		delete(r.byName, name)
 		u.name = w[1]
+		u.commands = append(u.commands, l.Text)
 		r.byName[w[1]] = u
 		return nil
 	}
@@ -390,9 +397,10 @@ func (r *reader) security(l entry.Line, verb string, base int, name string, w []
 		if len(r.rules) >= maxRules {
 			return fmt.Errorf("there are more than %d rules", maxRules)
 		}
-		u = &rule{name: name, line: l.Number, base: base, lists: map[string][]string{}, lines: map[string]int{}, scalars: map[string]string{}}
+		u = &rule{name: name, line: l.Number, base: base, prefix: r.prefix + w0(base), lists: map[string][]string{}, lines: map[string]int{}, scalars: map[string]string{}}
 		r.rules, r.byName[name] = append(r.rules, u), u
 	}
+	u.commands = append(u.commands, l.Text)
 	for len(w) > 0 {
 		key := w[0]
 		w = w[1:]
@@ -422,6 +430,9 @@ func (r *reader) security(l entry.Line, verb string, base int, name string, w []
 	}
 	return nil
 }
+
+// w0 returns the word of a rulebase.
+func w0(base int) string { return []string{"pre-rulebase", "rulebase", "post-rulebase"}[base] }
 
 // maxRules bounds the rules of a configuration.
 const maxRules = 1 << 18

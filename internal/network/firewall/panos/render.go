@@ -58,7 +58,10 @@ type writer struct {
 	known  map[string]string // names by what stands behind them
 	taken  map[string]bool
 	define []string
-	groups int
+	has    func(string) bool // names that others have
+	prefix string            // words before what is defined
+	// rulebase is what stands between set and security; "" is rulebase.
+	rulebase string
 }
 
 // name returns a name of a rule or an object that nobody has: at most 63 letters, digits, dashes, dots and underscores.
@@ -73,7 +76,7 @@ func (w *writer) name(want string) string {
 		want = want[:50]
 	}
 	name := "ringfence-" + want
-	for i := 2; w.taken[name]; i++ {
+	for i := 2; w.taken[name] || w.has != nil && w.has(name); i++ {
 		name = fmt.Sprintf("ringfence-%.45s-%d", want, i)
 	}
 	w.taken[name] = true
@@ -97,13 +100,21 @@ func (w *writer) end(spans []box.Span, family uint8) string {
 	}
 	var names []string
 	for _, n := range entry.NetworksOf(spans, family) {
-		names = append(names, w.object("address "+n.String(), strings.ReplaceAll(n.String(), "/", "_"), func(name string) string { return fmt.Sprintf("set address %s ip-netmask %s", name, n) }))
+		names = append(names, w.object("address "+n.String(), strings.ReplaceAll(n.String(), "/", "_"), func(name string) string { return fmt.Sprintf("set %saddress %s ip-netmask %s", w.prefix, name, n) }))
 	}
 	if len(names) == 1 {
 		return names[0]
 	}
 	list := "[ " + strings.Join(names, " ") + " ]"
-	return w.object("group "+list, fmt.Sprintf("group-%d", len(w.known)+1), func(name string) string { return fmt.Sprintf("set address-group %s static %s", name, list) })
+	return w.object("group "+list, fmt.Sprintf("group-%d", len(w.known)+1), func(name string) string { return fmt.Sprintf("set %saddress-group %s static %s", w.prefix, name, list) })
+}
+
+// base returns the words of the rulebase that rules come into.
+func (w *writer) base() string {
+	if w.rulebase != "" {
+		return w.rulebase
+	}
+	return "rulebase"
 }
 
 func numbers(spans []box.Span) string {
@@ -134,7 +145,7 @@ func (w *writer) rule(name, row, in, out string, e entry.Entry, accept bool) (te
 				if e.FromPorts != nil {
 					body += " source-port " + numbers(e.FromPorts)
 				}
-				services = append(services, w.object(body, row+"-"+protocol, func(name string) string { return "set service " + name + " " + body }))
+				services = append(services, w.object(body, row+"-"+protocol, func(name string) string { return "set " + w.prefix + "service " + name + " " + body }))
 			case len(e.Protocols) == 1 && s.First == s.Last && slices.Equal(e.ToPorts, []box.Span{box.One(0)}) &&
 				(p == 1 && slices.Equal(e.FromPorts, []box.Span{box.One(entry.EchoRequest)}) || p == 58 && slices.Equal(e.FromPorts, []box.Span{box.One(entry.EchoRequest6)})):
 				application, services = map[uint64]string{1: "ping", 58: "ping6"}[p], []string{"application-default"}
@@ -159,6 +170,6 @@ func (w *writer) rule(name, row, in, out string, e entry.Entry, accept bool) (te
 	if accept {
 		action = "allow"
 	}
-	return fmt.Sprintf("set rulebase security rules %s from %s to %s source %s destination %s application %s service %s action %s description %q",
+	return fmt.Sprintf("set "+w.base()+" security rules %s from %s to %s source %s destination %s application %s service %s action %s description %q",
 		name, zone(in), zone(out), w.end(e.From, e.Family), w.end(e.To, e.Family), application, service, action, row), true
 }

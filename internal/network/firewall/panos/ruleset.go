@@ -56,7 +56,7 @@ func (r *reader) ruleset() (*firewall.Ruleset, error) {
 		if err != nil {
 			return err
 		}
-		return put(nil, firewall.Rule{Name: name, Accept: accept, Boxes: l})
+		return put(nil, firewall.Rule{Name: name, Fixed: true, Accept: accept, Boxes: l})
 	}
 	if len(zones) > 0 {
 		others := entry.Not(open, box.N(box.MaxInterface))

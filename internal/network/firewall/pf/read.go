@@ -143,7 +143,7 @@ func (r *reader) ruleset() (*firewall.Ruleset, error) {
 			if err != nil {
 				return nil, err
 			}
-			c.Rules, r.of[side] = append(c.Rules, firewall.Rule{Name: "set skip", Accept: true, Boxes: u}), append(r.of[side], -1)
+			c.Rules, r.of[side] = append(c.Rules, firewall.Rule{Name: "set skip", Fixed: true, Accept: true, Boxes: u}), append(r.of[side], -1)
 		}
 		var order []int
 		for i, u := range r.rules {
