@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,8 +13,6 @@ import (
 	"ringfence"
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/firewall"
-	"ringfence/internal/network/firewall/cloud"
-	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/prove"
 	"ringfence/internal/network/site"
@@ -88,61 +85,18 @@ func certify(w io.Writer, c *firewall.Certificate) {
 	}
 }
 
-// firewallFormat is a firewall that can be written, and read back as it says itself what is in force.
-type firewallFormat struct {
-	name, about, prints string // prints is the command that prints what is in force
-	render              func(*site.Policy) (string, *firewall.Certificate, error)
-	read                func([]byte, *site.Policy) (*firewall.Ruleset, error)
-}
-
-func firewallFormats() []firewallFormat {
-	return []firewallFormat{
-		{"nftables", "the rules of a firewall, by nftables", "nft -j -n list ruleset", nft.Render, func(b []byte, p *site.Policy) (*firewall.Ruleset, error) { return nft.Parse(b, p.Interfaces) }},
-		{"aws", "security groups of AWS, by CloudFormation", "aws ec2 describe-security-groups", cloud.AWS, cloud.ReadAWS},
-		{"azure", "a network security group of Azure, by a template", "az network nsg show", cloud.Azure, cloud.ReadAzure},
-		{"gcp", "firewall rules of Google's cloud, by Terraform", "gcloud compute firewall-rules list --format=json", cloud.GCP, cloud.ReadGCP},
-	}
-}
-
-// formatOf finds a format by its name; only that of the kernel is asked of it live.
-func formatOf(name string, live bool) (firewallFormat, error) {
-	all := firewallFormats()
-	i := slices.IndexFunc(all, func(f firewallFormat) bool { return f.name == name })
-	switch {
-	case i < 0:
-		return firewallFormat{}, invalid(fmt.Sprintf("%.40q is no format", name), "see `ringfence network prove --help`")
-	case live && name != "nftables":
-		return firewallFormat{}, invalid("--live is about nftables", "leave --format out")
-	}
-	return all[i], nil
-}
-
-// prove compares what a firewall printed, and what of it is not in there, with the needs of a site.
-func (f firewallFormat) prove(p *site.Policy, b []byte, old []firewall.Unknown) (*prove.Result, error) {
-	rules, err := f.read(b, p)
-	if err != nil {
-		return nil, err
-	}
-	rules.Unknown = append(rules.Unknown, old...)
-	return prove.Compare(p, rules)
-}
-
 func newNetworkProveCommand(a *app) *cobra.Command {
 	var asJSON, live bool
 	var format string
 	var n needsOf
-	prints := ""
-	for _, f := range firewallFormats() {
-		prints += fmt.Sprintf("  %-14s %s\n", f.name, f.prints)
-	}
 	cmd := &cobra.Command{
 		Use: "prove FILE|--live", Short: "Prove a firewall against what a site needs",
 		Long: "prove compares, packet for packet, what a firewall lets through with what a site needs. FILE is what the firewall prints of its rules (- is standard input);\n" +
 			"--live asks the kernel of this host, which takes root. Each finding has a packet that shows it, and the rule that decides about it. Rules that do nothing are\n" +
-			"named, too.\n\nFormats, and what prints them:\n" + prints + "\n" +
+			"named, too.\n\nFormats, and what prints them:\n" + formatsHelp() + "\n" +
 			"The exit code is 0 if exactly what is needed gets through, 4 if something that is needed does not, 6 if something gets through that nobody needs, and 9 if\n" +
 			"something of the firewall was not understood or of the needs not resolved: then nothing is proved.",
-		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n  az network nsg show -g voice -n phones | ringfence network prove - --format azure --set webex-calling --site site.yaml",
+		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n  az network nsg show -g voice -n phones | ringfence network prove - --format azure --set webex-calling --site site.yaml\n  ringfence network prove running-config.txt --format cisco-asa --set webex-calling --site site.yaml",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if live == (len(args) == 1) {

@@ -55,16 +55,6 @@ func newNetworkWatchCommand(a *app) *cobra.Command {
 	return jsonFlag(cmd, &f.asJSON)
 }
 
-// formatFlag adds --format, with completion.
-func formatFlag(cmd *cobra.Command, format *string) {
-	var names, words []string
-	for _, f := range firewallFormats() {
-		names, words = append(names, f.name), append(words, f.name+"\t"+f.about)
-	}
-	cmd.Flags().StringVar(format, "format", "nftables", "what the rules are: "+strings.Join(names, ", "))
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
-}
-
 // shortestWatch bounds how often a firewall is asked.
 const shortestWatch = time.Second
 
