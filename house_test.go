@@ -120,6 +120,9 @@ func allowed() map[string][]string {
 		"test/interop": everything,
 		"test/faults":  everything,
 		"testkit":      {},
+		// Firewalls are tested on a router, with the site files of a branch.
+		"testkit/router": {"network/box", "network/site", "testkit"},
+		"testkit/branch": {"network/catalogue", "network/need", "network/site"},
 		// A whole node of a test is above the node; the network in memory, which rooms below use, is not.
 		"testkit/onehost": everything,
 	}
@@ -131,8 +134,10 @@ func entrances() map[string][]string {
 		"node":            {"cmd/ringfence", "testkit/onehost", "test/interop", "test/faults"},
 		"node/admin":      {"node"},
 		"node/config":     {"node", "node/admin", "cmd/ringfence", "testkit/onehost", "test/interop", "test/faults"},
-		"testkit":         {},
+		"testkit":         {"testkit/router"},
 		"testkit/onehost": {},
+		"testkit/router":  {},
+		"testkit/branch":  {},
 	}
 }
 

@@ -55,6 +55,7 @@ needs() {
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
 /sbin/ip iproute2 test/faults a network of its own,
 /usr/sbin/nft nftables test/faults in which packets are dropped
+/sbin/ip iproute2 internal/testkit/router a network of its own
 /sbin/ip iproute2 internal/network/firewall/nft a network of its own,
 /usr/sbin/nft nftables internal/network/firewall/nft whose rules are read back, and packets sent through
 /sbin/ip iproute2 internal/network/ready/probe a site, a router and a cloud on networks of their own,
