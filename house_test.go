@@ -89,9 +89,10 @@ func allowed() map[string][]string {
 		"network/box":        {},
 		"network/site":       {"network/box", "network/need"},
 		// Firewalls: what one says, in one form; who writes and reads it; who compares it with what is needed.
-		"network/firewall":     {"network/box", "network/site"},
-		"network/firewall/nft": {"network/box", "network/firewall", "network/need", "network/site"},
-		"network/prove":        {"network/box", "network/firewall", "network/site"},
+		"network/firewall":          {"network/box", "network/need", "network/site"},
+		"network/firewall/nft":      {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/firewall/iptables": {"network/box", "network/firewall", "network/site"},
+		"network/prove":             {"network/box", "network/firewall", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},
@@ -190,7 +191,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/feed", "network/firewall/nft", "network/phoneports", "network/posture", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/feed", "network/firewall/iptables", "network/firewall/nft", "network/phoneports", "network/posture", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

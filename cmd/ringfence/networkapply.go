@@ -117,15 +117,10 @@ func (f *applyFlags) run(cmd *cobra.Command, a *app) error {
 		_ = os.Remove(f.undoFile())
 		return err
 	}
-	b, old, err := ruleset(cmd, nil)
+	rules, err := liveNFT(cmd.Context(), p.Interfaces)
 	if err != nil {
 		return errors.Join(err, f.goBack(cmd.Context(), cmd))
 	}
-	rules, err := nft.Parse(b, p.Interfaces)
-	if err != nil {
-		return errors.Join(err, f.goBack(cmd.Context(), cmd))
-	}
-	rules.Unknown = append(rules.Unknown, old...)
 	r, err := prove.Compare(p, rules)
 	if err != nil {
 		return errors.Join(err, f.goBack(cmd.Context(), cmd))

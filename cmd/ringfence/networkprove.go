@@ -1,11 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +13,6 @@ import (
 	"ringfence"
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/firewall"
-	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/prove"
 	"ringfence/internal/network/site"
@@ -77,35 +76,41 @@ func certify(w io.Writer, c *firewall.Certificate) {
 	}
 }
 
+// proofFormats are what prove reads, with what writes it.
+func proofFormats() map[string]string {
+	return map[string]string{"nftables": "nft -j -n list ruleset", "iptables": "iptables-save, ip6tables-save and ipset save"}
+}
+
 func newNetworkProveCommand(a *app) *cobra.Command {
 	var asJSON, live bool
+	var format string
 	var n needsOf
 	cmd := &cobra.Command{
-		Use: "prove FILE|--live", Short: "Prove a firewall against what a site needs",
-		Long: "prove compares, packet for packet, what nftables lets through with what a site needs. FILE is what `nft -j -n list ruleset` prints (- is standard input);\n" +
-			"--live asks the kernel of this host, which takes root. Each finding has a packet that shows it, and the rule that decides about it. Rules that do nothing are\n" +
-			"named, too.\n\n" +
+		Use: "prove FILE...|--live", Short: "Prove a firewall against what a site needs",
+		Long: "prove compares, packet for packet, what a firewall lets through with what a site needs. FILE is what the firewall says of itself (- is standard input); --live asks\n" +
+			"the kernel of this host, which takes root. Each finding has a packet that shows it, and the rule that decides about it. Rules that do nothing are named, too.\n\n" +
+			"What --format reads:\n" +
+			"  nftables  what `nft -j -n list ruleset` prints\n" +
+			"  iptables  what iptables-save, ip6tables-save and `ipset save` print, in one file or in several; --live asks both kinds of iptables, and nft for its own tables\n\n" +
 			"The exit code is 0 if exactly what is needed gets through, 4 if something that is needed does not, 6 if something gets through that nobody needs, and 9 if\n" +
 			"something of the firewall was not understood or of the needs not resolved: then nothing is proved.",
-		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json",
-		Args:    cobra.MaximumNArgs(1),
+		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n" +
+			"  ringfence network prove --format iptables rules.v4 rules.v6 ipsets --set webex-calling --site site.yaml\n  sudo ringfence network prove --live --format iptables --set self --site host.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if live == (len(args) == 1) {
-				return invalid("either a file or --live says what firewall that is", "see `ringfence network prove --help`")
+			if live == (len(args) > 0) {
+				return invalid("either files or --live say what firewall that is", "see `ringfence network prove --help`")
+			}
+			if proofFormats()[format] == "" {
+				return invalid(fmt.Sprintf("%.20q is no format", format), "there are "+join(slices.Sorted(maps.Keys(proofFormats())), ", "))
 			}
 			p, err := n.policy(cmd, a)
 			if err != nil {
 				return err
 			}
-			b, old, err := ruleset(cmd, args)
+			rules, err := ruleset(cmd, format, args, p.Interfaces)
 			if err != nil {
 				return err
 			}
-			rules, err := nft.Parse(b, p.Interfaces)
-			if err != nil {
-				return err
-			}
-			rules.Unknown = append(rules.Unknown, old...)
 			r, err := prove.Compare(p, rules)
 			if err != nil {
 				return err
@@ -117,46 +122,9 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&live, "live", false, "the firewall of this host, as its kernel says")
+	cmd.Flags().StringVar(&format, "format", "nftables", "of what firewall the files are, or who is asked: nftables, iptables")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(slices.Sorted(maps.Keys(proofFormats())), cobra.ShellCompDirectiveNoFileComp))
 	return jsonFlag(n.flags(cmd), &asJSON)
-}
-
-// maxRuleset bounds what is read of a firewall, in bytes.
-const maxRuleset = 128<<20 + 1
-
-// ruleset reads what nft says, from a file or from the kernel, and what of the kernel nft does not see.
-func ruleset(cmd *cobra.Command, args []string) ([]byte, []firewall.Unknown, error) {
-	if len(args) == 1 {
-		in := cmd.InOrStdin()
-		if args[0] != "-" {
-			f, err := os.Open(args[0])
-			if err != nil {
-				return nil, nil, &ringfence.Fault{Kind: ringfence.KindNotFound, Text: "the ruleset cannot be read", Err: err}
-			}
-			defer f.Close()
-			in = f
-		}
-		b, err := io.ReadAll(io.LimitReader(in, maxRuleset))
-		if err != nil {
-			return nil, nil, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the ruleset cannot be read", Err: err}
-		}
-		return b, nil, nil
-	}
-	out, err := exec.CommandContext(cmd.Context(), "nft", "-j", "-n", "list", "ruleset").Output()
-	if err != nil {
-		said := err.Error()
-		if e, ok := errors.AsType[*exec.ExitError](err); ok {
-			said = strings.TrimSpace(string(e.Stderr))
-		}
-		return nil, nil, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "nft does not say what the kernel has: " + said, Hint: "run it as root, where the package nftables is installed"}
-	}
-	var old []firewall.Unknown
-	for _, name := range []string{"ip_tables_names", "ip6_tables_names"} { // of the iptables that nft knows nothing of
-		b, err := os.ReadFile("/proc/net/" + name)
-		if err == nil && len(strings.TrimSpace(string(b))) > 0 {
-			old = append(old, firewall.Unknown{Where: "the kernel", What: "tables of the old iptables, which nft does not see: " + strings.Join(strings.Fields(string(b)), ", ")})
-		}
-	}
-	return out, old, nil
 }
 
 func printComparison(w io.Writer, r *prove.Result) {

@@ -28,8 +28,7 @@ func Alone(t *testing.T, more uintptr) bool {
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Errorf("%v: this test has a network namespace of its own; run it as root, or with CAP_SYS_ADMIN and CAP_NET_ADMIN\n%s", err, out)
-	}
-	if testing.Verbose() {
+	} else if testing.Verbose() {
 		t.Logf("%s", out)
 	}
 	return false

@@ -134,6 +134,24 @@ func (w *Router) Replies(p *site.Policy) (lost int) {
 	return lost
 }
 
+// within returns a number of an interval.
+func within(r *rand.Rand, s box.Span) box.Num {
+	between := func(a, b uint64) uint64 {
+		if b-a == ^uint64(0) {
+			return r.Uint64()
+		}
+		return a + r.Uint64N(b-a+1)
+	}
+	if s.First.Hi == s.Last.Hi {
+		return box.Num{Hi: s.First.Hi, Lo: between(s.First.Lo, s.Last.Lo)}
+	}
+	n := box.Num{Hi: between(s.First.Hi, s.Last.Hi), Lo: r.Uint64()}
+	if !s.Has(n) {
+		return s.First
+	}
+	return n
+}
+
 // Random returns how many packets are wanted, no two the same, near enough to the boxes that many are in them; the seed decides which.
 func Random(boxes box.List, n *box.Interfaces, wanted int, seed uint64) (out []box.Packet) {
 	r := rand.New(rand.NewPCG(seed, 6))
@@ -145,9 +163,9 @@ func Random(boxes box.List, n *box.Interfaces, wanted int, seed uint64) (out []b
 			if r.IntN(12) == 0 && b[box.Hook] == other[box.Hook] && b[box.Family] == other[box.Family] { // one thing of another row
 				b[d] = other[d]
 			}
-			if s := b[d]; r.IntN(3) > 0 && s.First.Hi == s.Last.Hi && s.First.Less(s.Last) {
-				v := s.First.Lo + r.Uint64N(s.Last.Lo-s.First.Lo+1)
-				b[d] = box.Span{First: box.Num{Hi: s.First.Hi, Lo: v}, Last: box.Num{Hi: s.First.Hi, Lo: v}}
+			if r.IntN(3) > 0 {
+				v := within(r, b[d])
+				b[d] = box.Span{First: v, Last: v}
 			}
 		}
 		q := b.Packet()
