@@ -91,18 +91,20 @@ func allowed() map[string][]string {
 		"network/box":        {},
 		"network/site":       {"network/box", "network/need"},
 		// Firewalls: what one says, in one form; who writes and reads it; who compares it with what is needed.
-		"network/firewall":       {"network/box", "network/site"},
+		"network/firewall":       {"network/box", "network/need", "network/site"},
 		"network/firewall/nft":   {"network/box", "network/firewall", "network/firewall/entry", "network/need", "network/site"},
 		"network/firewall/cloud": {"network/box", "network/firewall", "network/need", "network/site"},
 		"network/published":      {"network/need"},
 		"network/prove":          {"network/box", "network/firewall", "network/site"},
 		"network/audit":          {"network/box", "network/catalogue", "network/firewall", "network/firewall/entry", "network/need", "network/prove", "network/site"},
 		// Network devices: what their rules have in common, and each in its own words.
-		"network/firewall/entry":  {"network/box", "network/firewall", "network/need", "network/site"},
-		"network/firewall/pf":     {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
-		"network/firewall/panos":  {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
-		"network/firewall/iosacl": {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
-		"network/firewall/asa":    {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/entry":    {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/firewall/pf":       {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/panos":    {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/iosacl":   {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/asa":      {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/iptables": {"network/box", "network/firewall", "network/site"},
+		"network/target":            {"network/box", "network/firewall", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iosacl", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/prove", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},
@@ -132,6 +134,9 @@ func allowed() map[string][]string {
 		"test/interop": everything,
 		"test/faults":  everything,
 		"testkit":      {},
+		// Firewalls are tested on a router, with the site files of a branch.
+		"testkit/router": {"network/box", "network/site", "testkit"},
+		"testkit/branch": {"network/catalogue", "network/need", "network/site"},
 		// A whole node of a test is above the node; the network in memory, which rooms below use, is not.
 		"testkit/onehost": everything,
 		// What firewalls are tested with.
@@ -145,9 +150,11 @@ func entrances() map[string][]string {
 		"node":             {"cmd/ringfence", "testkit/onehost", "test/interop", "test/faults"},
 		"node/admin":       {"node"},
 		"node/config":      {"node", "node/admin", "cmd/ringfence", "testkit/onehost", "test/interop", "test/faults"},
-		"testkit":          {},
+		"testkit":          {"testkit/router"},
 		"testkit/onehost":  {},
 		"testkit/policies": {},
+		"testkit/router":   {},
+		"testkit/branch":   {},
 	}
 }
 
@@ -200,7 +207,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

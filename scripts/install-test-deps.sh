@@ -56,8 +56,14 @@ needs() {
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
 /sbin/ip iproute2 test/faults a network of its own,
 /usr/sbin/nft nftables test/faults in which packets are dropped
+/sbin/ip iproute2 internal/testkit/router a network of its own
 /sbin/ip iproute2 internal/network/firewall/nft a network of its own,
 /usr/sbin/nft nftables internal/network/firewall/nft whose rules are read back, and packets sent through
+/sbin/ip iproute2 internal/network/firewall/iptables the same
+/usr/sbin/iptables-legacy iptables internal/network/firewall/iptables with both kinds of iptables,
+/usr/sbin/ipset ipset internal/network/firewall/iptables and sets of addresses
+/usr/sbin/iptables-legacy iptables cmd/ringfence whose rules are proved while they are in force,
+/usr/sbin/ipset ipset cmd/ringfence with their sets
 /sbin/ip iproute2 internal/network/ready/probe a site, a router and a cloud on networks of their own,
 /usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined

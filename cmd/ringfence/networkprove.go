@@ -1,11 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,6 +14,7 @@ import (
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/prove"
 	"ringfence/internal/network/site"
+	"ringfence/internal/network/target"
 )
 
 // needsOf is where needs come from: a set that is built in, or the flows of the node, and a site file.
@@ -90,19 +89,18 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 	var format string
 	var n needsOf
 	cmd := &cobra.Command{
-		Use: "prove FILE|--live", Short: "Prove a firewall against what a site needs",
+		Use: "prove FILE...|--live", Short: "Prove a firewall against what a site needs",
 		Long: "prove compares, packet for packet, what a firewall lets through with what a site needs. FILE is what the firewall prints of its rules (- is standard input);\n" +
 			"--live asks the kernel of this host, which takes root. Each finding has a packet that shows it, and the rule that decides about it. Rules that do nothing are\n" +
 			"named, too.\n\nFormats, and what prints them:\n" + formatsHelp() + "\n" +
 			"The exit code is 0 if exactly what is needed gets through, 4 if something that is needed does not, 6 if something gets through that nobody needs, and 9 if\n" +
 			"something of the firewall was not understood or of the needs not resolved: then nothing is proved.",
-		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n  az network nsg show -g voice -n phones | ringfence network prove - --format azure --set webex-calling --site site.yaml\n  ringfence network prove running-config.txt --format cisco-asa --set webex-calling --site site.yaml",
-		Args:    cobra.MaximumNArgs(1),
+		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n  az network nsg show -g voice -n phones | ringfence network prove - --format azure --set webex-calling --site site.yaml\n  ringfence network prove --format iptables rules.v4 rules.v6 ipsets --set webex-calling --site site.yaml\n  ringfence network prove running-config.txt --format cisco-asa --set webex-calling --site site.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if live == (len(args) == 1) {
-				return invalid("either a file or --live says what firewall that is", "see `ringfence network prove --help`")
+			if live == (len(args) > 0) {
+				return invalid("either files or --live say what firewall that is", "see `ringfence network prove --help`")
 			}
-			f, err := formatOf(format, live)
+			t, err := target.Find(format)
 			if err != nil {
 				return err
 			}
@@ -110,11 +108,11 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b, old, err := ruleset(cmd, args)
+			said, err := ruleset(cmd, t, args, p)
 			if err != nil {
 				return err
 			}
-			r, err := f.prove(p, b, old)
+			r, err := prove.Compare(p, said.rules)
 			if err != nil {
 				return err
 			}
@@ -127,45 +125,6 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 	formatFlag(cmd, &format)
 	cmd.Flags().BoolVar(&live, "live", false, "the firewall of this host, as its kernel says")
 	return jsonFlag(n.flags(cmd), &asJSON)
-}
-
-// maxRuleset bounds what is read of a firewall, in bytes.
-const maxRuleset = 128<<20 + 1
-
-// ruleset reads what nft says, from a file or from the kernel, and what of the kernel nft does not see.
-func ruleset(cmd *cobra.Command, args []string) ([]byte, []firewall.Unknown, error) {
-	if len(args) == 1 {
-		in := cmd.InOrStdin()
-		if args[0] != "-" {
-			f, err := os.Open(args[0])
-			if err != nil {
-				return nil, nil, &ringfence.Fault{Kind: ringfence.KindNotFound, Text: "the ruleset cannot be read", Err: err}
-			}
-			defer f.Close()
-			in = f
-		}
-		b, err := io.ReadAll(io.LimitReader(in, maxRuleset))
-		if err != nil {
-			return nil, nil, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the ruleset cannot be read", Err: err}
-		}
-		return b, nil, nil
-	}
-	out, err := exec.CommandContext(cmd.Context(), "nft", "-j", "-n", "list", "ruleset").Output()
-	if err != nil {
-		said := err.Error()
-		if e, ok := errors.AsType[*exec.ExitError](err); ok {
-			said = strings.TrimSpace(string(e.Stderr))
-		}
-		return nil, nil, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "nft does not say what the kernel has: " + said, Hint: "run it as root, where the package nftables is installed"}
-	}
-	var old []firewall.Unknown
-	for _, name := range []string{"ip_tables_names", "ip6_tables_names"} { // of the iptables that nft knows nothing of
-		b, err := os.ReadFile("/proc/net/" + name)
-		if err == nil && len(strings.TrimSpace(string(b))) > 0 {
-			old = append(old, firewall.Unknown{Where: "the kernel", What: "tables of the old iptables, which nft does not see: " + strings.Join(strings.Fields(string(b)), ", ")})
-		}
-	}
-	return out, old, nil
 }
 
 func printComparison(w io.Writer, r *prove.Result) {
