@@ -92,6 +92,7 @@ func allowed() map[string][]string {
 		"network/firewall":     {"network/box", "network/site"},
 		"network/firewall/nft": {"network/box", "network/firewall", "network/firewall/entry", "network/need", "network/site"},
 		"network/prove":        {"network/box", "network/firewall", "network/site"},
+		"network/audit":        {"network/box", "network/catalogue", "network/firewall", "network/firewall/entry", "network/need", "network/prove", "network/site"},
 		// Network devices: what their rules have in common, and each in its own words.
 		"network/firewall/entry":  {"network/box", "network/firewall", "network/need", "network/site"},
 		"network/firewall/pf":     {"network/box", "network/firewall", "network/firewall/entry", "network/site"},

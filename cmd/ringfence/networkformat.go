@@ -9,6 +9,7 @@ import (
 	"ringfence/internal/network/box"
 	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/firewall/asa"
+	"ringfence/internal/network/firewall/entry"
 	"ringfence/internal/network/firewall/iosacl"
 	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/firewall/panos"
@@ -23,15 +24,16 @@ type firewallFormat struct {
 	host        bool   // it can be the firewall of one host
 	render      func(*site.Policy) (string, *firewall.Certificate, error)
 	parse       func([]byte, *box.Interfaces) (*firewall.Ruleset, error)
+	edit        func([]byte, *box.Interfaces, []entry.Edit) (entry.Patch, error)
 }
 
 func firewallFormats() []firewallFormat {
 	return []firewallFormat{
-		{"nftables", "the rules of a firewall, by nftables", "what `nft -j -n list ruleset` prints", true, nft.Render, nft.Parse},
-		{"cisco-asa", "the commands of a Cisco ASA: access lists with object groups", "what `show running-config` prints", false, asa.Render, asa.Parse},
-		{"pf", "a pf.conf of OpenBSD and FreeBSD", "a pf.conf", true, pf.Render, pf.Parse},
-		{"panos", "set commands of PAN-OS: objects and security rules by zones", "what `show` prints in configuration mode, after `set cli config-output-format set`", false, panos.Render, panos.Parse},
-		{"cisco-ios", "the configuration of a router that speaks Cisco IOS: zones, access lists, object groups", "what `show running-config` prints", false, iosacl.Render, iosacl.Parse},
+		{"nftables", "the rules of a firewall, by nftables", "what `nft -j -n list ruleset` prints", true, nft.Render, nft.Parse, nft.Edit},
+		{"cisco-asa", "the commands of a Cisco ASA: access lists with object groups", "what `show running-config` prints", false, asa.Render, asa.Parse, asa.Edit},
+		{"pf", "a pf.conf of OpenBSD and FreeBSD", "a pf.conf", true, pf.Render, pf.Parse, pf.Edit},
+		{"panos", "set commands of PAN-OS: objects and security rules by zones", "what `show` prints in configuration mode, after `set cli config-output-format set`", false, panos.Render, panos.Parse, panos.Edit},
+		{"cisco-ios", "the configuration of a router that speaks Cisco IOS: zones, access lists, object groups", "what `show running-config` prints", false, iosacl.Render, iosacl.Parse, iosacl.Edit},
 	}
 }
 
@@ -53,15 +55,20 @@ func formatsHelp() (out string) {
 	return out
 }
 
-// readFirewall reads a firewall for a policy.
-func readFirewall(format string, b []byte, p *site.Policy) (*firewall.Ruleset, error) {
+// formatOf returns a format by its name.
+func formatOf(name string) (firewallFormat, error) {
 	all := firewallFormats()
-	i := slices.IndexFunc(all, func(f firewallFormat) bool { return f.name == format })
-	switch {
-	case i < 0:
-		return nil, invalid(fmt.Sprintf("%.40q is no format of a firewall", format), "see `ringfence network prove --help`")
-	case p.Host && !all[i].host:
-		return nil, invalid(fmt.Sprintf("%s is a device that forwards packets, and the set %s is about one host", format, p.Set), "take the firewall of that host, in the format nftables")
+	i := slices.IndexFunc(all, func(f firewallFormat) bool { return f.name == name })
+	if i < 0 {
+		return firewallFormat{}, invalid(fmt.Sprintf("%.40q is no format of a firewall", name), "see `ringfence network prove --help`")
 	}
-	return all[i].parse(b, p.Interfaces)
+	return all[i], nil
+}
+
+// fits refuses a policy that is about one host, for a device that only forwards.
+func (f firewallFormat) fits(p *site.Policy) error {
+	if p.Host && !f.host {
+		return invalid(fmt.Sprintf("%s is a device that forwards packets, and the set %s is about one host", f.name, p.Set), "take the firewall of that host, in the format nftables or pf")
+	}
+	return nil
 }
