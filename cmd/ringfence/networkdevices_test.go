@@ -49,7 +49,7 @@ func TestNetworkDevices(t *testing.T) {
 		}
 	}
 	_, said := cli(2, "prove", kernelRules, "--format", "abacus", "--set", "webex-calling", "--site", guideSite(t))
-	if !strings.Contains(said, "no format") {
+	if !strings.Contains(said, "no firewall that is known") {
 		t.Error(said)
 	}
 	if _, said = cli(2, "prove", "--live", "--format", "pf", "--set", "webex-calling", "--site", guideSite(t)); !strings.Contains(said, "speaks nftables") {

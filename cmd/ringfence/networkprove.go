@@ -133,37 +133,15 @@ func printComparison(w io.Writer, r *prove.Result) {
 		share = fmt.Sprintf("%.4g %%", 100*s)
 	}
 	facts(w, "set", r.Set, "verdict", string(r.Verdict), "rules", fmt.Sprint(r.Rules), "missing", fmt.Sprint(r.MissingCount+r.LaterCount), "too wide", fmt.Sprint(r.WideCount), "of what gets through, is needed", share)
-	list := func(title string, count int, all []prove.Finding) {
-		if count == 0 {
-			return
-		}
-		fmt.Fprintf(w, "\n%s\n", title)
-		shown, told := map[string]int{}, 0
-		for _, f := range all {
-			key := f.Row + strings.Join(f.Why, " ")
-			if shown[key]++; shown[key] > 2 { // --json has them all
-				continue
-			}
-			told++
-			row := ""
-			if f.Row != "" {
-				row = f.Row + ": "
-			}
-			fmt.Fprintf(w, "  %s%s\n      e.g. %s: %s\n", row, f.Packets, f.Example, strings.Join(f.Why, "; "))
-		}
-		if count > told {
-			fmt.Fprintf(w, "  and %d more like these\n", count-told)
-		}
-	}
 	for _, u := range r.Unknown {
 		fmt.Fprintf(w, "\nNot understood: %s: %s\n", u.Where, u.What)
 	}
 	for _, u := range r.Unresolved {
 		fmt.Fprintf(w, "\nNot resolved: %s lacks %s\n", u.Row, u.Missing)
 	}
-	list("Missing", r.MissingCount, r.Missing)
-	list("Missing when the connection is up", r.LaterCount, r.Later)
-	list("Too wide", r.WideCount, r.Wide)
+	listFindings(w, "Missing", r.MissingCount, r.Missing)
+	listFindings(w, "Missing when the connection is up", r.LaterCount, r.Later)
+	listFindings(w, "Too wide", r.WideCount, r.Wide)
 	if len(r.Idle) > 0 {
 		fmt.Fprintln(w, "\nRules that do nothing")
 		for _, i := range r.Idle {
@@ -176,6 +154,30 @@ func printComparison(w io.Writer, r *prove.Result) {
 		rows[i] = []string{c.Row, c.Covered, c.Purpose}
 	}
 	table(w, []string{"ROW", "GETS THROUGH", "PURPOSE"}, rows)
+}
+
+// listFindings lists findings, those of one cause twice at most.
+func listFindings(w io.Writer, title string, count int, all []prove.Finding) {
+	if count == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s\n", title)
+	shown, told := map[string]int{}, 0
+	for _, f := range all {
+		key := f.Row + strings.Join(f.Why, " ")
+		if shown[key]++; shown[key] > 2 { // --json has them all
+			continue
+		}
+		told++
+		row := ""
+		if f.Row != "" {
+			row = f.Row + ": "
+		}
+		fmt.Fprintf(w, "  %s%s\n      e.g. %s: %s\n", row, f.Packets, f.Example, strings.Join(f.Why, "; "))
+	}
+	if count > told {
+		fmt.Fprintf(w, "  and %d more like these\n", count-told)
+	}
 }
 
 // judged words a verdict as the command's end.

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -109,37 +110,47 @@ func (r *Report) change(f Format, text []byte, pl *plan) error {
 	if err := pl.make(); err != nil {
 		return err
 	}
-	if r.Proof.LaterCount > 0 {
+	patch, proof, err := pl.try(f, text)
+	if err == nil && proof.LaterCount > 0 { // what comes back has to be let through as well
 		pl.edits = append(pl.edits, entry.Edit{Chain: entry.State})
+		patch, proof, err = pl.try(f, text)
 	}
-	patch, err := f.Edit(text, pl.policy.Interfaces, pl.edits)
 	if err != nil {
-		if fault, ok := err.(*ringfence.Fault); ok && fault.Kind == ringfence.KindUnsupported {
+		if fault, ok := errors.AsType[*ringfence.Fault](err); ok && fault.Kind == ringfence.KindUnsupported {
 			r.Left = fault.Text + "; " + fault.Hint
 			return nil
 		}
 		return err
 	}
-	after, err := f.Parse(patch.Text, pl.policy.Interfaces)
-	if err != nil {
-		return err
-	}
-	proof, err := prove.Compare(pl.policy, after)
-	if err != nil {
-		return err
-	}
 	r.Changes, r.Diff, r.Back, r.After = pl.changes(), patch.Diff, patch.Back, proof.Verdict
-	if proof.Verdict != prove.Exact {
-		r.Left = "the changes are not enough: audit the result again"
-		if len(proof.Missing) > 0 {
-			r.Left += "; still missing: " + proof.Missing[0].Example
-		} else if len(proof.Wide) > 0 {
-			r.Left += "; still too wide: " + proof.Wide[0].Example
-		} else if len(proof.Later) > 0 {
-			r.Left += "; still missing when the connection is up: " + proof.Later[0].Example
-		}
+	if proof.Verdict == prove.Exact {
+		return nil
+	}
+	r.Left = "the changes are not enough: audit the result again"
+	switch {
+	case len(proof.Unknown) > 0:
+		r.Left += "; not understood: " + proof.Unknown[0].Where + ": " + proof.Unknown[0].What
+	case len(proof.Missing) > 0:
+		r.Left += "; still missing: " + proof.Missing[0].Example
+	case len(proof.Wide) > 0:
+		r.Left += "; still too wide: " + proof.Wide[0].Example
+	case len(proof.Later) > 0:
+		r.Left += "; still missing when the connection is up: " + proof.Later[0].Example
 	}
 	return nil
+}
+
+// try makes the changes, and proves what comes of them.
+func (pl *plan) try(f Format, text []byte) (patch entry.Patch, proof *prove.Result, err error) {
+	if patch, err = f.Edit(text, pl.policy.Interfaces, pl.edits); err != nil {
+		return patch, nil, err
+	}
+	after, err := f.Parse(patch.Text, pl.policy.Interfaces)
+	if err != nil {
+		return patch, nil, err
+	}
+	proof, err = prove.Compare(pl.policy, after)
+	return patch, proof, err
 }
 
 // stale finds what of the excess earlier versions of the set needed. What changed twice is told by the later change.

@@ -86,6 +86,7 @@ func (pl *plan) wide() ([]WideRule, error) {
 		if err != nil {
 			return nil, err
 		}
+		var told box.List
 		for j, u := range c.Rules {
 			if !u.Accept || u.Fixed {
 				continue
@@ -98,10 +99,10 @@ func (pl *plan) wide() ([]WideRule, error) {
 				continue
 			}
 			out = append(out, WideRule{Rule: u.Name, Packets: here[0].Describe(pl.policy.Interfaces), Example: here[0].Packet().Describe(pl.policy.Interfaces), Count: len(here), Stale: []Stale{}})
-			pl.wideBoxes = append(pl.wideBoxes, here)
-			if left, err = left.Subtract(here); err != nil {
-				return nil, err
-			}
+			pl.wideBoxes, told = append(pl.wideBoxes, here), append(told, here...)
+		}
+		if left, err = left.Subtract(told); err != nil {
+			return nil, err
 		}
 	}
 	if len(left) > 0 { // by the policies of chains, or by no chain
@@ -213,7 +214,7 @@ func deny(chains []firewall.Chain, left box.List, denied map[int]int) (progress 
 
 // candidate returns how excess can be ended in a chain by taking away rules, or nil.
 func (pl *plan) candidate(i int, c *firewall.Chain, left box.List) (*candidate, error) {
-	if c.Fixed || c.Accept {
+	if c.Fixed {
 		return nil, nil
 	}
 	eff, err := effective(c)
@@ -222,6 +223,20 @@ func (pl *plan) candidate(i int, c *firewall.Chain, left box.List) (*candidate, 
 	}
 	out := &candidate{chain: i}
 	var others, touched box.List
+	if c.Accept { // what no rule drops passes anyway
+		var drops box.List
+		for _, u := range c.Rules {
+			if !u.Accept {
+				drops = append(drops, u.Boxes...)
+			}
+		}
+		if others, err = left.Intersect(c.Scope); err != nil {
+			return nil, err
+		}
+		if others, err = others.Subtract(drops); err != nil {
+			return nil, err
+		}
+	}
 	for j, u := range c.Rules {
 		if !u.Accept {
 			continue

@@ -180,7 +180,7 @@ type work struct {
 func (w *work) finding(row string, b box.Box, chains []firewall.Chain) Finding {
 	p := b.Packet()
 	f := Finding{Row: row, Packets: b.Describe(w.policy.Interfaces), Example: p.Describe(w.policy.Interfaces), packet: p, Why: []string{}}
-	var accepts []string
+	var accepts, silent []string
 	for i := range chains {
 		c := &chains[i]
 		if !c.Scope.Has(p) {
@@ -195,14 +195,20 @@ func (w *work) finding(row string, b box.Box, chains []firewall.Chain) Finding {
 		if rule != nil {
 			what = rule.Name
 		}
-		if accept {
+		switch {
+		case accept && c.Fixed && rule == nil: // it forbids a few things, and says nothing of others
+			silent = append(silent, what+word)
+		case accept:
 			accepts = append(accepts, what+word)
-		} else {
+		default:
 			f.Why = append(f.Why, what+word)
 		}
 	}
 	if len(f.Why) == 0 { // one that drops it decides, else all that accept it
 		f.Why = append(f.Why, accepts...)
+	}
+	if len(f.Why) == 0 {
+		f.Why = append(f.Why, silent...)
 	}
 	if len(f.Why) == 0 {
 		f.Why = []string{"no chain judges it, so it gets through"}
@@ -289,7 +295,19 @@ func (w *work) later() error {
 		if err != nil {
 			return err
 		}
-		for _, b := range boxes {
+		var begin box.List
+		for _, b := range boxes { // what does not begin has nothing afterwards
+			never, err := w.index.Rest(b, len(w.accepted))
+			if err != nil {
+				return err
+			}
+			rest, err := box.List{b}.Subtract(never)
+			if err != nil {
+				return err
+			}
+			begin = append(begin, rest...)
+		}
+		for _, b := range begin {
 			for _, c := range []box.Box{b, b.Reply()} {
 				rest, err := ix.Rest(c, len(accepted))
 				if err != nil {
@@ -314,7 +332,9 @@ func (w *work) idle() error {
 		var all box.List
 		var of []int
 		for j, u := range c.Rules {
-			w.result.Rules++
+			if !u.Fixed {
+				w.result.Rules++
+			}
 			for _, b := range u.Boxes {
 				all, of = append(all, b), append(of, j)
 			}
@@ -330,6 +350,9 @@ func (w *work) idle() error {
 				rest = append(rest, r...)
 			}
 			before += len(u.Boxes)
+			if u.Fixed {
+				continue
+			}
 			if len(rest) == 0 {
 				w.result.Idle = append(w.result.Idle, Idle{u.Name, "shadowed"})
 				continue

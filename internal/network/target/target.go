@@ -10,6 +10,7 @@ import (
 	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/firewall/asa"
 	"ringfence/internal/network/firewall/cloud"
+	"ringfence/internal/network/firewall/entry"
 	"ringfence/internal/network/firewall/iosacl"
 	"ringfence/internal/network/firewall/iptables"
 	"ringfence/internal/network/firewall/nft"
@@ -27,6 +28,8 @@ type Target struct {
 	Several     bool   // its rules are several files
 	Render      func(*site.Policy) ([]firewall.File, *firewall.Certificate, error)
 	Read        func([]firewall.File, *site.Policy) (*firewall.Ruleset, error)
+	// Edit writes changes of its rules in its own words, and what takes them back; nil where that is not known.
+	Edit func([]byte, *box.Interfaces, []entry.Edit) (entry.Patch, error)
 }
 
 // All returns every target.
@@ -39,7 +42,9 @@ func All() []Target {
 		}
 	}
 	read := func(f func([]byte, *site.Policy) (*firewall.Ruleset, error)) func([]firewall.File, *site.Policy) (*firewall.Ruleset, error) {
-		return func(files []firewall.File, p *site.Policy) (*firewall.Ruleset, error) { return f([]byte(files[0].Text), p) }
+		return func(files []firewall.File, p *site.Policy) (*firewall.Ruleset, error) {
+			return f([]byte(files[0].Text), p)
+		}
 	}
 	parse := func(f func([]byte, *box.Interfaces) (*firewall.Ruleset, error)) func([]firewall.File, *site.Policy) (*firewall.Ruleset, error) {
 		return read(func(b []byte, p *site.Policy) (*firewall.Ruleset, error) { return f(b, p.Interfaces) })
@@ -52,15 +57,15 @@ func All() []Target {
 		return iptables.Parse(list, p.Interfaces)
 	}
 	return []Target{
-		{"nftables", "the rules of a firewall, by nftables", "what `nft -j -n list ruleset` prints", true, false, render(nft.Render), parse(nft.Parse)},
-		{"iptables", "the same by iptables and ipset, as netfilter-persistent keeps them", "what iptables-save, ip6tables-save and `ipset save` print, in one file or in several", true, true, iptables.Render, dumps},
-		{"cisco-asa", "the commands of a Cisco ASA: access lists with object groups", "what `show running-config` prints", false, false, render(asa.Render), parse(asa.Parse)},
-		{"cisco-ios", "the configuration of a router that speaks Cisco IOS: zones, access lists, object groups", "what `show running-config` prints", false, false, render(iosacl.Render), parse(iosacl.Parse)},
-		{"panos", "set commands of PAN-OS: objects and security rules by zones", "what `show` prints in configuration mode, after `set cli config-output-format set`", false, false, render(panos.Render), parse(panos.Parse)},
-		{"pf", "a pf.conf of OpenBSD and FreeBSD", "a pf.conf", true, false, render(pf.Render), parse(pf.Parse)},
-		{"aws", "security groups of AWS, by CloudFormation", "what `aws ec2 describe-security-groups` prints, or a template", true, false, render(cloud.AWS), read(cloud.ReadAWS)},
-		{"azure", "a network security group of Azure, by a template", "what `az network nsg show` prints, or a template", true, false, render(cloud.Azure), read(cloud.ReadAzure)},
-		{"gcp", "firewall rules of Google's cloud, by Terraform", "what `gcloud compute firewall-rules list --format=json` prints, or a configuration", true, false, render(cloud.GCP), read(cloud.ReadGCP)},
+		{"nftables", "the rules of a firewall, by nftables", "what `nft -j -n list ruleset` prints", true, false, render(nft.Render), parse(nft.Parse), nft.Edit},
+		{"iptables", "the same by iptables and ipset, as netfilter-persistent keeps them", "what iptables-save, ip6tables-save and `ipset save` print, in one file or in several", true, true, iptables.Render, dumps, nil},
+		{"cisco-asa", "the commands of a Cisco ASA: access lists with object groups", "what `show running-config` prints", false, false, render(asa.Render), parse(asa.Parse), asa.Edit},
+		{"cisco-ios", "the configuration of a router that speaks Cisco IOS: zones, access lists, object groups", "what `show running-config` prints", false, false, render(iosacl.Render), parse(iosacl.Parse), iosacl.Edit},
+		{"panos", "set commands of PAN-OS: objects and security rules by zones", "what `show` prints in configuration mode, after `set cli config-output-format set`", false, false, render(panos.Render), parse(panos.Parse), panos.Edit},
+		{"pf", "a pf.conf of OpenBSD and FreeBSD", "a pf.conf", true, false, render(pf.Render), parse(pf.Parse), pf.Edit},
+		{"aws", "security groups of AWS, by CloudFormation", "what `aws ec2 describe-security-groups` prints, or a template", true, false, render(cloud.AWS), read(cloud.ReadAWS), nil},
+		{"azure", "a network security group of Azure, by a template", "what `az network nsg show` prints, or a template", true, false, render(cloud.Azure), read(cloud.ReadAzure), nil},
+		{"gcp", "firewall rules of Google's cloud, by Terraform", "what `gcloud compute firewall-rules list --format=json` prints, or a configuration", true, false, render(cloud.GCP), read(cloud.ReadGCP), nil},
 	}
 }
 

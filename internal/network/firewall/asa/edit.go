@@ -19,7 +19,7 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 	if _, err := r.ruleset(); err != nil {
 		return entry.Patch{}, err
 	}
-	w := &writer{groups: map[string]string{}, taken: map[string]bool{}, has: func(name string) bool { return r.networks.Has(name) || r.services.Has(name) }}
+	w := &writer{groups: map[string]string{}, taken: map[string]bool{}, there: r.networks, has: func(name string) bool { return r.networks.Has(name) || r.services.Has(name) }}
 	type change struct {
 		remove bool
 		add    []string

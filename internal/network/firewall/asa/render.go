@@ -120,6 +120,7 @@ type writer struct {
 	groups map[string]string // name by what is in it
 	taken  map[string]bool   // names
 	has    func(string) bool // names that others have
+	there  *entry.Groups[entry.Ends]
 	define []string
 }
 
@@ -176,6 +177,11 @@ func (w *writer) end(spans []box.Span, family uint8) string {
 	}
 	if len(members) == 1 {
 		return members[0]
+	}
+	if w.there != nil {
+		if name := entry.Named(w.there, spans, family); name != "" {
+			return "object-group " + name
+		}
 	}
 	return "object-group " + w.group("network", prefixed("network-object ", members))
 }

@@ -3,6 +3,7 @@ package entry
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -155,6 +156,9 @@ func (g *Groups[T]) Remove(name, key string) bool {
 	}
 	return false
 }
+
+// Names returns the names of all groups, in order.
+func (g *Groups[T]) Names() []string { return slices.Sorted(maps.Keys(g.all)) }
 
 // All returns what is in a group and in the groups in it.
 func (g *Groups[T]) All(name string) ([]T, error) {

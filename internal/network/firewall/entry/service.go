@@ -2,6 +2,7 @@ package entry
 
 import (
 	"fmt"
+	"slices"
 
 	"ringfence/internal/network/box"
 )
@@ -40,6 +41,29 @@ func (e *Ends) Join(o Ends) {
 func (e Ends) Not() Ends {
 	all := Anywhere()
 	return Ends{Not(e.Four, all.Four[0].Last), Not(e.Six, all.Six[0].Last)}
+}
+
+// Named returns the name of a group that has just these addresses of a family, or "".
+func Named(g *Groups[Ends], spans []box.Span, family uint8) string {
+	want := box.Merge(spans)
+	for _, name := range g.Names() {
+		all, err := g.All(name)
+		if err != nil {
+			continue
+		}
+		var ends Ends
+		for _, e := range all {
+			ends.Join(e)
+		}
+		have, other := ends.Four, ends.Six
+		if family == box.IPv6 {
+			have, other = other, have
+		}
+		if len(other) == 0 && slices.Equal(box.Merge(have), want) {
+			return name
+		}
+	}
+	return ""
 }
 
 // Service is what a rule says beside addresses. Nil is everything.

@@ -2,6 +2,7 @@ package iosacl
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,8 +22,9 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 	if err != nil {
 		return entry.Patch{}, err
 	}
-	w := &writer{groups: map[string]string{}, taken: map[string]bool{}, has: r.networks.Has}
+	w := &writer{groups: map[string]string{}, taken: map[string]bool{}, there: r.networks, has: r.networks.Has}
 	changes := map[*list]*changed{}
+	classes := &newClasses{}
 	var order []*list
 	for _, e := range edits {
 		if e.Chain == entry.State {
@@ -41,6 +43,9 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 		}
 		for _, a := range e.Add {
 			p, ok := r.placeFor(rules.Chains[e.Chain], e, a.Entry)
+			if !ok && a.Accept && classes.add(r, w, n, a) {
+				continue
+			}
 			if !ok {
 				return entry.Patch{}, entry.Impossible(op, "no class of a zone-pair takes what %s needs, and no list", a.Row)
 			}
@@ -70,12 +75,72 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 		}
 		forth, back = append(forth, f...), append(t, back...)
 	}
+	f, t := classes.commands(r)
+	forth, back = append(forth, f...), append(t, back...)
 	for _, l := range w.define {
 		head, _, _ := strings.Cut(l, "\n")
 		back = append(back, "no "+head)
 	}
 	diff := strings.Join(append(w.define, forth...), "\n") + "\n"
 	return entry.Patch{Diff: diff, Back: strings.Join(back, "\n") + "\n", Text: append(append(slices.Clone(b), '\n'), diff...)}, nil
+}
+
+// newClasses are classes of zone-pairs for what no class takes yet.
+type newClasses struct{ all []*newClass }
+
+type newClass struct {
+	pair     *pair
+	protocol string
+	six      bool
+	lines    []string
+}
+
+// add puts an entry into a new class, and reports whether there is a zone-pair for it.
+func (c *newClasses) add(r *reader, w *writer, n *box.Interfaces, a entry.Added) bool {
+	from, to := r.faces[entry.Face(n, a.Entry.In)], r.faces[entry.Face(n, a.Entry.Out)]
+	if from == nil || to == nil {
+		return false
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.pairs)) {
+		p := r.pairs[name]
+		if p.from != from.zone || p.to != to.zone || r.policies[p.policy] == nil {
+			continue
+		}
+		for _, e := range inspectable(a.Entry) {
+			protocol := map[uint8]string{box.TCP: "tcp", box.UDP: "udp", box.ICMP: "icmp", box.ICMPv6: "icmp"}[uint8(e.Protocols[0].First.Lo)]
+			i := slices.IndexFunc(c.all, func(x *newClass) bool {
+				return x.pair == p && x.protocol == protocol && x.six == (e.Family == box.IPv6)
+			})
+			if i < 0 {
+				i = len(c.all)
+				c.all = append(c.all, &newClass{pair: p, protocol: protocol, six: e.Family == box.IPv6})
+			}
+			c.all[i].lines = append(append(c.all[i].lines, "remark "+a.Row), w.aces(e, "permit")...)
+		}
+		return true
+	}
+	return false
+}
+
+func (c *newClasses) commands(r *reader) (forth, back []string) {
+	for i, x := range c.all {
+		name := fmt.Sprintf("ringfence-%s-%d", x.protocol, i+1)
+		for j := i + 2; r.lists[0][name] != nil || r.lists[1][name] != nil || r.classes[name] != nil; j++ {
+			name = fmt.Sprintf("ringfence-%s-%d", x.protocol, 100*j+i)
+		}
+		open := "ip access-list extended " + name
+		if x.six {
+			open = "ipv6 access-list " + name
+		}
+		forth = append(forth, open)
+		for _, l := range x.lines {
+			forth = append(forth, " "+l)
+		}
+		forth = append(forth, "class-map type inspect match-all "+name, " match protocol "+x.protocol, " match access-group name "+name,
+			"policy-map type inspect "+x.pair.policy, " class type inspect "+name, "  inspect")
+		back = append(back, "policy-map type inspect "+x.pair.policy, " no class type inspect "+name, "no class-map type inspect match-all "+name, "no "+open)
+	}
+	return forth, back
 }
 
 type changed struct {
@@ -103,15 +168,37 @@ func (r *reader) place(chain, at int) place {
 // placeFor returns where a rule is added: at the rule that is meant, or, between zones, at the end of the last list before it whose class takes such packets.
 func (r *reader) placeFor(c firewall.Chain, e entry.Edit, x entry.Entry) (place, bool) {
 	if p := r.place(e.Chain, e.At); p.list != nil && (c.Name != zonesName || p.list.six == (x.Family == box.IPv6) && touches(c.Rules[e.At], x)) {
+		if c.Name == zonesName {
+			p.at = r.before(p.list, x, p.at)
+		}
 		return p, true
 	}
 	for i := min(e.At, len(c.Rules)) - 1; i >= 0; i-- {
 		p := r.place(e.Chain, i)
 		if p.list != nil && p.list.six == (x.Family == box.IPv6) && touches(c.Rules[i], x) {
-			return place{p.list, p.at + 1}, true
+			return place{p.list, r.before(p.list, x, p.at+1)}, true
 		}
 	}
 	return place{}, false
+}
+
+// before returns the first line of a list that denies any of what comes, or else where it was to come.
+func (r *reader) before(a *list, x entry.Entry, at int) int {
+	x.In, x.Out = nil, nil
+	for i, c := range a.aces {
+		u, s, ok := r.line(a, c)
+		if !ok || u.Accept || i >= at {
+			continue
+		}
+		l, err := entry.Compile(op, entry.Cross(box.Forward, nil, nil, s.services, s.from, s.to), r.real)
+		if err != nil {
+			continue
+		}
+		if _, ok := x.Within(l); ok {
+			return i
+		}
+	}
+	return at
 }
 
 // touches reports whether a rule is about packets between the same zones of the same protocol.

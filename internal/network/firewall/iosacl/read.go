@@ -100,6 +100,7 @@ type reader struct {
 	face    *face
 	class   *class
 	policy  *policy
+	action  int // of the policy
 	pair    *pair
 	reflect map[string][]entry.Entry
 	of      [][]place // for each chain, where its rules stand
@@ -219,7 +220,7 @@ func (r *reader) command(l entry.Line, w []string, no bool) {
 			delete(r.policies, w[3])
 			return
 		}
-		r.mode, r.policy = "policy", p
+		r.mode, r.policy, r.action = "policy", p, -1
 	case has(w, "ip", "nat") && !no:
 		r.nat(l, w)
 	case has(w, "ipv6", "unicast-routing"):
@@ -531,21 +532,22 @@ func (r *reader) inPolicy(l entry.Line, w []string, no bool) bool {
 				p.classes = slices.Delete(p.classes, i, i+1)
 			}
 		case i < 0:
-			p.classes = append(p.classes, action{class: class, line: l.Number, do: "drop"})
-		case i < len(p.classes)-1: // to say more of it
-			a := p.classes[i]
-			p.classes = append(slices.Delete(p.classes, i, i+1), a)
-			r.strange.Add(l.Number, "the class %.40s is entered again", class)
+			i = len(p.classes)
+			if i > 0 && p.classes[i-1].class == "" { // class-default is always the last
+				i--
+			}
+			p.classes = slices.Insert(p.classes, i, action{class: class, line: l.Number, do: "drop"})
 		}
+		r.action = i
 		return true
 	}
 	switch w[0] {
 	case "inspect", "pass", "drop":
-		if len(p.classes) == 0 {
+		if r.action < 0 || r.action >= len(p.classes) {
 			return r.odd(l)
 		}
-		if p.classes[len(p.classes)-1].do = w[0]; no {
-			p.classes[len(p.classes)-1].do = "drop"
+		if p.classes[r.action].do = w[0]; no {
+			p.classes[r.action].do = "drop"
 		}
 		return true
 	case "description":

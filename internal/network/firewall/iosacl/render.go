@@ -91,6 +91,7 @@ type writer struct {
 	groups map[string]string // names by what is in them
 	taken  map[string]bool
 	has    func(string) bool // names that others have
+	there  *entry.Groups[entry.Ends]
 	define []string
 }
 
@@ -114,6 +115,11 @@ func (w *writer) ends(spans []box.Span, family uint8) (out []string) {
 	}
 	if len(out) == 1 || family == box.IPv6 {
 		return out
+	}
+	if w.there != nil {
+		if name := entry.Named(w.there, spans, family); name != "" {
+			return []string{"object-group " + name}
+		}
 	}
 	body := strings.Join(members, "\n ")
 	name, ok := w.groups[body]

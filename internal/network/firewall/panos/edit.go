@@ -20,7 +20,7 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 	if _, err := r.ruleset(); err != nil {
 		return entry.Patch{}, err
 	}
-	w := &writer{known: map[string]string{}, taken: map[string]bool{}, has: func(name string) bool {
+	w := &writer{known: map[string]string{}, taken: map[string]bool{}, there: r.addresses, has: func(name string) bool {
 		return r.byName[name] != nil || r.addresses.Has(name) || r.services.Has(name)
 	}}
 	if r.whole != "" {
@@ -30,6 +30,7 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 	if len(r.rules) > 0 { // beside those that there are
 		w.rulebase = r.rules[0].prefix
 	}
+	six := false
 	type removal struct{ u *rule }
 	var forth, back []string
 	var gone []removal
@@ -54,6 +55,7 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 				return entry.Patch{}, entry.Impossible(op, "%s needs messages of ICMP that are no application", a.Row)
 			}
 			forth = append(forth, text)
+			six = six || a.Entry.Family == box.IPv6 && a.Accept
 			back = append(back, fmt.Sprintf("delete %s security rules %s", w.base(), name))
 			if target != nil {
 				forth = append(forth, fmt.Sprintf("move %s security rules %s before %s", w.base(), name, quote(target.name)))
@@ -74,6 +76,15 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 			back = append(back, fmt.Sprintf("move %s security rules %s before %s", g.u.prefix, quote(g.u.name), quote(r.rules[at+1].name)))
 		} else {
 			back = append(back, fmt.Sprintf("move %s security rules %s bottom", g.u.prefix, quote(g.u.name)))
+		}
+	}
+	if six && r.six != "yes" { // or it looks at none of that family
+		const key = "deviceconfig setting session ipv6-firewalling"
+		forth = append(forth, "set "+key+" yes")
+		if r.six == "" {
+			back = append(back, "delete "+key)
+		} else {
+			back = append(back, "set "+key+" "+r.six)
 		}
 	}
 	for _, l := range slices.Backward(w.define) {

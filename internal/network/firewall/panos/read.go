@@ -164,6 +164,8 @@ func (r *reader) command(l entry.Line, w []string) error {
 	case "deviceconfig":
 		if i := slices.Index(w, "ipv6-firewalling"); i > 0 && i+1 < len(w) {
 			r.six = w[i+1]
+		} else if i > 0 {
+			r.six = ""
 		}
 	}
 	return nil

@@ -60,6 +60,7 @@ type writer struct {
 	define []string
 	has    func(string) bool // names that others have
 	prefix string            // words before what is defined
+	there  *entry.Groups[entry.Ends]
 	// rulebase is what stands between set and security; "" is rulebase.
 	rulebase string
 }
@@ -98,8 +99,19 @@ func (w *writer) end(spans []box.Span, family uint8) string {
 	if spans == nil {
 		spans = entry.Anywhere().Of(family)
 	}
+	if w.there != nil {
+		if name := entry.Named(w.there, spans, family); name != "" {
+			return quote(name)
+		}
+	}
 	var names []string
 	for _, n := range entry.NetworksOf(spans, family) {
+		if w.there != nil {
+			if name := entry.Named(w.there, []box.Span{box.Prefix(n)}, family); name != "" {
+				names = append(names, quote(name))
+				continue
+			}
+		}
 		names = append(names, w.object("address "+n.String(), strings.ReplaceAll(n.String(), "/", "_"), func(name string) string { return fmt.Sprintf("set %saddress %s ip-netmask %s", w.prefix, name, n) }))
 	}
 	if len(names) == 1 {

@@ -42,7 +42,11 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 		}
 		target := -1
 		if e.At < len(r.of[e.Chain]) {
-			if target = r.of[e.Chain][e.At]; target < 0 {
+			i := e.At
+			for e.At == 0 && i+1 < len(r.of[e.Chain]) && r.of[e.Chain][i] < 0 { // before all rules
+				i++
+			}
+			if target = r.of[e.Chain][i]; target < 0 {
 				return entry.Patch{}, entry.Impossible(op, "`set skip` lets through by itself, and is no rule")
 			}
 		}

@@ -143,6 +143,12 @@ func (r *reader) ruleset() (*firewall.Ruleset, error) {
 			if err != nil {
 				return nil, err
 			}
+			if slices.Contains(r.skip, r.number("lo0")) { // by which nothing is forwarded
+				lo := box.One(r.number("lo0"))
+				u = slices.DeleteFunc(u, func(b box.Box) bool {
+					return b[box.Hook] == box.One(box.Forward) && (b[box.In] == lo || b[box.Out] == lo)
+				})
+			}
 			c.Rules, r.of[side] = append(c.Rules, firewall.Rule{Name: "set skip", Fixed: true, Accept: true, Boxes: u}), append(r.of[side], -1)
 		}
 		var order []int
