@@ -10,9 +10,6 @@ import (
 
 	"ringfence"
 	"ringfence/internal/network/audit"
-	"ringfence/internal/network/box"
-	"ringfence/internal/network/firewall"
-	"ringfence/internal/network/need"
 	"ringfence/internal/network/site"
 	"ringfence/internal/network/target"
 )
@@ -39,9 +36,6 @@ func newNetworkAuditCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if t.Edit == nil {
-				return invalid("changes are not written for "+t.Name, "`ringfence network prove` finds what is wrong, and `ringfence network render "+t.Name+"` writes the rules anew")
-			}
 			set, err := a.requirements(cmd, n.set, "")
 			if err != nil {
 				return err
@@ -55,24 +49,14 @@ func newNetworkAuditCommand(a *app) *cobra.Command {
 				return err
 			}
 			p := site.Resolve(&set.Set, s)
-			if err := t.For(p, len(args)); err != nil {
-				return err
-			}
 			b, err := rulesFile(cmd, args[0])
 			if err != nil {
 				return err
 			}
-			var history *need.Set
-			if len(set.Changes) > 0 {
-				history = &set.Set
-			}
-			r, err := audit.Audit(audit.Format{Parse: func(b []byte, _ *box.Interfaces) (*firewall.Ruleset, error) {
-				return t.Rules(p, []firewall.File{{Text: string(b)}})
-			}, Edit: t.Edit}, b, p, history, s)
+			r, err := t.Audit(p, b, &set.Set, s)
 			if err != nil {
 				return err
 			}
-			r.Format = format
 			switch {
 			case diff:
 				fmt.Fprint(cmd.OutOrStdout(), r.Diff)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ringfence"
+	"ringfence/internal/network/audit"
 	"ringfence/internal/network/box"
 	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/firewall/asa"
@@ -16,6 +17,7 @@ import (
 	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/firewall/panos"
 	"ringfence/internal/network/firewall/pf"
+	"ringfence/internal/network/need"
 	"ringfence/internal/network/prove"
 	"ringfence/internal/network/site"
 )
@@ -113,6 +115,28 @@ func (t Target) Prove(p *site.Policy, files []firewall.File) (*prove.Result, err
 		return nil, err
 	}
 	return prove.Compare(p, rules)
+}
+
+// Audit looks at a firewall and works out the smallest change that makes it exact, with the way back.
+func (t Target) Audit(p *site.Policy, text []byte, set *need.Set, s *site.Site) (*audit.Report, error) {
+	if err := t.For(p, 1); err != nil {
+		return nil, err
+	}
+	if t.Edit == nil {
+		return nil, fault("changes are not written for "+t.Name, "`ringfence network prove` finds what is wrong, and `ringfence network render "+t.Name+"` writes the rules anew")
+	}
+	var history *need.Set
+	if len(set.Changes) > 0 {
+		history = set
+	}
+	f := audit.Format{Edit: t.Edit, Parse: func(b []byte, _ *box.Interfaces) (*firewall.Ruleset, error) {
+		return t.Read([]firewall.File{{Text: string(b)}}, p)
+	}}
+	r, err := audit.Audit(f, text, p, history, s)
+	if err == nil {
+		r.Format = t.Name
+	}
+	return r, err
 }
 
 func fault(text, hint string) error {
