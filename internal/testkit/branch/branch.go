@@ -36,11 +36,16 @@ func Set(t testing.TB, name string) *need.Set {
 // Policy returns what a firewall of a site must let through.
 func Policy(t testing.TB, name string) *site.Policy {
 	t.Helper()
+	return Resolve(t, name, Set(t, name))
+}
+
+// Resolve is Policy for another version of the set.
+func Resolve(t testing.TB, name string, set *need.Set) *site.Policy {
+	t.Helper()
 	b, err := files.ReadFile(name + ".yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := Set(t, name)
 	s, err := site.Parse(b, name+".yaml", set)
 	if err != nil {
 		t.Fatal(err)
