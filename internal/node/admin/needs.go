@@ -87,6 +87,7 @@ type Registrar interface {
 	All() []registrar.Contact
 	Known(c *transport.Conn) (registrar.Identity, bool)
 	Forget(device ringfence.DeviceID)
+	Drop(ctx context.Context, device ringfence.DeviceID, cause error) (int, error)
 	Stats() registrar.Stats
 	AOR(user ringfence.UserID) string
 }
