@@ -11,7 +11,6 @@ import (
 	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/firewall/asa"
 	"ringfence/internal/network/firewall/iosacl"
-	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/firewall/panos"
 	"ringfence/internal/network/firewall/pf"
 	"ringfence/internal/network/prove"
@@ -112,5 +111,3 @@ func TestOtherPolicy(t *testing.T) {
 		})
 	}
 }
-
-var _ = nft.Parse

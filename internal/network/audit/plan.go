@@ -186,15 +186,24 @@ func (pl *plan) cut(chains []firewall.Chain, left box.List, gone map[int]map[int
 	return progress, nil
 }
 
-// deny ends chains that let excess through at their end, or by what the device does there by itself, and says whether it ended any.
+// deny ends chains that let excess through at their end, or by what the device does there by itself, and says whether it ended any. It ends all of them, since a chain for packets that come in may not know where they leave.
 func deny(chains []firewall.Chain, left box.List, denied map[int]int) (progress bool, err error) {
 	for i := range chains {
 		c := &chains[i]
-		if _, done := denied[i]; c.Fixed || done || len(left) == 0 {
+		if _, done := denied[i]; c.Fixed || done {
 			continue
+		}
+		var ruled box.List
+		for _, u := range c.Rules {
+			if !u.Fixed || !u.Accept {
+				ruled = append(ruled, u.Boxes...)
+			}
 		}
 		here, err := left.Intersect(c.Scope)
 		if err != nil {
+			return false, err
+		}
+		if here, err = here.Subtract(ruled); err != nil {
 			return false, err
 		}
 		if len(here) == 0 {
@@ -205,9 +214,6 @@ func deny(chains []firewall.Chain, left box.List, denied map[int]int) (progress 
 			at--
 		}
 		denied[i], progress = at, true
-		if left, err = left.Subtract(c.Scope); err != nil {
-			return false, err
-		}
 	}
 	return progress, nil
 }

@@ -40,12 +40,12 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 		if e.Chain < 0 || e.Chain > 1 {
 			return entry.Patch{}, entry.Impossible(op, "the change is of no rule")
 		}
+		i := e.At // nothing comes before `set skip`
+		for i < len(r.of[e.Chain]) && r.of[e.Chain][i] < 0 && !e.Remove {
+			i++
+		}
 		target := -1
-		if e.At < len(r.of[e.Chain]) {
-			i := e.At
-			for e.At == 0 && i+1 < len(r.of[e.Chain]) && r.of[e.Chain][i] < 0 { // before all rules
-				i++
-			}
+		if i < len(r.of[e.Chain]) {
 			if target = r.of[e.Chain][i]; target < 0 {
 				return entry.Patch{}, entry.Impossible(op, "`set skip` lets through by itself, and is no rule")
 			}
@@ -78,11 +78,13 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 	if len(r.rules) > 0 {
 		top = r.rules[0].first
 	}
+	slices.Reverse(first) // the last decides
 	if lines := append(slices.Clone(w.define), first...); len(lines) > 0 {
 		f.Replace(top, top-1, lines...)
 	}
 	for i, c := range changes {
 		u := r.rules[i]
+		slices.Reverse(c.after)
 		switch {
 		case c.remove:
 			f.Replace(u.first, u.last, append(slices.Clone(c.before), c.after...)...)
