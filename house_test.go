@@ -92,6 +92,7 @@ func allowed() map[string][]string {
 		"network/firewall":          {"network/box", "network/need", "network/site"},
 		"network/firewall/nft":      {"network/box", "network/firewall", "network/need", "network/site"},
 		"network/firewall/iptables": {"network/box", "network/firewall", "network/site"},
+		"network/firewall/ufw":      {"network/box", "network/firewall", "network/firewall/iptables", "network/site"},
 		"network/prove":             {"network/box", "network/firewall", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},

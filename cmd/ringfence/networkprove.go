@@ -78,7 +78,7 @@ func certify(w io.Writer, c *firewall.Certificate) {
 
 // proofFormats are what prove reads, with what writes it.
 func proofFormats() map[string]string {
-	return map[string]string{"nftables": "nft -j -n list ruleset", "iptables": "iptables-save, ip6tables-save and ipset save"}
+	return map[string]string{"nftables": "nft -j -n list ruleset", "iptables": "iptables-save, ip6tables-save and ipset save", "ufw": "the same"}
 }
 
 func newNetworkProveCommand(a *app) *cobra.Command {
@@ -91,7 +91,8 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			"the kernel of this host, which takes root. Each finding has a packet that shows it, and the rule that decides about it. Rules that do nothing are named, too.\n\n" +
 			"What --format reads:\n" +
 			"  nftables  what `nft -j -n list ruleset` prints\n" +
-			"  iptables  what iptables-save, ip6tables-save and `ipset save` print, in one file or in several; --live asks both kinds of iptables, and nft for its own tables\n\n" +
+			"  iptables  what iptables-save, ip6tables-save and `ipset save` print, in one file or in several; --live asks both kinds of iptables, and nft for its own tables\n" +
+			"  ufw       the same: ufw makes rules of iptables\n\n" +
 			"The exit code is 0 if exactly what is needed gets through, 4 if something that is needed does not, 6 if something gets through that nobody needs, and 9 if\n" +
 			"something of the firewall was not understood or of the needs not resolved: then nothing is proved.",
 		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n" +
@@ -122,7 +123,7 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&live, "live", false, "the firewall of this host, as its kernel says")
-	cmd.Flags().StringVar(&format, "format", "nftables", "of what firewall the files are, or who is asked: nftables, iptables")
+	cmd.Flags().StringVar(&format, "format", "nftables", "of what firewall the files are, or who is asked: nftables, iptables, ufw")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(slices.Sorted(maps.Keys(proofFormats())), cobra.ShellCompDirectiveNoFileComp))
 	return jsonFlag(n.flags(cmd), &asJSON)
 }

@@ -24,6 +24,9 @@ const maxRuleset = 128<<20 + 1
 
 // ruleset reads what a firewall says, from files or from the kernel.
 func ruleset(cmd *cobra.Command, format string, files []string, n *box.Interfaces) (*firewall.Ruleset, error) {
+	if format == "ufw" { // which makes rules of iptables
+		format = "iptables"
+	}
 	if len(files) == 0 && format == "iptables" {
 		return liveIPTables(cmd.Context(), n)
 	}
