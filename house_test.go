@@ -104,7 +104,8 @@ func allowed() map[string][]string {
 		"network/firewall/iosacl":   {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
 		"network/firewall/asa":      {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
 		"network/firewall/iptables": {"network/box", "network/firewall", "network/site"},
-		"network/target":            {"network/audit", "network/box", "network/firewall", "network/firewall/asa", "network/firewall/cloud", "network/firewall/entry", "network/firewall/iosacl", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/need", "network/prove", "network/site"},
+		"network/firewall/ufw":      {"network/box", "network/firewall", "network/firewall/iptables", "network/site"},
+		"network/target":            {"network/audit", "network/box", "network/firewall", "network/firewall/asa", "network/firewall/cloud", "network/firewall/entry", "network/firewall/iosacl", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/firewall/ufw", "network/need", "network/prove", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},

@@ -64,6 +64,10 @@ needs() {
 /sbin/ip iproute2 internal/network/firewall/iptables the same
 /usr/sbin/iptables-legacy iptables internal/network/firewall/iptables with both kinds of iptables,
 /usr/sbin/ipset ipset internal/network/firewall/iptables and sets of addresses
+/sbin/ip iproute2 internal/network/firewall/ufw the same
+/usr/sbin/iptables-legacy iptables internal/network/firewall/ufw with iptables
+/usr/sbin/ufw ufw internal/network/firewall/ufw under ufw
+/usr/sbin/ufw ufw cmd/ringfence the same under ufw
 /usr/sbin/iptables-legacy iptables cmd/ringfence whose rules are proved while they are in force,
 /usr/sbin/ipset ipset cmd/ringfence with their sets
 /sbin/ip iproute2 internal/network/ready/probe a site, a router and a cloud on networks of their own,

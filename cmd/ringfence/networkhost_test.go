@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"ringfence/internal/testkit"
@@ -128,4 +129,23 @@ func TestProveLiveIPTables(t *testing.T) {
 	prove(0, "exact")
 	router.Run(t, "iptables-nft", "", "-I", "FORWARD", "-p", "tcp", "--dport", "22", "-j", "ACCEPT")
 	prove(6, ":22: iptables filter FORWARD rule 1 accepts it")
+}
+
+// TestProveLiveUFW does what the guide says of ufw, with files of ufw that nobody else sees.
+func TestProveLiveUFW(t *testing.T) {
+	if !router.Alone(t, syscall.CLONE_NEWNS) {
+		return
+	}
+	program := testkit.Need(t, "/usr/sbin/ufw", "ufw")
+	testkit.Need(t, "/usr/sbin/iptables", "iptables")
+	file := guideSite(t)
+	router.Private(t, "/etc/ufw", "/etc/default/ufw")
+	guided(t, "ufw", file)
+	if said := router.Run(t, program, "", "status"); !strings.Contains(said, "# wc-p-06") {
+		t.Error(said)
+	}
+	router.Run(t, program, "", "route", "allow", "proto", "tcp", "from", "10.20.0.0/16", "to", "any", "port", "22")
+	if text, _ := networkCLI(t, 6, "prove", "--live", "--format", "ufw", "--set", "webex-calling", "--site", file); !strings.Contains(text, ":22: iptables filter ufw-user-forward rule") {
+		t.Error(text)
+	}
 }

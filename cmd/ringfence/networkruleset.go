@@ -36,7 +36,7 @@ func ruleset(cmd *cobra.Command, t target.Target, names []string, p *site.Policy
 		switch t.Name {
 		case "nftables":
 			return liveNFT(cmd.Context(), p.Interfaces)
-		case "iptables":
+		case "iptables", "ufw":
 			return liveIPTables(cmd.Context(), p.Interfaces)
 		}
 		return out, invalid("--live asks the kernel of this host, which speaks nftables and iptables", "give the file that the device printed instead of --live")

@@ -23,10 +23,23 @@ type Chain struct {
 	Fixed  bool     // it says what the device does by itself: no rule can be added
 }
 
-// Unknown is something that was not understood. A proof over it is not worth anything.
+// Unknown is something that was not understood. A proof about packets that it may be about is not worth anything.
 type Unknown struct {
 	Where string `json:"where"`
 	What  string `json:"what"`
+	Hooks uint8  `json:"-"` // where it is, as a sum of 1<<hook; 0 is everywhere
+}
+
+// Hooks returns the hooks of packets as a sum of 1<<hook.
+func Hooks(l box.List) (sum uint8) {
+	for _, b := range l {
+		for h := box.Forward; h <= box.Output; h++ {
+			if b[box.Hook].Has(box.N(h)) {
+				sum |= 1 << h
+			}
+		}
+	}
+	return sum
 }
 
 // Ruleset is a whole firewall.

@@ -75,7 +75,7 @@ const maxFindings = 100
 
 // Compare proves a firewall against the needs of a site.
 func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
-	r := &Result{Set: p.Set, Missing: []Finding{}, Later: []Finding{}, Wide: []Finding{}, Idle: []Idle{}, Rows: []Coverage{}, Unknown: append([]firewall.Unknown{}, rules.Unknown...), Unresolved: append([]site.Unresolved{}, p.Missing...)}
+	r := &Result{Set: p.Set, Missing: []Finding{}, Later: []Finding{}, Wide: []Finding{}, Idle: []Idle{}, Rows: []Coverage{}, Unknown: []firewall.Unknown{}, Unresolved: append([]site.Unresolved{}, p.Missing...)}
 	accepted, err := firewall.Accepted(rules.Chains)
 	if err != nil {
 		return nil, err
@@ -86,6 +86,11 @@ func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
 		return nil, err
 	}
 	judged := judgedOf(p)
+	for _, u := range rules.Unknown {
+		if u.Hooks == 0 || u.Hooks&firewall.Hooks(judged) != 0 { // else it is about other packets
+			r.Unknown = append(r.Unknown, u)
+		}
+	}
 	if accepted, err = accepted.Intersect(judged); err != nil {
 		return nil, err
 	}

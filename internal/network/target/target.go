@@ -17,6 +17,7 @@ import (
 	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/firewall/panos"
 	"ringfence/internal/network/firewall/pf"
+	"ringfence/internal/network/firewall/ufw"
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/prove"
 	"ringfence/internal/network/site"
@@ -61,6 +62,7 @@ func All() []Target {
 	return []Target{
 		{"nftables", "the rules of a firewall, by nftables", "what `nft -j -n list ruleset` prints", true, false, render(nft.Render), parse(nft.Parse), nft.Edit},
 		{"iptables", "the same by iptables and ipset, as netfilter-persistent keeps them", "what iptables-save, ip6tables-save and `ipset save` print, in one file or in several", true, true, iptables.Render, dumps, nil},
+		{"ufw", "the same by ufw: files for /etc/ufw", "what iptables-save, ip6tables-save and `ipset save` print, since ufw makes rules of iptables", true, true, ufw.Render, dumps, nil},
 		{"cisco-asa", "the commands of a Cisco ASA: access lists with object groups", "what `show running-config` prints", false, false, render(asa.Render), parse(asa.Parse), asa.Edit},
 		{"cisco-ios", "the configuration of a router that speaks Cisco IOS: zones, access lists, object groups", "what `show running-config` prints", false, false, render(iosacl.Render), parse(iosacl.Parse), iosacl.Edit},
 		{"panos", "set commands of PAN-OS: objects and security rules by zones", "what `show` prints in configuration mode, after `set cli config-output-format set`", false, false, render(panos.Render), parse(panos.Parse), panos.Edit},

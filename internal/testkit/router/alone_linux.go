@@ -20,6 +20,7 @@ const alone = "in-namespaces-of-its-own"
 func Alone(t *testing.T, more uintptr) bool {
 	t.Helper()
 	if slices.Contains(flag.Args(), alone) {
+		apart(t, "net")
 		Run(t, testkit.Need(t, "/sbin/ip", "iproute2"), "", "link", "set", "lo", "up")
 		return true
 	}

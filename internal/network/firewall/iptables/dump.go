@@ -78,6 +78,7 @@ type table struct {
 type chain struct {
 	name, policy string // "-" of a chain that others jump to
 	rules        []rule
+	does         map[string]bool // what it, or a chain that it jumps to, is known to do
 }
 
 type rule struct {
@@ -100,7 +101,10 @@ type reader struct {
 }
 
 func (r *reader) unknown(where, what string, args ...any) {
-	u := firewall.Unknown{Where: where, What: fmt.Sprintf(what, args...)}
+	r.note(firewall.Unknown{Where: where, What: fmt.Sprintf(what, args...)})
+}
+
+func (r *reader) note(u firewall.Unknown) {
 	if len(r.out.Unknown) <= maxUnknown && !r.named[u] {
 		r.named[u] = true
 		r.out.Unknown = append(r.out.Unknown, u)

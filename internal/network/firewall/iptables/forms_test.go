@@ -45,6 +45,7 @@ func forms() []form {
 			"-A a -p tcp --dport 5 -j RETURN\n-A a -p tcp --dport 6 -g b\n-A a -p tcp --dport 1:10 -j ACCEPT\n-A b -s 10.0.0.0/8 -j ACCEPT\nCOMMIT\n"},
 		{name: "several tables", four: "*raw\n-A PREROUTING -s 10.9.0.0/16 -j DROP\nCOMMIT\n*mangle\n:FORWARD ACCEPT\n-A FORWARD -p tcp --dport 12 -j DROP\n-A POSTROUTING -p tcp -j MARK --set-mark 5\nCOMMIT\n*nat\n-A POSTROUTING -o ppp9 -j MASQUERADE\nCOMMIT\n" + filter("-A FORWARD -p tcp --dport 1:20 -j ACCEPT")},
 		{name: "logs and comments", four: filter("-A FORWARD -m limit --limit 5/min -j LOG --log-prefix \"x y \"", "-A FORWARD -p tcp", "[5:200] -A FORWARD -p tcp --dport 5 -j ACCEPT -m comment --comment \"a \\\"b\\\" -j DROP\"")},
+		{name: "a chain that logs", four: "*filter\n:FORWARD DROP [0:0]\n:log - [0:0]\n-A FORWARD -m conntrack --ctstate INVALID -j log\n-A FORWARD -p tcp --dport 5 -j log\n-A FORWARD -p tcp --dport 5:6 -j ACCEPT\n-A log -p tcp -m limit --limit 3/min -j RETURN\n-A log -j LOG\nCOMMIT\n"},
 		{name: "flags", four: filter("-A FORWARD -p tcp --syn --dport 1 -j ACCEPT", "-A FORWARD -p tcp ! --syn -j ACCEPT", "-A FORWARD -p tcp --tcp-flags SYN,ACK SYN --dport 3 -j ACCEPT", "-A FORWARD -p tcp --tcp-flags ALL NONE --dport 4 -j ACCEPT")},
 		{name: "some flags", four: filter("-A FORWARD -p tcp --tcp-flags SYN SYN --dport 1 -j ACCEPT"), unknown: "flags that some packets"},
 		{name: "fragments and headers", four: filter("-A FORWARD -f -j ACCEPT", "-A FORWARD ! -f -p tcp --dport 5 -j ACCEPT"), six: filter("-A FORWARD -m rt --rt-type 0 -j ACCEPT", "-A FORWARD -p udp --dport 5 -j ACCEPT")},
@@ -197,6 +198,7 @@ func TestRefused(t *testing.T) {
 		b.WriteString(":" + next + " -\n" + strings.Repeat("-A "+name+" -j "+next+"\n", 20))
 		name = next
 	}
+	b.WriteString("-A " + name + " -p tcp --dport 5 -j ACCEPT\n")
 	if _, err := Parse([]Dump{{Text: []byte(b.String())}}, &box.Interfaces{}); ringfence.KindOf(err) != ringfence.KindOverload {
 		t.Error(err)
 	}

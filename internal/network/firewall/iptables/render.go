@@ -56,7 +56,7 @@ func Render(p *site.Policy) ([]firewall.File, *firewall.Certificate, error) {
 				if l.AnyProtocol { // whatever conntrack thinks of it
 					to = &first
 				}
-				for _, m := range r.Matches(l, l.From, l.To) {
+				for _, m := range r.matches(l) {
 					fmt.Fprintf(to, "-A %s%s -m comment --comment %s -j ACCEPT\n", chain, m.Text, l.Row)
 					rendered[l.Row] = append(rendered[l.Row], m.Line.Boxes(p.Interfaces)...)
 				}
@@ -93,14 +93,13 @@ type Match struct {
 // maxMultiport is how many ports multiport takes in a rule; a range counts twice.
 const maxMultiport = 15
 
-// Matches writes a line as matches of as few rules as iptables needs: multiport has room for 15 ports, and each type of ICMP has a rule.
-func (r *renderer) Matches(l *firewall.Line, from, to []box.Span) (out []Match) {
-	head := r.addresses("-s", "src", l.FromRoles, from, l.Family) + r.addresses("-d", "dst", l.ToRoles, to, l.Family)
-	return Matches(l, head, from, to)
+// matches writes a line with sets of addresses.
+func (r *renderer) matches(l *firewall.Line) []Match {
+	return Matches(l, r.addresses("-s", "src", l.FromRoles, l.From, l.Family)+r.addresses("-d", "dst", l.ToRoles, l.To, l.Family))
 }
 
-// Matches writes a line as matches of as few rules as iptables needs, after a head that has the addresses from and to.
-func Matches(l *firewall.Line, head string, from, to []box.Span) (out []Match) {
+// Matches writes a line as matches of as few rules as iptables needs, after a head that has its addresses: multiport has room for 15 ports, and each type of ICMP has a rule.
+func Matches(l *firewall.Line, head string) (out []Match) {
 	if l.In != "" {
 		head += " -i " + l.In
 	}
@@ -108,14 +107,13 @@ func Matches(l *firewall.Line, head string, from, to []box.Span) (out []Match) {
 		head += " -o " + l.Out
 	}
 	part := *l
-	part.From, part.To = from, to
 	switch {
 	case l.AnyProtocol:
 		return []Match{{head, part}}
 	case box.HasPorts(l.Protocol):
 		name := box.ProtocolName(l.Protocol)
-		for _, part.FromPorts = range portChunks(l.FromPorts) {
-			for _, part.ToPorts = range portChunks(l.ToPorts) {
+		for _, part.FromPorts = range PortChunks(l.FromPorts) {
+			for _, part.ToPorts = range PortChunks(l.ToPorts) {
 				out = append(out, Match{fmt.Sprintf("%s -p %s%s%s -m conntrack --ctstate NEW", head, name, portMatch(name, "sport", part.FromPorts), portMatch(name, "dport", part.ToPorts)), part})
 			}
 		}
@@ -138,8 +136,8 @@ func Matches(l *firewall.Line, head string, from, to []box.Span) (out []Match) {
 	return out
 }
 
-// portChunks cuts ports into what multiport has room for.
-func portChunks(all []box.Span) (out [][]box.Span) {
+// PortChunks cuts ports into what multiport has room for.
+func PortChunks(all []box.Span) (out [][]box.Span) {
 	room := 0
 	for _, s := range all {
 		takes := 1

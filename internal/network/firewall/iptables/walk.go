@@ -53,6 +53,11 @@ type walk struct {
 	to    *firewall.Chain
 }
 
+// unknown notes what is not understood of the packets that come by.
+func (w *walk) unknown(where, what string, args ...any) {
+	w.note(firewall.Unknown{Where: where, What: fmt.Sprintf(what, args...), Hooks: firewall.Hooks(w.to.Scope)})
+}
+
 // walk reads the rules of a chain for the packets that come into it.
 func (w *walk) walk(c *chain, come box.List, depth int) (err error) {
 	if depth > maxDepth {
@@ -116,6 +121,8 @@ func (w *walk) rule(c *chain, u *rule, come box.List, depth int) (box.List, erro
 			w.unknown(where, "the target %.40s here", m.target)
 		}
 		return come.Subtract(have)
+	case "SET":
+		w.reader.unknown(where, "a rule that changes a set")
 	case "CT":
 		if !m.helper {
 			w.unknown(where, "the target CT, which changes what conntrack thinks")
@@ -129,7 +136,10 @@ func (w *walk) rule(c *chain, u *rule, come box.List, depth int) (box.List, erro
 		if len(scope(w.table.family, to.name)) > 0 {
 			return nil, invalid(where+" jumps to a chain that is built in", "")
 		}
-		if m.broadcast && w.accepts(to, 0) {
+		if !m.final && w.idle(to) {
+			return come, nil
+		}
+		if m.broadcast && w.accepts(to) {
 			w.unknown(where, "a match of broadcasts, which depend on the addresses of the host")
 		}
 		if err := w.walk(to, have, depth+1); err != nil {
@@ -145,12 +155,32 @@ func (w *walk) rule(c *chain, u *rule, come box.List, depth int) (box.List, erro
 	return come, nil
 }
 
+// idle reports whether a chain, and all that it jumps to, only logs and returns, however often: then nothing depends on what it matches.
+func (w *walk) idle(c *chain) bool {
+	return !w.does(c, "decides", func(m *meaning) bool { return m.target != "RETURN" || m.final })
+}
+
 // accepts reports whether a chain, or one that it jumps to, accepts anything.
-func (w *walk) accepts(c *chain, depth int) bool {
-	return depth > maxDepth || slices.ContainsFunc(c.rules, func(u rule) bool {
-		w.visits++
+func (w *walk) accepts(c *chain) bool {
+	return w.does(c, "accepts", func(m *meaning) bool { return m.target == "ACCEPT" })
+}
+
+// does reports whether a chain, or one that it jumps to, has a rule that does something; each chain is looked at once.
+func (w *walk) does(c *chain, what string, is func(*meaning) bool) bool {
+	if known, ok := c.does[what]; ok {
+		return known
+	}
+	if c.does == nil {
+		c.does = map[string]bool{}
+	}
+	c.does[what] = true // a chain that comes back to itself may do anything
+	c.does[what] = slices.ContainsFunc(c.rules, func(u rule) bool {
 		m := w.parse(u.words)
+		if m.target == "" || slices.Contains(passing(), m.target) {
+			return false
+		}
 		to := w.table.chains[m.target]
-		return m.target == "ACCEPT" || to != nil && w.accepts(to, depth+1)
+		return is(m) && (to == nil || m.final) || to != nil && w.does(to, what, is)
 	})
+	return c.does[what]
 }

@@ -108,7 +108,10 @@ type reader struct {
 }
 
 func (r *reader) unknown(where, what string, args ...any) {
-	u := firewall.Unknown{Where: where, What: fmt.Sprintf(what, args...)}
+	r.note(firewall.Unknown{Where: where, What: fmt.Sprintf(what, args...)})
+}
+
+func (r *reader) note(u firewall.Unknown) {
 	if len(r.out.Unknown) <= maxUnknown && !r.named[u] {
 		r.named[u] = true
 		r.out.Unknown = append(r.out.Unknown, u)
@@ -222,6 +225,11 @@ type walk struct {
 	*reader
 	chain *chain // the base chain
 	to    *firewall.Chain
+}
+
+// unknown notes what is not understood of the packets that come by.
+func (w *walk) unknown(where, what string, args ...any) {
+	w.note(firewall.Unknown{Where: where, What: fmt.Sprintf(what, args...), Hooks: firewall.Hooks(w.to.Scope)})
 }
 
 // walk reads the rules of a chain for the packets that come into it.
