@@ -37,6 +37,11 @@ needs() {
 /usr/sbin/squid squid internal/network/names a web proxy,
 /usr/sbin/dnsmasq dnsmasq-base internal/network/names a resolver,
 /usr/sbin/unbound-checkconf unbound internal/network/names and another, each of which reads its file
+/usr/sbin/squid squid internal/network/proxy a web proxy that wants each scheme,
+/usr/bin/openssl openssl internal/network/proxy the passwords that it knows,
+/usr/sbin/krb5kdc krb5-kdc internal/network/proxy a realm of Kerberos,
+/usr/sbin/kdb5_util krb5-kdc internal/network/proxy its database,
+/usr/sbin/kadmin.local krb5-admin-server internal/network/proxy and who fills it
 /usr/bin/unshare util-linux internal/network/marks a network of its own,
 /usr/sbin/nft nftables internal/network/marks whose kernel takes the marks
 /usr/bin/openssl openssl internal/network/feed signatures as another implementation sees them
