@@ -85,6 +85,7 @@ func allowed() map[string][]string {
 		// Web proxies: a way through one, with a ticket if it wants one. Neither knows what goes through.
 		"network/proxy":    {},
 		"network/kerberos": {},
+		"network/pac":      {},
 		"network/posture":  {"trust/cipherlist"},
 		"network/marks":    {"network/need", "network/catalogue"},
 		"network/names":    {"network/need", "network/catalogue"},
@@ -189,7 +190,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/feed", "network/firewall/nft", "network/kerberos", "network/phoneports", "network/posture", "network/proxy", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/feed", "network/firewall/nft", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

@@ -37,6 +37,8 @@ needs() {
 /usr/sbin/squid squid internal/network/names a web proxy,
 /usr/sbin/dnsmasq dnsmasq-base internal/network/names a resolver,
 /usr/sbin/unbound-checkconf unbound internal/network/names and another, each of which reads its file
+/usr/bin/python3 python3 internal/network/pac a library that reads proxy auto-configuration files,
+/usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/pac as browsers do
 /usr/sbin/squid squid internal/network/proxy a web proxy that wants each scheme,
 /usr/bin/openssl openssl internal/network/proxy the passwords that it knows,
 /usr/sbin/krb5kdc krb5-kdc internal/network/proxy a realm of Kerberos,
