@@ -86,6 +86,7 @@ func allowed() map[string][]string {
 		"network/proxy":    {},
 		"network/kerberos": {},
 		"network/pac":      {},
+		"network/wpad":     {},
 		"network/posture":  {"trust/cipherlist"},
 		"network/marks":    {"network/need", "network/catalogue"},
 		"network/names":    {"network/need", "network/catalogue"},
@@ -102,7 +103,7 @@ func allowed() map[string][]string {
 		"network/ready/ntp":       {},
 		"network/ready/verdict":   {},
 		"network/ready/reflector": {"network/need", "network/ready/datagram", "network/ready/wire"},
-		"network/ready/probe":     {"network/need", "network/ready/datagram", "network/ready/ntp", "network/ready/verdict", "network/ready/wire"},
+		"network/ready/probe":     {"network/need", "network/pac", "network/proxy", "network/ready/datagram", "network/ready/ntp", "network/ready/verdict", "network/ready/wire", "network/wpad"},
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "call/trunk", "media/codec", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
@@ -190,7 +191,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/feed", "network/firewall/nft", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/feed", "network/firewall/nft", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

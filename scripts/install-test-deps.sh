@@ -57,6 +57,7 @@ needs() {
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with
 /usr/bin/unshare util-linux cmd/ringfence a network of its own,
 /usr/sbin/nft nftables cmd/ringfence on which rules are put into force
+/usr/sbin/squid squid cmd/ringfence and a web proxy there
 /usr/sbin/chronyd chrony internal/network/ready/probe a time server
 /sbin/ip iproute2 cmd/ringfence a network of its own,
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
@@ -65,7 +66,9 @@ needs() {
 /sbin/ip iproute2 internal/network/firewall/nft a network of its own,
 /usr/sbin/nft nftables internal/network/firewall/nft whose rules are read back, and packets sent through
 /sbin/ip iproute2 internal/network/ready/probe a site, a router and a cloud on networks of their own,
-/usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway
+/usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway,
+/usr/sbin/squid squid internal/network/ready/probe a web proxy,
+/usr/sbin/dnsmasq dnsmasq-base internal/network/ready/probe and a server for DHCP
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined
 /usr/bin/gnutls-cli gnutls-bin test/interop TLS as a third implementation sees it,
 /usr/bin/certtool gnutls-bin test/interop certificates and revocation lists too,

@@ -84,20 +84,10 @@ func split(pattern string) (host string, below, ok bool) {
 	return host, below, regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`).MatchString(host) && len(host) <= 253
 }
 
-// web reports whether a row is one that a web proxy carries.
-func web(n need.Need) bool {
-	for p := range strings.SplitSeq(n.Protocol, "/") {
-		if p != "HTTP" && p != "HTTPS" {
-			return false
-		}
-	}
-	return slices.Contains(n.Transport, "tcp")
-}
-
 // direct returns the rows that no web proxy carries, so that the direct way must be open for them.
 func direct(s *need.Set) (lost []need.Loss) {
 	for _, n := range s.Needs {
-		if !web(n) {
+		if !n.Web() {
 			lost = append(lost, need.Loss{Row: n.ID, Why: n.Protocol + " never goes by a web proxy: open the direct way by a firewall rule"})
 		}
 	}
@@ -146,7 +136,7 @@ func squid(s *need.Set) (string, []need.Loss) {
 	b.WriteString(header("#", s))
 	ports := map[string]bool{}
 	for _, n := range s.Needs {
-		if web(n) {
+		if n.Web() {
 			for _, p := range n.ToPorts {
 				ports[p.String()] = true
 			}

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -49,16 +50,16 @@ func (p *Prober) interception(ctx context.Context) (verdict.Check, error) {
 	})
 	var bad, good, silent []string
 	for _, port := range slices.Compact(ports)[:min(4, len(ports))] {
-		spki, issuer, err := p.shown(ctx, port)
+		f, err := p.shown(ctx, port)
 		name := fmt.Sprint(port)
 		switch {
 		case err != nil:
 			silent = append(silent, fmt.Sprintf("%s: %v", name, err))
-		case spki == r.SPKI:
+		case f.spki == r.SPKI:
 			good = append(good, name)
 		default:
-			c.Values[name] = "SPKI " + spki + ", issuer " + issuer
-			bad = append(bad, fmt.Sprintf("port %s: a certificate of %q with another key", name, issuer))
+			c.Values[name] = "SPKI " + f.spki + ", issuer " + f.issuer
+			bad = append(bad, fmt.Sprintf("port %s: a certificate of %q with another key", name, f.issuer))
 		}
 	}
 	c.Values["presented"] = "SPKI " + r.SPKI + ", issuer " + r.Issuer
@@ -88,21 +89,28 @@ func texted(all []string) (out []string) {
 }
 
 // shown makes one handshake and returns what was shown.
-func (p *Prober) shown(ctx context.Context, port uint16) (spki, issuer string, err error) {
+func (p *Prober) shown(ctx context.Context, port uint16) (face, error) {
 	ctx, cancel := context.WithTimeout(ctx, tlsTime)
 	defer cancel()
 	raw, err := p.Opener.DialFrom(ctx, FlowTCP, netip.AddrPortFrom(p.local, 0), netip.AddrPortFrom(p.Reflector.Addr(), port))
 	if err != nil {
-		return "", "", root(err)
+		return face{}, root(err)
 	}
 	defer func() { _ = raw.Close() }()
+	return p.show(ctx, raw)
+}
+
+// face is what somebody showed by TLS.
+type face struct{ spki, issuer string }
+
+func (p *Prober) show(ctx context.Context, raw net.Conn) (face, error) {
 	conf := p.TLS.Clone()
 	conf.ServerName = p.Name
 	t := tls.Client(raw, conf)
 	if err := t.HandshakeContext(ctx); err != nil {
-		return "", "", err
+		return face{}, err
 	}
 	leaf := t.ConnectionState().PeerCertificates[0]
 	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
-	return hex.EncodeToString(sum[:]), leaf.Issuer.String(), nil
+	return face{hex.EncodeToString(sum[:]), leaf.Issuer.String()}, nil
 }

@@ -37,6 +37,8 @@ const (
 	Intercepted Cause = "TLS intercepted"
 	Clock       Cause = "clock" // a time server that does not know the time, or another time
 	Untested    Cause = "not tested"
+	Proxy       Cause = "web proxy"    // there is none where one should be, it does not let through, or it is found in different ways
+	Login       Cause = "proxy login"  // it wants to know who asks in a way that does not work
 	Limited     Cause = "rate limited" // what does not pass at once passes slowly
 )
 
