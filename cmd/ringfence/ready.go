@@ -175,7 +175,7 @@ func reflectorTLS() (conf *tls.Config, spki, issuer string, err error) {
 		return nil, "", "", err
 	}
 	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, hex.EncodeToString(sum[:]), cert.Issuer.String(), nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, hex.EncodeToString(sum[:]), cert.Issuer.String(), nil
 }
 
 // readyRun is the flags of `ready run`.

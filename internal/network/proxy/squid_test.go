@@ -103,7 +103,7 @@ func squid(t testing.TB, dir string, env []string, lines string) string {
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	bin := testkit.Need(t, "/usr/sbin/squid", "squid")
+	bin := testkit.Need(t, "/usr/sbin/squid", "squid-openssl")
 	running(t, port, env, filepath.Join(dir, "cache.log"), bin, "-N", "-n", fmt.Sprintf("ringfence%d", port), "-f", conf)
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }

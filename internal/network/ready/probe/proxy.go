@@ -316,7 +316,7 @@ func (p *Prober) gate(ctx context.Context, way pac.Way) (*gate, error) {
 	var passed, refused []string
 	var first error
 	for _, port := range open {
-		if why := p.through(ctx, g, port, presented.SPKI); why != nil {
+		if why := p.through(ctx, g, port, presented); why != nil {
 			g.ports[port] = why.Error()
 			refused = append(refused, fmt.Sprintf("%d: %s", port, plainFault(why)))
 			if first == nil {
@@ -392,7 +392,7 @@ func (p *Prober) judgeGate(g *gate, first error, refused []string, passed int) {
 }
 
 // through opens one way through a proxy and looks at what is at its end.
-func (p *Prober) through(ctx context.Context, g *gate, port uint16, spki string) error {
+func (p *Prober) through(ctx context.Context, g *gate, port uint16, r wire.Reply) error {
 	d := p.dialer(g.way)
 	target := netip.AddrPortFrom(p.Reflector.Addr(), port).String()
 	conn, out, err := d.Connect(ctx, target)
@@ -425,7 +425,7 @@ func (p *Prober) through(ctx context.Context, g *gate, port uint16, spki string)
 	} else {
 		g.check.Values["outside"] = a.Seen.Addr().String()
 	}
-	if p.TLS == nil || spki == "" || !slices.Contains(tlsPorts(), port) {
+	if p.TLS == nil || r.SPKI == "" || !slices.Contains(tlsPorts(), port) {
 		return err
 	}
 	conn, _, err2 := d.Connect(ctx, target)
@@ -434,13 +434,15 @@ func (p *Prober) through(ctx context.Context, g *gate, port uint16, spki string)
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(tlsTime))
-	s, err2 := p.show(ctx, conn)
+	s, err2 := p.show(ctx, conn, r)
 	switch {
 	case err2 != nil:
 		return &ringfence.Fault{Op: "probe", Kind: ringfence.KindUnavailable, Text: "the way opens, and TLS does not come about", Err: err2}
-	case s.spki != spki:
+	case s.spki != r.SPKI:
 		g.check.Values["shown"] = "SPKI " + s.spki + ", issuer " + s.issuer
-		return &ringfence.Fault{Op: "probe", Kind: ringfence.KindInsecure, Text: fmt.Sprintf("the proxy takes TLS apart: it shows a certificate of %q", s.issuer)}
+		return &ringfence.Fault{Op: "probe", Kind: ringfence.KindInsecure, Text: joined(append([]string{fmt.Sprintf("the proxy takes TLS apart: it shows a certificate of %q", s.issuer)}, s.faults(strconv.Itoa(int(port)), r)...))}
+	case len(s.faults("", r)) > 0:
+		return &ringfence.Fault{Op: "probe", Kind: ringfence.KindInvalid, Text: joined(s.faults(strconv.Itoa(int(port)), r))}
 	}
 	return nil // what is not TLS has no business at these ports
 }

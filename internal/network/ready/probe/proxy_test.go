@@ -103,7 +103,7 @@ func (l *lab) squid(at, lines string) {
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		l.Fatal(err)
 	}
-	l.router.serve(at, testkit.Need(l, "/usr/sbin/squid", "squid"), "-N", "-n", "ready"+strings.NewReplacer(".", "x", ":", "x").Replace(at)+fmt.Sprint(os.Getpid()), "-f", conf)
+	l.router.serve(at, testkit.Need(l, "/usr/sbin/squid", "squid-openssl"), "-N", "-n", "ready"+strings.NewReplacer(".", "x", ":", "x").Replace(at)+fmt.Sprint(os.Getpid()), "-f", conf)
 }
 
 // web serves files on the router.
@@ -129,7 +129,7 @@ func file(text string) http.Handler {
 }
 
 // withTLS starts a second reflector, which speaks TLS.
-func (l *lab) withTLS() {
+func (l *lab) withTLS() tls.Certificate {
 	l.Helper()
 	cert := testkit.NewAuthority("reflector").Issue("reflector")
 	leaf, err := x509.ParseCertificate(cert.Certificate[0])
@@ -140,8 +140,9 @@ func (l *lab) withTLS() {
 	l.reflect(func(c *reflector.Config) {
 		c.Listen = netip.MustParseAddrPort("192.0.2.2:8471")
 		c.Second = netip.Addr{}
-		c.TLS, c.SPKI, c.Issuer = &tls.Config{Certificates: []tls.Certificate{cert}}, hex.EncodeToString(sum[:]), leaf.Issuer.String()
+		c.TLS, c.SPKI, c.Issuer = &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}}, hex.EncodeToString(sum[:]), leaf.Issuer.String()
 	})
+	return cert
 }
 
 func webRows() []need.Need {
