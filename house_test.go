@@ -101,9 +101,10 @@ func allowed() map[string][]string {
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},
 		"network/ready/ntp":       {},
+		"network/ready/dns":       {},
 		"network/ready/verdict":   {},
 		"network/ready/reflector": {"network/need", "network/ready/datagram", "network/ready/wire"},
-		"network/ready/probe":     {"network/need", "network/pac", "network/proxy", "network/ready/datagram", "network/ready/ntp", "network/ready/verdict", "network/ready/wire", "network/wpad"},
+		"network/ready/probe":     {"network/need", "network/pac", "network/proxy", "network/ready/datagram", "network/ready/dns", "network/ready/ntp", "network/ready/verdict", "network/ready/wire", "network/wpad"},
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "call/trunk", "media/codec", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
@@ -155,7 +156,7 @@ func outsiders() map[string][]string {
 		"golang.org/x/crypto":            {"state/store", "trust/ca", "trust/enroll", "trust/publicname", "network/kerberos", "network/proxy"},
 		"github.com/jcmturner/gokrb5/v8": {"network/kerberos"},
 		"golang.org/x/sys":               {"media/relay", "node/sockets"},
-		"golang.org/x/net":               {"media/relay", "node", "sip/locate"},
+		"golang.org/x/net":               {"media/relay", "node", "sip/locate", "network/ready/dns"},
 		"github.com/danielgtaylor/huma":  {"node/admin"},
 		"github.com/prometheus":          {"node", "node/admin"},
 		"go.opentelemetry.io":            {"node/observe/trace"},
@@ -191,7 +192,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/feed", "network/firewall/nft", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/feed", "network/firewall/nft", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/ready/dns", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

@@ -71,7 +71,10 @@ needs() {
 /usr/lib/squid/security_file_certgen squid-openssl internal/network/ready/probe which takes TLS apart
 /usr/bin/openssl openssl internal/network/ready/probe with an authority of its own,
 /usr/bin/mitmdump mitmproxy internal/network/ready/probe another that does without being named,
-/usr/sbin/dnsmasq dnsmasq-base internal/network/ready/probe and a server for DHCP
+/usr/sbin/dnsmasq dnsmasq-base internal/network/ready/probe a server for DHCP and DNS,
+/usr/sbin/unbound unbound internal/network/ready/probe and a resolver that forwards
+/usr/sbin/dnsmasq dnsmasq-base internal/network/ready/dns a name server,
+/usr/bin/dig bind9-dnsutils internal/network/ready/dns and what it says by somebody else
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined
 /usr/bin/gnutls-cli gnutls-bin test/interop TLS as a third implementation sees it,
 /usr/bin/certtool gnutls-bin test/interop certificates and revocation lists too,

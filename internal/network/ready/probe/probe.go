@@ -28,6 +28,7 @@ const (
 	FlowUDP     = "ready-probe-udp"
 	FlowWeb     = "ready-web"
 	FlowDHCP    = "ready-dhcp"
+	FlowDNS     = "ready-dns"
 )
 
 // Flows declares what a prober opens.
@@ -37,9 +38,10 @@ func Flows() []ringfence.Flow {
 	}
 	return []ringfence.Flow{flow(FlowControl, "tcp", ringfence.Dials, "control of a readiness test, authenticated by a shared key; nothing in it is secret", "the reflector"),
 		flow(FlowTCP, "tcp", ringfence.Dials, "probes of a readiness test; they carry nothing but a code that proves their sender", "the reflector"),
-		flow(FlowUDP, "udp", ringfence.Listens, "probes of a readiness test; they carry nothing but a code that proves their sender, and questions to time servers", "the reflector, and time servers that are to be tested"),
+		flow(FlowUDP, "udp", ringfence.Listens, "probes of a readiness test; they carry nothing but a code that proves their sender, and questions to time and name servers", "the reflector, and servers that are to be tested"),
 		flow(FlowWeb, "tcp", ringfence.Dials, "ways through a web proxy that is to be tested, its auto-configuration file, and a ticket of Kerberos for it", "web proxies, web servers and key distribution centres of the site"),
-		flow(FlowDHCP, "udp", ringfence.Listens, "questions for DHCP option 252, from port 68", "the DHCP server that is named")}
+		flow(FlowDHCP, "udp", ringfence.Listens, "questions for DHCP option 252, from port 68", "the DHCP server that is named"),
+		flow(FlowDNS, "tcp", ringfence.Dials, "questions to name servers whose answers are tested", "the name servers that are named, and those of the set")}
 }
 
 // Opener opens sockets, also from a port of one's choice.
@@ -67,6 +69,7 @@ type Config struct {
 	Voice     time.Duration
 	Lifetime  time.Duration                           // the longest silence after which a NAT is asked whether it remembers; 0: it is not asked
 	Web       *Web                                    // how the site reaches the web; nil: without a proxy
+	Names     *Names                                  // what is asked of name servers; nil: nothing
 	Clocks    []netip.AddrPort                        // time servers of the site that are asked too
 	Progress  func(done, total int, what string)      // may be nil
 	Again     func(kind string, rows []string) string // the command that makes one test again
@@ -75,7 +78,7 @@ type Config struct {
 
 // Kinds returns the kinds of checks, in the order in which they are made.
 func Kinds() []string {
-	return []string{"tcp", "udp", "sip", "nat", "dscp", "mtu", "voice", "tls", "proxy", "ntp"}
+	return []string{"tcp", "udp", "sip", "nat", "dscp", "mtu", "voice", "tls", "proxy", "dns", "ntp"}
 }
 
 // Prober makes one test.
@@ -244,6 +247,9 @@ func (p *Prober) checks(ctx context.Context) error {
 	}
 	if p.Web != nil && p.wants("proxy") {
 		steps = append(steps, step{"proxy", p.proxies})
+	}
+	if p.Config.Names != nil && p.wants("dns") {
+		steps = append(steps, step{"dns", p.names})
 	}
 	for _, server := range p.Clocks {
 		if p.wants("ntp") {

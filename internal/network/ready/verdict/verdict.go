@@ -39,6 +39,8 @@ const (
 	Untested    Cause = "not tested"
 	Proxy       Cause = "web proxy"    // there is none where one should be, it does not let through, or it is found in different ways
 	Login       Cause = "proxy login"  // it wants to know who asks in a way that does not work
+	Lies        Cause = "DNS lies"     // a name server leads elsewhere
+	Unknown     Cause = "DNS"          // a name server does not know what it should, or names are wrong
 	Limited     Cause = "rate limited" // what does not pass at once passes slowly
 )
 
