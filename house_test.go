@@ -84,12 +84,17 @@ func allowed() map[string][]string {
 		"network/feed":       {"network/need", "network/catalogue"},
 		"network/nat":        {},
 		"network/phoneports": {"network/need"},
-		"network/posture":    {"trust/cipherlist"},
-		"network/marks":      {"network/need", "network/catalogue"},
-		"network/names":      {"network/need", "network/catalogue"},
-		"network/sheet":      {"network/need", "network/catalogue"},
-		"network/box":        {},
-		"network/site":       {"network/box", "network/need"},
+		// Web proxies: a way through one, with a ticket if it wants one. Neither knows what goes through.
+		"network/proxy":    {},
+		"network/kerberos": {},
+		"network/pac":      {},
+		"network/wpad":     {},
+		"network/posture":  {"trust/cipherlist"},
+		"network/marks":    {"network/need", "network/catalogue"},
+		"network/names":    {"network/need", "network/catalogue"},
+		"network/sheet":    {"network/need", "network/catalogue"},
+		"network/box":      {},
+		"network/site":     {"network/box", "network/need"},
 		// Firewalls: what one says, in one form; who writes and reads it; who compares it with what is needed.
 		"network/firewall":       {"network/box", "network/need", "network/site"},
 		"network/firewall/nft":   {"network/box", "network/firewall", "network/firewall/entry", "network/need", "network/site"},
@@ -110,9 +115,10 @@ func allowed() map[string][]string {
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},
 		"network/ready/ntp":       {},
+		"network/ready/dns":       {},
 		"network/ready/verdict":   {},
 		"network/ready/reflector": {"network/need", "network/ready/datagram", "network/ready/wire"},
-		"network/ready/probe":     {"network/need", "network/ready/datagram", "network/ready/ntp", "network/ready/verdict", "network/ready/wire"},
+		"network/ready/probe":     {"network/need", "network/pac", "network/proxy", "network/ready/datagram", "network/ready/dns", "network/ready/ntp", "network/ready/verdict", "network/ready/wire", "network/wpad"},
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "call/trunk", "media/codec", "service/cti", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
@@ -162,23 +168,24 @@ func entrances() map[string][]string {
 // outsiders says which rooms may import a module of somebody else. Everybody else lives on the standard library.
 func outsiders() map[string][]string {
 	return map[string][]string{
-		"github.com/pion/rtp":           {"media/rtp"},
-		"github.com/pion/rtcp":          {"media/rtp"},
-		"github.com/pion/srtp/v3":       {"media/rtp"},
-		"github.com/jackc/pgx/v5":       {"state/store"},
-		"modernc.org/sqlite":            {"state/store"},
-		"github.com/nats-io":            {"state/bus"},
-		"github.com/coder/websocket":    {"sip/transport"},
-		"github.com/goccy/go-yaml":      {"network/catalogue", "network/site", "node/config", "node/admin", "cmd/ringfence"},
-		"golang.org/x/crypto":           {"state/store", "trust/ca", "trust/enroll", "trust/publicname"},
-		"golang.org/x/sys":              {"media/relay", "node/sockets"},
-		"golang.org/x/net":              {"media/relay", "node", "sip/locate"},
-		"github.com/danielgtaylor/huma": {"node/admin"},
-		"github.com/prometheus":         {"node", "node/admin"},
-		"go.opentelemetry.io":           {"node/observe/trace"},
-		"github.com/spf13/cobra":        {"cmd/ringfence"},
-		"github.com/go-jose/go-jose/v4": {"network/evidence", "network/feed", "trust/acme", "trust/oidc", "trust/token", "trust/trustlist"},
-		"rsc.io/qr":                     {"cmd/ringfence", "node/admin"},
+		"github.com/pion/rtp":            {"media/rtp"},
+		"github.com/pion/rtcp":           {"media/rtp"},
+		"github.com/pion/srtp/v3":        {"media/rtp"},
+		"github.com/jackc/pgx/v5":        {"state/store"},
+		"modernc.org/sqlite":             {"state/store"},
+		"github.com/nats-io":             {"state/bus"},
+		"github.com/coder/websocket":     {"sip/transport"},
+		"github.com/goccy/go-yaml":       {"network/catalogue", "network/site", "node/config", "node/admin", "cmd/ringfence"},
+		"golang.org/x/crypto":            {"state/store", "trust/ca", "trust/enroll", "trust/publicname", "network/kerberos", "network/proxy"},
+		"github.com/jcmturner/gokrb5/v8": {"network/kerberos"},
+		"golang.org/x/sys":               {"media/relay", "node/sockets"},
+		"golang.org/x/net":               {"media/relay", "node", "sip/locate", "network/ready/dns"},
+		"github.com/danielgtaylor/huma":  {"node/admin"},
+		"github.com/prometheus":          {"node", "node/admin"},
+		"go.opentelemetry.io":            {"node/observe/trace"},
+		"github.com/spf13/cobra":         {"cmd/ringfence"},
+		"github.com/go-jose/go-jose/v4":  {"network/evidence", "network/feed", "trust/acme", "trust/oidc", "trust/token", "trust/trustlist"},
+		"rsc.io/qr":                      {"cmd/ringfence", "node/admin"},
 	}
 }
 
@@ -208,7 +215,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/published", "network/ready/dns", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

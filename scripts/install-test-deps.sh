@@ -36,9 +36,16 @@ needs() {
 /usr/bin/patch patch internal/network/audit and the tool that takes a diff
 /usr/bin/python3 python3 internal/network/names a library that reads proxy auto-configuration files,
 /usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/names as browsers do
-/usr/sbin/squid squid internal/network/names a web proxy,
+/usr/sbin/squid squid-openssl internal/network/names a web proxy,
 /usr/sbin/dnsmasq dnsmasq-base internal/network/names a resolver,
 /usr/sbin/unbound-checkconf unbound internal/network/names and another, each of which reads its file
+/usr/bin/python3 python3 internal/network/pac a library that reads proxy auto-configuration files,
+/usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/pac as browsers do
+/usr/sbin/squid squid-openssl internal/network/proxy a web proxy that wants each scheme,
+/usr/bin/openssl openssl internal/network/proxy the passwords that it knows,
+/usr/sbin/krb5kdc krb5-kdc internal/network/proxy a realm of Kerberos,
+/usr/sbin/kdb5_util krb5-kdc internal/network/proxy its database,
+/usr/sbin/kadmin.local krb5-admin-server internal/network/proxy and who fills it
 /usr/bin/unshare util-linux internal/network/marks a network of its own,
 /usr/sbin/nft nftables internal/network/marks whose kernel takes the marks
 /usr/bin/openssl openssl internal/network/feed signatures as another implementation sees them
@@ -53,6 +60,7 @@ needs() {
 /usr/bin/python3 python3 cmd/ringfence a CTI client of few lines
 /usr/bin/unshare util-linux cmd/ringfence a network of its own,
 /usr/sbin/nft nftables cmd/ringfence on which rules are put into force
+/usr/sbin/squid squid-openssl cmd/ringfence and a web proxy there
 /usr/sbin/chronyd chrony internal/network/ready/probe a time server
 /sbin/ip iproute2 cmd/ringfence a network of its own,
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
@@ -71,7 +79,15 @@ needs() {
 /usr/sbin/iptables-legacy iptables cmd/ringfence whose rules are proved while they are in force,
 /usr/sbin/ipset ipset cmd/ringfence with their sets
 /sbin/ip iproute2 internal/network/ready/probe a site, a router and a cloud on networks of their own,
-/usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway
+/usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway,
+/usr/sbin/squid squid-openssl internal/network/ready/probe a web proxy,
+/usr/lib/squid/security_file_certgen squid-openssl internal/network/ready/probe which takes TLS apart
+/usr/bin/openssl openssl internal/network/ready/probe with an authority of its own,
+/usr/bin/mitmdump mitmproxy internal/network/ready/probe another that does without being named,
+/usr/sbin/dnsmasq dnsmasq-base internal/network/ready/probe a server for DHCP and DNS,
+/usr/sbin/unbound unbound internal/network/ready/probe and a resolver that forwards
+/usr/sbin/dnsmasq dnsmasq-base internal/network/ready/dns a name server,
+/usr/bin/dig bind9-dnsutils internal/network/ready/dns and what it says by somebody else
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined
 /usr/bin/gnutls-cli gnutls-bin test/interop TLS as a third implementation sees it,
 /usr/bin/certtool gnutls-bin test/interop certificates and revocation lists too,

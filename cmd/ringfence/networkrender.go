@@ -44,7 +44,8 @@ type renderTarget struct {
 }
 
 func renderTargets() (all []renderTarget) {
-	about := map[string]string{"pac": "a proxy auto-configuration file", "squid": "a Squid proxy", "dnsmasq": "a dnsmasq resolver", "unbound": "an unbound resolver",
+	about := map[string]string{"pac": "a proxy auto-configuration file", "squid": "a Squid proxy", "squid-splice": "names that a Squid proxy leaves sealed",
+		"dnsmasq": "a dnsmasq resolver", "unbound": "an unbound resolver",
 		"nftables-qos": "marks by nftables", "ios-qos": "marks by a router that speaks IOS", "windows-qos": "marks by Windows hosts"}
 	for _, t := range target.All() {
 		all = append(all, renderTarget{name: t.Name, about: t.About, firewall: t.Render})
