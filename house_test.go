@@ -76,13 +76,17 @@ func allowed() map[string][]string {
 		// Services are built on what a stranger's product could use as well: the phone knows no room of calls or state.
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll", "trust/subject"},
+		// What a desk phone does with its configuration file.
+		"desk/flatprofile": {},
+		"desk/profilerule": {},
+		"desk/lint":        {"desk/flatprofile", "desk/profilerule", "network/phoneports", "trust/cipherlist"},
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":       {},
 		"network/catalogue":  {"network/need"},
 		"network/evidence": {"network/feed", "network/prove", "state/durable"},
 		"network/feed":       {"network/need", "network/catalogue"},
 		"network/nat":        {},
-		"network/phoneports": {"network/need"},
+		"network/phoneports": {"desk/flatprofile", "network/need"},
 		"network/posture":    {"trust/cipherlist"},
 		"network/marks":      {"network/need", "network/catalogue"},
 		"network/names":      {"network/need", "network/catalogue"},
@@ -188,7 +192,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "network/catalogue", "network/evidence", "network/feed", "network/firewall/cloud", "network/firewall/nft", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "desk/flatprofile", "desk/lint", "desk/profilerule", "network/catalogue", "network/evidence", "network/feed", "network/firewall/cloud", "network/firewall/nft", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (
