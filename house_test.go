@@ -79,6 +79,8 @@ func allowed() map[string][]string {
 		// What a desk phone does with its configuration file.
 		"desk/flatprofile": {},
 		"desk/profilerule": {},
+		"desk/line":        {"desk/flatprofile", "trust/cipherlist"},
+		"desk/resync":      {"desk/flatprofile", "desk/profilerule", "sip", "trust/chain", "trust/signedfile"},
 		"desk/lint":        {"desk/flatprofile", "desk/profilerule", "network/phoneports", "trust/cipherlist"},
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":       {},
@@ -192,7 +194,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "desk/flatprofile", "desk/lint", "desk/profilerule", "network/catalogue", "network/evidence", "network/feed", "network/firewall/cloud", "network/firewall/nft", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "network/catalogue", "network/evidence", "network/feed", "network/firewall/cloud", "network/firewall/nft", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

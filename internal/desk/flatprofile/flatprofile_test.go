@@ -109,6 +109,25 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestPermit refuses servers that are not listed, with the place of the list.
+func TestPermit(t *testing.T) {
+	f, err := Parse([]byte("<flat-profile>\n<Restricted_Access_Domains>voiceip.com, PBX.example.com</Restricted_Access_Domains></flat-profile>"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := NewSet(Parameters())
+	if err := set.Permit("anything.example.net"); err != nil {
+		t.Error(err)
+	}
+	set.Add(f, "cfg.xml")
+	for host, ok := range map[string]bool{"voiceip.com": true, "pbx.example.com.": true, "a.voiceip.com": false, "evilvoiceip.com": false, "": false, "example.com": false} {
+		err := set.Permit(host)
+		if (err == nil) != ok || err != nil && (ringfence.KindOf(err) != ringfence.KindDenied || !strings.Contains(err.Error(), "Restricted_Access_Domains (cfg.xml:2)")) {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+}
+
 func TestNoProfile(t *testing.T) {
 	for name, text := range map[string]string{"nothing": "", "no XML": "Firewall=Enabled", "half": "<flat-profile><Firewall>", "another end": "<a><b></a></b>", "a document type": "<!DOCTYPE a [<!ENTITY b \"c\">]><a>&b;</a>", "an entity": "<a>&b;</a>",
 		"no blank before ua": `<flat-profile><TLS_Name_Validate_1_ua="na">Yes</TLS_Name_Validate_1_></flat-profile>`, "too deep": strings.Repeat("<a>", 20), "too long": strings.Repeat(" ", MaxSize+1), "too many": "<a>" + strings.Repeat("<b/>", maxElements+1) + "</a>",

@@ -1,8 +1,11 @@
 package flatprofile
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+
+	"ringfence"
 )
 
 // Value is a parameter in force.
@@ -97,4 +100,31 @@ func (s *Set) Changed() []Value {
 	}
 	slices.SortFunc(out, func(a, b Value) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// RestrictedDomains is the parameter that lists the only servers that a phone has to do with.
+const RestrictedDomains = "Restricted_Access_Domains"
+
+// Permit refuses a server that Restricted_Access_Domains does not list, and names the place of the rule. The list is one of whole names: a name below
+// one that is listed is another server.
+func (s *Set) Permit(host string) error {
+	v := s.Get(RestrictedDomains)
+	if v.Value == "" {
+		return nil
+	}
+	plain := func(h string) string { return strings.ToLower(strings.TrimSuffix(strings.TrimSpace(h), ".")) }
+	for _, w := range strings.Split(v.Value, ",") {
+		if plain(w) != "" && plain(w) == plain(host) {
+			return nil
+		}
+	}
+	return &ringfence.Fault{Op: "flatprofile.permit", Kind: ringfence.KindDenied, Text: fmt.Sprintf("%s is refused: %s (%s) lists %s", host, RestrictedDomains, v.Where(), v.Value), Hint: "add its whole name to the list"}
+}
+
+// Where says where a value came from, such as cfg.xml:12.
+func (v Value) Where() string {
+	if v.Line > 0 {
+		return fmt.Sprintf("%s:%d", v.From, v.Line)
+	}
+	return v.From
 }

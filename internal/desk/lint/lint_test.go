@@ -104,7 +104,7 @@ func TestFindings(t *testing.T) {
 func TestGood(t *testing.T) {
 	r := judged(`<?xml version="1.0" encoding="US-ASCII"?>
 <flat-profile>
-<Restricted_Access_Domains ua="na">example.com</Restricted_Access_Domains>
+<Restricted_Access_Domains ua="na">prov.example.com, pbx.example.com</Restricted_Access_Domains>
 <Enable_Protocol ua="na">Https</Enable_Protocol>
 <Profile_Rule ua="na">[--key "$SA"] https://prov.example.com/$MA.xml</Profile_Rule>
 <GPP_SA ua="na">a long secret</GPP_SA>

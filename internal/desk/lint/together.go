@@ -50,15 +50,11 @@ func (j *judge) lines() {
 
 // domains finds servers that Restricted_Access_Domains would refuse.
 func (j *judge) domains() {
-	allowed := j.set.Text("Restricted_Access_Domains")
-	if allowed == "" {
-		return
-	}
 	check := func(name, host string) {
 		if host == "" || strings.Contains(host, "$") {
 			return
 		}
-		if !Allows(allowed, host) {
+		if j.set.Permit(host) != nil {
 			j.add(j.line(name), Error, "contradiction", name, "add "+host+" to Restricted_Access_Domains", "the phone refuses %s: Restricted_Access_Domains does not list it", host)
 		}
 	}
@@ -81,18 +77,6 @@ func (j *judge) domains() {
 			}
 		}
 	}
-}
-
-// Allows reports whether a list of restricted access domains lets a host in: itself, or a domain above it, is listed.
-func Allows(list, host string) bool {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	for _, w := range strings.Split(list, ",") {
-		w = strings.ToLower(strings.Trim(strings.TrimSpace(w), "."))
-		if w != "" && (host == w || strings.HasSuffix(host, "."+w)) {
-			return true
-		}
-	}
-	return false
 }
 
 // directory judges how the LDAP directory is reached.
