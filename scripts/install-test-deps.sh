@@ -34,6 +34,11 @@ needs() {
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
 /usr/sbin/nft nftables internal/network/audit the kernel's own view of the rules that change,
 /usr/bin/patch patch internal/network/audit and the tool that takes a diff
+/usr/bin/openssl openssl internal/desk/resync certificates, and files encrypted, by another implementation,
+/usr/bin/python3 python3 internal/desk/resync a web server of somebody else,
+/usr/bin/curl curl internal/desk/resync what it thinks of clients without a certificate,
+/bin/gzip gzip internal/desk/resync and packed files
+/usr/bin/xmllint libxml2-utils internal/desk/flatprofile what is XML as another implementation sees it
 /usr/bin/python3 python3 internal/network/names a library that reads proxy auto-configuration files,
 /usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/names as browsers do
 /usr/sbin/squid squid-openssl internal/network/names a web proxy,

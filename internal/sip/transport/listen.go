@@ -208,6 +208,19 @@ func (l *Layer) DialFirst(ctx context.Context, flow string, find func(context.Co
 	return c
 }
 
+// DialPlain is DialFirst over TCP in the clear: for who is told to by name, and tells of it. Nothing on it is secret, and nobody proves a name.
+func (l *Layer) DialPlain(ctx context.Context, flow string, find func(context.Context) ([]Candidate, error), opened func(*Conn)) *Conn {
+	c := &Conn{ID: l.nextID.Add(1), Flow: flow, Network: "TCP", Dialled: true, Since: time.Now(), layer: l}
+	l.dial(ctx, c, func(ctx context.Context) ([]Candidate, error) {
+		found, err := find(ctx)
+		for i := range found {
+			found[i].TLS = nil
+		}
+		return found, err
+	}, opened)
+	return c
+}
+
 func (l *Layer) dial(ctx context.Context, c *Conn, find func(context.Context) ([]Candidate, error), opened func(*Conn)) {
 	if !l.spawn(func() { l.connect(ctx, c, find, opened) }) {
 		c.mu.Lock()
