@@ -56,28 +56,29 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 	}
 	var forth, back []string
 	for _, a := range order {
-		var texts []string // of the list, as it becomes
+		there := map[string]bool{}
 		for _, x := range a.aces {
-			texts = append(texts, x.text)
+			there[x.text] = true
 		}
-		run := func(at int, text string, remove bool) {
-			add, gone := fmt.Sprintf("access-list %s line %d %s", a.name, at+1, text), fmt.Sprintf("no access-list %s %s", a.name, text)
-			if remove {
-				texts = slices.Delete(texts, at, at+1)
-				add, gone = gone, add
-			} else {
-				texts = slices.Insert(texts, at, text)
-			}
-			forth, back = append(forth, add), append(back, gone)
-		}
-		for at := len(a.aces); at >= 0; at-- { // from the end, so that numbers stay true
+		come := make([]int, len(a.aces)+1) // how many lines come before a line
+		n := 0
+		var lines [][2]string // a command, and the one that takes it back
+		for at := range come {
 			c := changes[a][at]
-			if c == nil {
-				continue
+			if c != nil {
+				c.add = slices.DeleteFunc(c.add, func(l string) bool { return there[l] }) // the device takes no line twice
+				for _, l := range c.add {
+					there[l] = true
+				}
+				n += len(c.add)
 			}
-			for _, l := range slices.Backward(c.add) {
-				if !slices.Contains(texts, l) { // the device takes no line twice
-					run(at, l, false)
+			come[at] = n
+		}
+		left := len(a.aces) + n
+		for at := len(a.aces); at >= 0; at-- { // from the end, so that numbers stay true
+			if c := changes[a][at]; c != nil {
+				for _, l := range slices.Backward(c.add) {
+					lines = append(lines, [2]string{fmt.Sprintf("access-list %s line %d %s", a.name, at+1, l), fmt.Sprintf("no access-list %s %s", a.name, l)})
 				}
 			}
 		}
@@ -85,10 +86,15 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 			if c := changes[a][i]; c == nil || !c.remove {
 				continue
 			}
-			if len(texts) == 1 { // a list without lines is none
-				run(1, "extended deny ip any any", false)
+			if left == 1 { // a list without lines is none
+				lines = append(lines, [2]string{fmt.Sprintf("access-list %s line 2 extended deny ip any any", a.name), fmt.Sprintf("no access-list %s extended deny ip any any", a.name)})
 			}
-			run(slices.Index(texts, a.aces[i].text), a.aces[i].text, true)
+			left--
+			text := a.aces[i].text
+			lines = append(lines, [2]string{fmt.Sprintf("no access-list %s %s", a.name, text), fmt.Sprintf("access-list %s line %d %s", a.name, i+come[i]+1, text)})
+		}
+		for _, l := range lines {
+			forth, back = append(forth, l[0]), append(back, l[1])
 		}
 	}
 	slices.Reverse(back)

@@ -67,7 +67,7 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 			}
 		}
 	}
-	var forth, back []string
+	forth, back := classes.commands(r)
 	for _, a := range order {
 		f, t, err := changes[a].commands(a)
 		if err != nil {
@@ -75,8 +75,6 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 		}
 		forth, back = append(forth, f...), append(t, back...)
 	}
-	f, t := classes.commands(r)
-	forth, back = append(forth, f...), append(t, back...)
 	for _, l := range w.define {
 		head, _, _ := strings.Cut(l, "\n")
 		back = append(back, "no "+head)
@@ -253,7 +251,7 @@ func (c *changed) commands(a *list) (forth, back []string, err error) {
 	}
 	forth, back = append(forth, open), append(back, open)
 	left := len(a.aces)
-	var gone []string
+	var gone, again []string
 	for at := 0; at <= len(a.aces); at++ {
 		lines := c.add[at]
 		n, step := last+10, 10
@@ -272,7 +270,7 @@ func (c *changed) commands(a *list) (forth, back []string, err error) {
 		}
 		if at < len(a.aces) && c.remove[at] {
 			gone = append(gone, fmt.Sprintf(" no %s%d", prefix, numbers[at]))
-			back = slices.Insert(back, 1, fmt.Sprintf(" %s%d %s", prefix, numbers[at], a.aces[at].text))
+			again = append(again, fmt.Sprintf(" %s%d %s", prefix, numbers[at], a.aces[at].text))
 			left--
 		}
 	}
@@ -280,5 +278,5 @@ func (c *changed) commands(a *list) (forth, back []string, err error) {
 		whole := map[bool]string{false: "ip", true: "ipv6"}[a.six]
 		forth, back = append(forth, fmt.Sprintf(" %s%d deny %s any any", prefix, last+10, whole)), append(back, fmt.Sprintf(" no %s%d", prefix, last+10))
 	}
-	return append(forth, gone...), back, nil
+	return append(forth, gone...), slices.Insert(back, 1, again...), nil
 }
