@@ -115,12 +115,23 @@ func (r *Report) change(f Format, text []byte, pl *plan) error {
 		patch, proof, err = pl.try(f, text)
 	}
 	if err == nil && proof.LaterCount > 0 { // what comes back has to be let through as well
-		pl.edits = append(pl.edits, entry.Edit{Chain: entry.State})
-		patch, proof, err = pl.try(f, text)
+		without := pl.edits
+		pl.edits = append(slices.Clone(without), entry.Edit{Chain: entry.State})
+		whole, better, err := pl.try(f, text)
+		switch reason := impossible(err); {
+		case err == nil:
+			patch, proof = whole, better
+		case reason != "" && len(without) == 0:
+			r.Left = reason
+			return nil
+		case reason != "":
+			pl.edits, r.Left = without, reason
+		default:
+			return err
+		}
 	}
 	if err != nil {
-		if fault, ok := errors.AsType[*ringfence.Fault](err); ok && fault.Kind == ringfence.KindUnsupported {
-			r.Left = fault.Text + "; " + fault.Hint
+		if r.Left = impossible(err); r.Left != "" {
 			return nil
 		}
 		return err
@@ -129,7 +140,10 @@ func (r *Report) change(f Format, text []byte, pl *plan) error {
 	if proof.Verdict == prove.Exact {
 		return nil
 	}
-	r.Left = "the changes are not enough: audit the result again"
+	if r.Left != "" {
+		r.Left = "; " + r.Left
+	}
+	r.Left = "the changes are not enough: audit the result again" + r.Left
 	switch {
 	case len(proof.Unknown) > 0:
 		r.Left += "; not understood: " + proof.Unknown[0].Where + ": " + proof.Unknown[0].What
@@ -141,6 +155,14 @@ func (r *Report) change(f Format, text []byte, pl *plan) error {
 		r.Left += "; still missing when the connection is up: " + proof.Later[0].Example
 	}
 	return nil
+}
+
+// impossible returns why a format cannot say a change, or "" for another error.
+func impossible(err error) string {
+	if fault, ok := errors.AsType[*ringfence.Fault](err); ok && fault.Kind == ringfence.KindUnsupported {
+		return fault.Text + "; " + fault.Hint
+	}
+	return ""
 }
 
 // try makes the changes, and proves what comes of them.

@@ -26,7 +26,7 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 	}
 	changes := map[*list]map[int]*change{}
 	var order []*list
-	inspect := false
+	inspect, hairpin := false, false
 	for _, e := range edits {
 		if e.Chain == entry.State {
 			inspect = true
@@ -47,6 +47,9 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 		}
 		c.remove = c.remove || e.Remove
 		for _, a := range e.Add {
+			if in := entry.Face(n, a.Entry.In); in != "" && in == entry.Face(n, a.Entry.Out) && a.Accept {
+				hairpin = true
+			}
 			for _, l := range w.aces(a.Entry, a.Accept) {
 				if !slices.Contains(c.add, l) {
 					c.add = append(c.add, l)
@@ -102,6 +105,10 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 		if strings.HasPrefix(l, "object-group") {
 			back = append(back, "no "+strings.Join(strings.Fields(l)[:3], " "))
 		}
+	}
+	if hairpin && !r.intra { // or no list is asked
+		forth = append(forth, "same-security-traffic permit intra-interface")
+		back = append(back, "no same-security-traffic permit intra-interface")
 	}
 	if inspect {
 		forth = append(forth, "policy-map global_policy", " class inspection_default", "  inspect icmp")

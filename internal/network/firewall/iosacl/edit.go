@@ -61,6 +61,9 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 			}
 			c := of(changes, p.list, &order)
 			for _, l := range w.aces(a.Entry, verb) {
+				if a.Accept {
+					l += p.list.mirror()
+				}
 				if !slices.Contains(c.add[p.at], l) {
 					c.add[p.at] = append(c.add[p.at], l)
 				}
@@ -139,6 +142,16 @@ func (c *newClasses) commands(r *reader) (forth, back []string) {
 		back = append(back, "policy-map type inspect "+x.pair.policy, " no class type inspect "+name, "no class-map type inspect match-all "+name, "no "+open)
 	}
 	return forth, back
+}
+
+// mirror returns what lines of a list end with so that answers come back, if others of its lines have that.
+func (a *list) mirror() string {
+	for _, x := range slices.Backward(a.aces) {
+		if i := slices.Index(x.line.Words, "reflect"); i >= 0 && i+1 < len(x.line.Words) {
+			return " reflect " + x.line.Words[i+1]
+		}
+	}
+	return ""
 }
 
 type changed struct {
