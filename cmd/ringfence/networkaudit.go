@@ -83,7 +83,7 @@ func newNetworkAuditCommand(a *app) *cobra.Command {
 }
 
 func printAudit(w io.Writer, r *audit.Report) {
-	facts(w, "set", strings.TrimSpace(r.Set+" "+r.Version), "format", r.Format, "verdict", string(r.Verdict), "rules", fmt.Sprint(r.Proof.Rules), "missing", fmt.Sprint(r.Missing), "rules too wide", fmt.Sprint(len(r.Wide)), "rules that do nothing", fmt.Sprint(len(r.Proof.Idle)))
+	facts(w, "set", strings.TrimSpace(r.Set+" "+r.Version), "format", r.Format, "verdict", string(r.Verdict), "rules", fmt.Sprint(r.Proof.Rules), "missing", fmt.Sprint(r.Missing), "rules too wide", fmt.Sprint(r.WideCount), "rules that do nothing", fmt.Sprint(len(r.Proof.Idle)))
 	for _, u := range r.Proof.Unknown {
 		fmt.Fprintf(w, "\nNot understood: %s: %s\n", u.Where, u.What)
 	}
@@ -100,6 +100,9 @@ func printAudit(w io.Writer, r *audit.Report) {
 		for _, s := range x.Stale {
 			fmt.Fprintf(w, "      stale: %s needed %s until %s (%s: %s)\n", s.Row, s.Packets, s.Until, s.Change, s.Subject)
 		}
+	}
+	if more := r.WideCount - len(r.Wide); more > 0 {
+		fmt.Fprintf(w, "  and %d more\n", more)
 	}
 	if len(r.Proof.Idle) > 0 {
 		fmt.Fprintln(w, "\nRules that do nothing")

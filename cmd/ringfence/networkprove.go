@@ -188,7 +188,7 @@ func judged(r *prove.Result) error {
 	case prove.Wide:
 		return &ringfence.Fault{Kind: ringfence.KindInsecure, Text: fmt.Sprintf("the firewall lets through what nobody needs (%d sets of packets; %d that are needed are missing)", r.WideCount, r.MissingCount+r.LaterCount), Hint: "narrow the rules that are named, or add rows of your own under `own` in the site file"}
 	case prove.Missing:
-		return &ringfence.Fault{Kind: ringfence.KindConflict, Text: fmt.Sprintf("the firewall drops what is needed (%d sets of packets)", r.MissingCount+r.LaterCount), Hint: "`ringfence network render nftables` writes the rules"}
+		return &ringfence.Fault{Kind: ringfence.KindConflict, Text: fmt.Sprintf("the firewall drops what is needed (%d sets of packets)", r.MissingCount+r.LaterCount), Hint: "`ringfence network audit` works out the change, and `ringfence network render` writes the rules anew"}
 	}
 	return nil
 }

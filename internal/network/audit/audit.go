@@ -55,10 +55,12 @@ type Report struct {
 	Format  string        `json:"format"`
 	Verdict prove.Verdict `json:"verdict"`
 	Missing int           `json:"missing_count"`
-	Wide    []WideRule    `json:"wide"`
-	Changes []Change      `json:"changes"`
-	Diff    string        `json:"diff"` // what makes the changes, in the words of the firewall
-	Back    string        `json:"back"` // what takes them back
+	// WideCount is how many rules let through what nobody needs; Wide has the first thousand.
+	WideCount int        `json:"wide_count"`
+	Wide      []WideRule `json:"wide"`
+	Changes   []Change   `json:"changes"`
+	Diff      string     `json:"diff"` // what makes the changes, in the words of the firewall
+	Back      string     `json:"back"` // what takes them back
 	// After is the verdict on the firewall with the changes; "" if there are none. Left says why there are none, or not enough.
 	After prove.Verdict `json:"after,omitempty"`
 	Left  string        `json:"left,omitempty"`
@@ -90,6 +92,7 @@ func Audit(f Format, text []byte, p *site.Policy, set *need.Set, s *site.Site) (
 	if r.Wide, err = pl.wide(); err != nil {
 		return nil, err
 	}
+	r.WideCount = pl.wideCount
 	if set != nil {
 		if err := pl.stale(r.Wide, set, s); err != nil {
 			return nil, err
@@ -107,17 +110,28 @@ func Audit(f Format, text []byte, p *site.Policy, set *need.Set, s *site.Site) (
 
 // change works out the changes, and proves the firewall with them.
 func (r *Report) change(f Format, text []byte, pl *plan) error {
-	if err := pl.make(); err != nil {
-		return err
-	}
-	patch, proof, err := pl.try(f, text)
-	if err == nil && proof.LaterCount > 0 { // what comes back has to be let through as well
-		pl.edits = append(pl.edits, entry.Edit{Chain: entry.State})
+	patch, proof, err := entry.Patch{}, (*prove.Result)(nil), pl.make()
+	if err == nil {
 		patch, proof, err = pl.try(f, text)
 	}
+	if err == nil && proof.LaterCount > 0 { // what comes back has to be let through as well
+		without := pl.edits
+		pl.edits = append(slices.Clone(without), entry.Edit{Chain: entry.State})
+		whole, better, err := pl.try(f, text)
+		switch reason := impossible(err); {
+		case err == nil:
+			patch, proof = whole, better
+		case reason != "" && len(without) == 0:
+			r.Left = reason
+			return nil
+		case reason != "":
+			pl.edits, r.Left = without, reason
+		default:
+			return err
+		}
+	}
 	if err != nil {
-		if fault, ok := errors.AsType[*ringfence.Fault](err); ok && fault.Kind == ringfence.KindUnsupported {
-			r.Left = fault.Text + "; " + fault.Hint
+		if r.Left = impossible(err); r.Left != "" {
 			return nil
 		}
 		return err
@@ -126,7 +140,10 @@ func (r *Report) change(f Format, text []byte, pl *plan) error {
 	if proof.Verdict == prove.Exact {
 		return nil
 	}
-	r.Left = "the changes are not enough: audit the result again"
+	if r.Left != "" {
+		r.Left = "; " + r.Left
+	}
+	r.Left = "the changes are not enough: audit the result again" + r.Left
 	switch {
 	case len(proof.Unknown) > 0:
 		r.Left += "; not understood: " + proof.Unknown[0].Where + ": " + proof.Unknown[0].What
@@ -138,6 +155,14 @@ func (r *Report) change(f Format, text []byte, pl *plan) error {
 		r.Left += "; still missing when the connection is up: " + proof.Later[0].Example
 	}
 	return nil
+}
+
+// impossible returns why a format cannot say a change, or "" for another error.
+func impossible(err error) string {
+	if fault, ok := errors.AsType[*ringfence.Fault](err); ok && fault.Kind == ringfence.KindUnsupported {
+		return fault.Text + "; " + fault.Hint
+	}
+	return ""
 }
 
 // try makes the changes, and proves what comes of them.
@@ -155,6 +180,14 @@ func (pl *plan) try(f Format, text []byte) (patch entry.Patch, proof *prove.Resu
 
 // stale finds what of the excess earlier versions of the set needed. What changed twice is told by the later change.
 func (pl *plan) stale(wide []WideRule, set *need.Set, s *site.Site) error {
+	var all box.List
+	var of []int // the rules
+	for j, l := range pl.wideBoxes {
+		for _, b := range l {
+			all, of = append(all, b), append(of, j)
+		}
+	}
+	index := box.NewIndex(all)
 	needs := pl.needs
 	undone := 0
 	for i, c := range set.Changes {
@@ -183,14 +216,19 @@ func (pl *plan) stale(wide []WideRule, set *need.Set, s *site.Site) error {
 			if len(boxes) == 0 {
 				continue
 			}
-			for j := range wide {
-				here, err := boxes.Intersect(pl.wideBoxes[j])
-				if err != nil {
-					return err
-				}
-				if len(here) > 0 && len(wide[j].Stale) < maxStale {
-					change := changeOf(past.Undone, c.Date, here[0])
-					wide[j].Stale = append(wide[j].Stale, Stale{Row: row.ID, Until: change.Date, Change: change.ID, Subject: change.Subject, Packets: here[0].Describe(pl.policy.Interfaces), Example: here[0].Packet().Describe(pl.policy.Interfaces)})
+			first := map[int]box.Box{} // by rule
+			for _, b := range boxes {
+				index.Overlapping(b, func(i int) bool {
+					if _, told := first[of[i]]; !told {
+						first[of[i]], _ = b.Intersect(all[i])
+					}
+					return true
+				})
+			}
+			for j, b := range first {
+				if len(wide[j].Stale) < maxStale {
+					change := changeOf(past.Undone, c.Date, b)
+					wide[j].Stale = append(wide[j].Stale, Stale{Row: row.ID, Until: change.Date, Change: change.ID, Subject: change.Subject, Packets: b.Describe(pl.policy.Interfaces), Example: b.Packet().Describe(pl.policy.Interfaces)})
 				}
 			}
 			needs = append(slices.Clone(needs), boxes...)

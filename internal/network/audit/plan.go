@@ -20,7 +20,29 @@ type plan struct {
 	needs     box.List
 	over      box.List // gets through and is not needed
 	wideBoxes []box.List
+	wideCount int
 	edits     []entry.Edit
+}
+
+// set is a list of boxes that many others are compared with.
+type set struct {
+	boxes box.List
+	index *box.Index
+}
+
+func newSet(l box.List) *set { return &set{l, box.NewIndex(l)} }
+
+// meet returns what of a list is in the set.
+func (s *set) meet(l box.List) (out box.List) {
+	for _, b := range l {
+		s.index.Overlapping(b, func(i int) bool {
+			if m, ok := b.Intersect(s.boxes[i]); ok {
+				out = append(out, m)
+			}
+			return true
+		})
+	}
+	return out
 }
 
 // effective returns what a rule decides: its packets without those that earlier rules drop. A rule that accepts the same does not count, since it would go as well.
@@ -76,6 +98,9 @@ func (pl *plan) overOf(chains []firewall.Chain) (box.List, error) {
 	return accepted.Subtract(pl.needs)
 }
 
+// maxWide bounds how many rules are told.
+const maxWide = 1000
+
 // wide returns the rules that let excess through, of each packet that of the first chain that has one.
 func (pl *plan) wide() ([]WideRule, error) {
 	out := []WideRule{}
@@ -86,16 +111,18 @@ func (pl *plan) wide() ([]WideRule, error) {
 		if err != nil {
 			return nil, err
 		}
+		rest := newSet(left)
 		var told box.List
 		for j, u := range c.Rules {
 			if !u.Accept || u.Fixed {
 				continue
 			}
-			here, err := eff[j].Intersect(left)
-			if err != nil {
-				return nil, err
-			}
+			here := rest.meet(eff[j])
 			if len(here) == 0 {
+				continue
+			}
+			if pl.wideCount++; len(out) == maxWide { // the others are counted
+				told = append(told, here...)
 				continue
 			}
 			out = append(out, WideRule{Rule: u.Name, Packets: here[0].Describe(pl.policy.Interfaces), Example: here[0].Packet().Describe(pl.policy.Interfaces), Count: len(here), Stale: []Stale{}})
@@ -106,6 +133,7 @@ func (pl *plan) wide() ([]WideRule, error) {
 		}
 	}
 	if len(left) > 0 { // by the policies of chains, or by no chain
+		pl.wideCount++
 		out = append(out, WideRule{Rule: "no rule", Packets: left[0].Describe(pl.policy.Interfaces), Example: left[0].Packet().Describe(pl.policy.Interfaces), Count: len(left), Stale: []Stale{}})
 		pl.wideBoxes = append(pl.wideBoxes, left)
 	}
@@ -144,6 +172,13 @@ func (pl *plan) make() error {
 			break
 		}
 	}
+	total := 0
+	for _, rules := range gone {
+		total += len(rules)
+	}
+	if total > maxGone {
+		return entry.Impossible("audit.make", "%d rules would go", total)
+	}
 	chains := changed(pl.rules.Chains, gone, denied)
 	for i := range chains {
 		if chains[i].Fixed {
@@ -155,6 +190,9 @@ func (pl *plan) make() error {
 	}
 	return nil
 }
+
+// maxGone bounds how many rules a change takes away: beyond it, it is another firewall, which `render` writes.
+const maxGone = 10_000
 
 // cut takes rules away until none is left that lets through excess, and says whether it took any.
 func (pl *plan) cut(chains []firewall.Chain, left box.List, gone map[int]map[int]bool) (progress bool, err error) {
@@ -243,14 +281,12 @@ func (pl *plan) candidate(i int, c *firewall.Chain, left box.List) (*candidate, 
 			return nil, err
 		}
 	}
+	rest := newSet(left)
 	for j, u := range c.Rules {
 		if !u.Accept {
 			continue
 		}
-		here, err := eff[j].Intersect(left)
-		if err != nil {
-			return nil, err
-		}
+		here := rest.meet(eff[j])
 		if len(here) == 0 {
 			continue
 		}

@@ -297,3 +297,43 @@ func TestWhatDevicesDoByThemselves(t *testing.T) {
 		t.Errorf("%v %+v", err, r)
 	}
 }
+
+// TestListsWithoutZones changes lists on interfaces, whose answers come back by a reflexive list, and says what a list without one cannot.
+func TestListsWithoutZones(t *testing.T) {
+	const faces = `ipv6 unicast-routing
+interface GigabitEthernet0/0/0
+ ip address 198.51.100.2 255.255.255.0
+ ip access-group WAN-IN in
+ ip access-group WAN-OUT out
+ ipv6 enable
+ ipv6 traffic-filter NONE in
+interface GigabitEthernet0/0/1
+ ip address 10.20.0.1 255.255.0.0
+ ip access-group LAN-IN in
+ ip access-group LAN-OUT out
+ ipv6 enable
+ ipv6 traffic-filter NONE in
+ipv6 access-list NONE
+ deny ipv6 any any
+`
+	p, set, s := needs(t, "ios")
+	f := formatOf("cisco-ios")
+	text := faces + `ip access-list extended LAN-IN
+ permit udp any any eq 53 reflect BACK
+ permit tcp any any eq 22 reflect BACK
+ip access-list extended WAN-OUT
+ permit ip any any
+ip access-list extended WAN-IN
+ evaluate BACK
+ip access-list extended LAN-OUT
+ evaluate BACK
+`
+	r, err := Audit(f, []byte(text), p, set, s)
+	if err != nil || r.After != prove.Exact || !strings.Contains(r.Diff, " reflect BACK\n") {
+		t.Errorf("%v %+v", err, r)
+	}
+	r, err = Audit(f, []byte(strings.ReplaceAll(strings.ReplaceAll(text, " reflect BACK", ""), "evaluate BACK", "permit tcp any any established")), p, set, s)
+	if err != nil || r.After != prove.Missing || !strings.Contains(r.Left, "has no state") || r.Diff == "" {
+		t.Errorf("%v %+v", err, r)
+	}
+}

@@ -86,7 +86,9 @@ func TestPlainServerIsGone(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		w.net.Heal(netip.MustParseAddr("192.0.2.10"), at)
-		p := w.phone(t, "bob", 12, func(c *Config) { c.Plain, c.Server, c.TLS, c.Expires = "UDP", netip.MustParseAddrPort(switchAddr+":5060"), nil, time.Minute })
+		p := w.phone(t, "bob", 12, func(c *Config) {
+			c.Plain, c.Server, c.TLS, c.Expires = "UDP", netip.MustParseAddrPort(switchAddr+":5060"), nil, time.Minute
+		})
 		w.net.Blackhole(netip.MustParseAddr("192.0.2.12"), at)
 		pass(5 * time.Minute)
 		if r := p.Registration(); r.State == Registered || r.Err == nil && r.State == Offline {

@@ -26,7 +26,7 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 	}
 	changes := map[*list]map[int]*change{}
 	var order []*list
-	inspect := false
+	inspect, hairpin := false, false
 	for _, e := range edits {
 		if e.Chain == entry.State {
 			inspect = true
@@ -47,6 +47,9 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 		}
 		c.remove = c.remove || e.Remove
 		for _, a := range e.Add {
+			if in := entry.Face(n, a.Entry.In); in != "" && in == entry.Face(n, a.Entry.Out) && a.Accept {
+				hairpin = true
+			}
 			for _, l := range w.aces(a.Entry, a.Accept) {
 				if !slices.Contains(c.add, l) {
 					c.add = append(c.add, l)
@@ -56,28 +59,29 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 	}
 	var forth, back []string
 	for _, a := range order {
-		var texts []string // of the list, as it becomes
+		there := map[string]bool{}
 		for _, x := range a.aces {
-			texts = append(texts, x.text)
+			there[x.text] = true
 		}
-		run := func(at int, text string, remove bool) {
-			add, gone := fmt.Sprintf("access-list %s line %d %s", a.name, at+1, text), fmt.Sprintf("no access-list %s %s", a.name, text)
-			if remove {
-				texts = slices.Delete(texts, at, at+1)
-				add, gone = gone, add
-			} else {
-				texts = slices.Insert(texts, at, text)
-			}
-			forth, back = append(forth, add), append(back, gone)
-		}
-		for at := len(a.aces); at >= 0; at-- { // from the end, so that numbers stay true
+		come := make([]int, len(a.aces)+1) // how many lines come before a line
+		n := 0
+		var lines [][2]string // a command, and the one that takes it back
+		for at := range come {
 			c := changes[a][at]
-			if c == nil {
-				continue
+			if c != nil {
+				c.add = slices.DeleteFunc(c.add, func(l string) bool { return there[l] }) // the device takes no line twice
+				for _, l := range c.add {
+					there[l] = true
+				}
+				n += len(c.add)
 			}
-			for _, l := range slices.Backward(c.add) {
-				if !slices.Contains(texts, l) { // the device takes no line twice
-					run(at, l, false)
+			come[at] = n
+		}
+		left := len(a.aces) + n
+		for at := len(a.aces); at >= 0; at-- { // from the end, so that numbers stay true
+			if c := changes[a][at]; c != nil {
+				for _, l := range slices.Backward(c.add) {
+					lines = append(lines, [2]string{fmt.Sprintf("access-list %s line %d %s", a.name, at+1, l), fmt.Sprintf("no access-list %s %s", a.name, l)})
 				}
 			}
 		}
@@ -85,10 +89,15 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 			if c := changes[a][i]; c == nil || !c.remove {
 				continue
 			}
-			if len(texts) == 1 { // a list without lines is none
-				run(1, "extended deny ip any any", false)
+			if left == 1 { // a list without lines is none
+				lines = append(lines, [2]string{fmt.Sprintf("access-list %s line 2 extended deny ip any any", a.name), fmt.Sprintf("no access-list %s extended deny ip any any", a.name)})
 			}
-			run(slices.Index(texts, a.aces[i].text), a.aces[i].text, true)
+			left--
+			text := a.aces[i].text
+			lines = append(lines, [2]string{fmt.Sprintf("no access-list %s %s", a.name, text), fmt.Sprintf("access-list %s line %d %s", a.name, i+come[i]+1, text)})
+		}
+		for _, l := range lines {
+			forth, back = append(forth, l[0]), append(back, l[1])
 		}
 	}
 	slices.Reverse(back)
@@ -96,6 +105,10 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 		if strings.HasPrefix(l, "object-group") {
 			back = append(back, "no "+strings.Join(strings.Fields(l)[:3], " "))
 		}
+	}
+	if hairpin && !r.intra { // or no list is asked
+		forth = append(forth, "same-security-traffic permit intra-interface")
+		back = append(back, "no same-security-traffic permit intra-interface")
 	}
 	if inspect {
 		forth = append(forth, "policy-map global_policy", " class inspection_default", "  inspect icmp")

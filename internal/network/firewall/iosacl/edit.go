@@ -61,13 +61,16 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 			}
 			c := of(changes, p.list, &order)
 			for _, l := range w.aces(a.Entry, verb) {
+				if a.Accept {
+					l += p.list.mirror()
+				}
 				if !slices.Contains(c.add[p.at], l) {
 					c.add[p.at] = append(c.add[p.at], l)
 				}
 			}
 		}
 	}
-	var forth, back []string
+	forth, back := classes.commands(r)
 	for _, a := range order {
 		f, t, err := changes[a].commands(a)
 		if err != nil {
@@ -75,8 +78,6 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 		}
 		forth, back = append(forth, f...), append(t, back...)
 	}
-	f, t := classes.commands(r)
-	forth, back = append(forth, f...), append(t, back...)
 	for _, l := range w.define {
 		head, _, _ := strings.Cut(l, "\n")
 		back = append(back, "no "+head)
@@ -141,6 +142,16 @@ func (c *newClasses) commands(r *reader) (forth, back []string) {
 		back = append(back, "policy-map type inspect "+x.pair.policy, " no class type inspect "+name, "no class-map type inspect match-all "+name, "no "+open)
 	}
 	return forth, back
+}
+
+// mirror returns what lines of a list end with so that answers come back, if others of its lines have that.
+func (a *list) mirror() string {
+	for _, x := range slices.Backward(a.aces) {
+		if i := slices.Index(x.line.Words, "reflect"); i >= 0 && i+1 < len(x.line.Words) {
+			return " reflect " + x.line.Words[i+1]
+		}
+	}
+	return ""
 }
 
 type changed struct {
@@ -253,7 +264,7 @@ func (c *changed) commands(a *list) (forth, back []string, err error) {
 	}
 	forth, back = append(forth, open), append(back, open)
 	left := len(a.aces)
-	var gone []string
+	var gone, again []string
 	for at := 0; at <= len(a.aces); at++ {
 		lines := c.add[at]
 		n, step := last+10, 10
@@ -272,7 +283,7 @@ func (c *changed) commands(a *list) (forth, back []string, err error) {
 		}
 		if at < len(a.aces) && c.remove[at] {
 			gone = append(gone, fmt.Sprintf(" no %s%d", prefix, numbers[at]))
-			back = slices.Insert(back, 1, fmt.Sprintf(" %s%d %s", prefix, numbers[at], a.aces[at].text))
+			again = append(again, fmt.Sprintf(" %s%d %s", prefix, numbers[at], a.aces[at].text))
 			left--
 		}
 	}
@@ -280,5 +291,5 @@ func (c *changed) commands(a *list) (forth, back []string, err error) {
 		whole := map[bool]string{false: "ip", true: "ipv6"}[a.six]
 		forth, back = append(forth, fmt.Sprintf(" %s%d deny %s any any", prefix, last+10, whole)), append(back, fmt.Sprintf(" no %s%d", prefix, last+10))
 	}
-	return append(forth, gone...), back, nil
+	return append(forth, gone...), slices.Insert(back, 1, again...), nil
 }

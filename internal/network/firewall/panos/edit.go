@@ -68,11 +68,15 @@ func Edit(b []byte, n *box.Interfaces, edits []entry.Edit) (entry.Patch, error) 
 			gone = append(gone, removal{target})
 		}
 	}
-	slices.SortStableFunc(gone, func(a, b removal) int { return slices.Index(r.rules, b.u) - slices.Index(r.rules, a.u) })
+	position := map[*rule]int{}
+	for i, u := range r.rules {
+		position[u] = i
+	}
+	slices.SortStableFunc(gone, func(a, b removal) int { return position[b.u] - position[a.u] })
 	for _, g := range gone { // from the last, so that each finds its place again before the one behind it
 		forth = append(forth, fmt.Sprintf("delete %s security rules %s", g.u.prefix, quote(g.u.name)))
 		back = append(back, g.u.commands...)
-		if at := slices.Index(r.rules, g.u); at+1 < len(r.rules) && r.rules[at+1].prefix == g.u.prefix {
+		if at := position[g.u]; at+1 < len(r.rules) && r.rules[at+1].prefix == g.u.prefix {
 			back = append(back, fmt.Sprintf("move %s security rules %s before %s", g.u.prefix, quote(g.u.name), quote(r.rules[at+1].name)))
 		} else {
 			back = append(back, fmt.Sprintf("move %s security rules %s bottom", g.u.prefix, quote(g.u.name)))

@@ -2,14 +2,12 @@ package pf
 
 import (
 	"math/rand/v2"
-	"os"
 	"testing"
 
-	"ringfence"
-	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/prove"
 	"ringfence/internal/network/site"
+	"ringfence/internal/testkit/branch"
 	"ringfence/internal/testkit/policies"
 )
 
@@ -76,20 +74,7 @@ func TestRandom(t *testing.T) {
 
 // TestHost writes the firewall of one host.
 func TestHost(t *testing.T) {
-	b, err := os.ReadFile("../nft/testdata/self.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	set := catalogue.Self("n", []ringfence.Flow{
-		{Name: "sip-tls", Purpose: "signalling", Direction: ringfence.Listens, Transport: "tcp", Ports: ringfence.PortRange{First: 5061, Last: 5061}, Peers: "any phone", TLS: ringfence.TLSServer},
-		{Name: "media", Purpose: "media", Direction: ringfence.Listens, Transport: "udp", Ports: ringfence.PortRange{First: 16384, Last: 16999}, Peers: "any phone", TLS: ringfence.MediaSRTP},
-		{Name: "trunks", Purpose: "trunks", Direction: ringfence.Dials, Transport: "tcp", Peers: "trunks", TLS: ringfence.TLSMutual},
-	})
-	s, err := site.Parse(b, "self.yaml", set)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if cert, r := judge(t, site.Resolve(set, s)); !cert.Exact || r.Verdict != prove.Exact {
+	if cert, r := judge(t, branch.Policy(t, "self")); !cert.Exact || r.Verdict != prove.Exact {
 		t.Errorf("%+v %s", cert.Losses, r.Verdict)
 	}
 }

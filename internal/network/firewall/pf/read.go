@@ -224,7 +224,6 @@ type parser struct {
 	statement statement
 	tokens    []token
 	at        int
-	list      bool // within braces
 }
 
 func (p *parser) peek() string {

@@ -18,7 +18,7 @@ func Render(p *site.Policy) (string, *firewall.Certificate, error) {
 	w := &writer{tables: map[string]string{}}
 	rendered, needs := map[string]box.List{}, p.Boxes()
 	var faces []string
-	var in, out box.List
+	var out box.List
 	type part struct {
 		row   site.Row
 		boxes box.List
@@ -49,9 +49,8 @@ func Render(p *site.Policy) (string, *firewall.Certificate, error) {
 			parts = append(parts, part{row, l})
 			all := box.Range(0, box.MaxInterface)
 			for _, b := range l {
-				i, o := b, b
-				i[box.Out], o[box.In] = all, all
-				in, out = append(in, i), append(out, o)
+				b[box.In] = all
+				out = append(out, b)
 			}
 		}
 	}
