@@ -89,11 +89,12 @@ func allowed() map[string][]string {
 		"network/box":        {},
 		"network/site":       {"network/box", "network/need"},
 		// Firewalls: what one says, in one form; who writes and reads it; who compares it with what is needed.
-		"network/firewall":          {"network/box", "network/need", "network/site"},
-		"network/firewall/nft":      {"network/box", "network/firewall", "network/need", "network/site"},
-		"network/firewall/iptables": {"network/box", "network/firewall", "network/site"},
-		"network/firewall/ufw":      {"network/box", "network/firewall", "network/firewall/iptables", "network/site"},
-		"network/prove":             {"network/box", "network/firewall", "network/site"},
+		"network/firewall":           {"network/box", "network/need", "network/site"},
+		"network/firewall/nft":       {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/firewall/iptables":  {"network/box", "network/firewall", "network/site"},
+		"network/firewall/firewalld": {"network/box", "network/firewall", "network/firewall/iptables", "network/site"},
+		"network/firewall/ufw":       {"network/box", "network/firewall", "network/firewall/iptables", "network/site"},
+		"network/prove":              {"network/box", "network/firewall", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},

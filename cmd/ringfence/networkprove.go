@@ -78,7 +78,7 @@ func certify(w io.Writer, c *firewall.Certificate) {
 
 // proofFormats are what prove reads, with what writes it.
 func proofFormats() map[string]string {
-	return map[string]string{"nftables": "nft -j -n list ruleset", "iptables": "iptables-save, ip6tables-save and ipset save", "ufw": "the same"}
+	return map[string]string{"nftables": "nft -j -n list ruleset", "iptables": "iptables-save, ip6tables-save and ipset save", "ufw": "the same", "firewalld": "nft -j -n list ruleset"}
 }
 
 func newNetworkProveCommand(a *app) *cobra.Command {
@@ -92,7 +92,8 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			"What --format reads:\n" +
 			"  nftables  what `nft -j -n list ruleset` prints\n" +
 			"  iptables  what iptables-save, ip6tables-save and `ipset save` print, in one file or in several; --live asks both kinds of iptables, and nft for its own tables\n" +
-			"  ufw       the same: ufw makes rules of iptables\n\n" +
+			"  ufw       the same: ufw makes rules of iptables\n" +
+			"  firewalld what nft prints: firewalld makes rules of nftables\n\n" +
 			"The exit code is 0 if exactly what is needed gets through, 4 if something that is needed does not, 6 if something gets through that nobody needs, and 9 if\n" +
 			"something of the firewall was not understood or of the needs not resolved: then nothing is proved.",
 		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n" +
@@ -123,7 +124,7 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&live, "live", false, "the firewall of this host, as its kernel says")
-	cmd.Flags().StringVar(&format, "format", "nftables", "of what firewall the files are, or who is asked: nftables, iptables, ufw")
+	cmd.Flags().StringVar(&format, "format", "nftables", "of what firewall the files are, or who is asked: nftables, iptables, ufw, firewalld")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(slices.Sorted(maps.Keys(proofFormats())), cobra.ShellCompDirectiveNoFileComp))
 	return jsonFlag(n.flags(cmd), &asJSON)
 }

@@ -10,6 +10,7 @@ import (
 
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/firewall"
+	"ringfence/internal/network/firewall/firewalld"
 	"ringfence/internal/network/firewall/iptables"
 	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/firewall/ufw"
@@ -58,7 +59,8 @@ func renderTargets() (all []renderTarget) {
 		"nftables-qos": "marks by nftables", "ios-qos": "marks by a router that speaks IOS", "windows-qos": "marks by Windows hosts"}
 	all = append(all, renderTarget{name: "nftables", about: "the rules of a firewall, by nftables", firewall: oneFile(nft.Render)},
 		renderTarget{name: "iptables", about: "the same by iptables and ipset: files for --out, as netfilter-persistent keeps them", firewall: iptables.Render},
-		renderTarget{name: "ufw", about: "the same by ufw: files for --out, and then for /etc/ufw", firewall: ufw.Render})
+		renderTarget{name: "ufw", about: "the same by ufw: files for --out, and then for /etc/ufw", firewall: ufw.Render},
+		renderTarget{name: "firewalld", about: "the same by firewalld: files for --out, and then for /etc/firewalld", firewall: firewalld.Render})
 	for _, target := range names.Targets() {
 		all = append(all, renderTarget{name: target, about: about[target], render: func(s *need.Set, f *renderFlags) (string, []need.Loss, error) {
 			return names.Render(s, target, f.names)
@@ -154,7 +156,7 @@ func newNetworkRenderCommand(a *app) *cobra.Command {
 	setFlag(cmd, &f.set, "self", append([]string{"self"}, catalogue.Names()...))
 	cmd.Flags().StringVar(&f.at, "at", "", "as it was at the end of this day, such as 2023-12-10")
 	cmd.Flags().StringVar(&f.site, "site", "", "the site file: the networks behind the roles, and the ports that the site chooses (firewalls)")
-	cmd.Flags().StringVar(&f.out, "out", "", "the folder for the files of a target that has several (iptables, ufw)")
+	cmd.Flags().StringVar(&f.out, "out", "", "the folder for the files of a target that has several (iptables, ufw, firewalld)")
 	cmd.Flags().StringVar(&f.names.Proxy, "proxy", "", "the web proxy of the names of the set, as host:port (pac; default: none)")
 	cmd.Flags().StringVar(&f.names.Otherwise, "otherwise", "", "the web proxy of all other names, as host:port (pac; default: none)")
 	cmd.Flags().StringVar(&f.names.Customer, "customer", "", "the label of the customer in the zones of name servers (dnsmasq, unbound)")

@@ -20,6 +20,12 @@ func (n *Interfaces) Number(name string) int {
 	return min(i+1, MaxInterface)
 }
 
+// Known returns the number of a name, if it has one.
+func (n *Interfaces) Known(name string) (int, bool) {
+	i := slices.Index(n.names, name)
+	return min(i+1, MaxInterface), i >= 0
+}
+
 func (n *Interfaces) name(i int) string {
 	if n == nil || i < 1 || i > len(n.names) {
 		return ""
