@@ -109,14 +109,15 @@ func allowed() map[string][]string {
 		"network/prove":          {"network/box", "network/firewall", "network/site"},
 		"network/audit":          {"network/box", "network/catalogue", "network/firewall", "network/firewall/entry", "network/need", "network/prove", "network/site"},
 		// Network devices: what their rules have in common, and each in its own words.
-		"network/firewall/entry":    {"network/box", "network/firewall", "network/need", "network/site"},
-		"network/firewall/pf":       {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
-		"network/firewall/panos":    {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
-		"network/firewall/iosacl":   {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
-		"network/firewall/asa":      {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
-		"network/firewall/iptables": {"network/box", "network/firewall", "network/site"},
-		"network/firewall/ufw":      {"network/box", "network/firewall", "network/firewall/iptables", "network/site"},
-		"network/target":            {"network/audit", "network/box", "network/firewall", "network/firewall/asa", "network/firewall/cloud", "network/firewall/entry", "network/firewall/iosacl", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/firewall/ufw", "network/need", "network/prove", "network/site"},
+		"network/firewall/entry":     {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/firewall/pf":        {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/panos":     {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/iosacl":    {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/asa":       {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/iptables":  {"network/box", "network/firewall", "network/site"},
+		"network/firewall/firewalld": {"network/box", "network/firewall", "network/firewall/iptables", "network/site"},
+		"network/firewall/ufw":       {"network/box", "network/firewall", "network/firewall/iptables", "network/site"},
+		"network/target":             {"network/audit", "network/box", "network/firewall", "network/firewall/asa", "network/firewall/cloud", "network/firewall/entry", "network/firewall/firewalld", "network/firewall/iosacl", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/firewall/ufw", "network/need", "network/prove", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},
@@ -221,7 +222,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/published", "network/ready/dns", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/published", "network/ready/datagram", "network/ready/dns", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

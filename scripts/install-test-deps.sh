@@ -80,6 +80,14 @@ needs() {
 /sbin/ip iproute2 internal/network/firewall/ufw the same
 /usr/sbin/iptables-legacy iptables internal/network/firewall/ufw with iptables
 /usr/sbin/ufw ufw internal/network/firewall/ufw under ufw
+/sbin/ip iproute2 internal/network/firewall/firewalld the same
+/usr/sbin/nft nftables internal/network/firewall/firewalld with nftables
+/usr/sbin/firewalld firewalld internal/network/firewall/firewalld under firewalld
+/usr/bin/dbus-daemon dbus-daemon internal/network/firewall/firewalld and its bus
+/usr/sbin/firewalld firewalld cmd/ringfence the same under firewalld
+/usr/bin/dbus-daemon dbus-daemon cmd/ringfence and its bus,
+/usr/bin/dbus-daemon dbus-daemon internal/testkit/router a bus,
+/usr/sbin/firewalld firewalld internal/testkit/router and firewalld on it
 /usr/sbin/ufw ufw cmd/ringfence the same under ufw
 /usr/sbin/iptables-legacy iptables cmd/ringfence whose rules are proved while they are in force,
 /usr/sbin/ipset ipset cmd/ringfence with their sets

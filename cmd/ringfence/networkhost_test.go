@@ -101,6 +101,21 @@ func TestIPTablesFiles(t *testing.T) {
 	networkCLI(t, 3, append(prove, filepath.Join(dir, "nothing"))...)
 }
 
+// TestRenderFolder writes into a folder only if whoever copies it copies nothing else.
+func TestRenderFolder(t *testing.T) {
+	args := []string{"render", "firewalld", "--set", "webex-calling", "--site", guideSite(t), "--out", filepath.Join(t.TempDir(), "site")}
+	if said, cert := networkCLI(t, 0, args...); !strings.Contains(said, "/policies/rf-rest.xml\n") || !strings.HasPrefix(cert, "exact: 17 rows") {
+		t.Error(said, cert)
+	}
+	networkCLI(t, 0, args...)
+	if err := os.WriteFile(filepath.Join(args[len(args)-1], "policies/old.xml"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, said := networkCLI(t, 2, args...); !strings.Contains(said, "policies/old.xml") {
+		t.Error(said)
+	}
+}
+
 // TestProveLiveIPTables does what the guide says of iptables, in a network of its own, and then adds what iptables does not see.
 func TestProveLiveIPTables(t *testing.T) {
 	if !router.Alone(t, 0) {
@@ -146,6 +161,23 @@ func TestProveLiveUFW(t *testing.T) {
 	}
 	router.Run(t, program, "", "route", "allow", "proto", "tcp", "from", "10.20.0.0/16", "to", "any", "port", "22")
 	if text, _ := networkCLI(t, 6, "prove", "--live", "--format", "ufw", "--set", "webex-calling", "--site", file); !strings.Contains(text, ":22: iptables filter ufw-user-forward rule") {
+		t.Error(text)
+	}
+}
+
+// TestProveLiveFirewalld does what the guide says of firewalld, which runs on files that nobody else sees.
+func TestProveLiveFirewalld(t *testing.T) {
+	if !router.Alone(t, syscall.CLONE_NEWNS) {
+		return
+	}
+	client := testkit.Need(t, "/usr/bin/firewall-cmd", "firewalld")
+	testkit.Need(t, "/usr/sbin/nft", "nftables")
+	file := guideSite(t)
+	router.Private(t, "/etc/firewalld")
+	router.Firewalld(t)
+	guided(t, "firewalld", file)
+	router.Run(t, client, "", "--policy", "rf-needs-1", "--add-port", "22/tcp")
+	if text, _ := networkCLI(t, 6, "prove", "--live", "--format", "firewalld", "--set", "webex-calling", "--site", file); !strings.Contains(text, ":22: inet firewalld filter_FWD_policy_rf-needs-1_allow handle") {
 		t.Error(text)
 	}
 }

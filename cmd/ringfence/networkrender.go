@@ -145,7 +145,7 @@ func newNetworkRenderCommand(a *app) *cobra.Command {
 	setFlag(cmd, &f.set, "self", append([]string{"self"}, catalogue.Names()...))
 	cmd.Flags().StringVar(&f.at, "at", "", "as it was at the end of this day, such as 2023-12-10")
 	cmd.Flags().StringVar(&f.site, "site", "", "the site file: the networks behind the roles, and the ports that the site chooses (firewalls)")
-	cmd.Flags().StringVar(&f.out, "out", "", "the folder for the files of a target that has several (iptables, ufw)")
+	cmd.Flags().StringVar(&f.out, "out", "", "the folder for the files of a target that has several (iptables, ufw, firewalld)")
 	cmd.Flags().StringVar(&f.names.Proxy, "proxy", "", "the web proxy of the names of the set, as host:port (pac; default: none)")
 	cmd.Flags().StringVar(&f.names.Otherwise, "otherwise", "", "the web proxy of all other names, as host:port (pac; default: none)")
 	cmd.Flags().StringVar(&f.names.Customer, "customer", "", "the label of the customer in the zones of name servers (dnsmasq, unbound)")

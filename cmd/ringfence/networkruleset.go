@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,7 +37,7 @@ type printed struct {
 func ruleset(cmd *cobra.Command, t target.Target, names []string, p *site.Policy) (out printed, err error) {
 	if len(names) == 0 {
 		switch t.Name {
-		case "nftables":
+		case "nftables", "firewalld":
 			return liveNFT(cmd.Context(), p.Interfaces)
 		case "iptables", "ufw":
 			return liveIPTables(cmd.Context(), p.Interfaces)
@@ -190,15 +193,34 @@ func beside(b []byte) ([]byte, error) {
 	return json.Marshal(map[string]any{"nftables": kept})
 }
 
-// writeFiles writes the files of a rendering into a folder, and says where.
+// writeFiles writes the files of a rendering into a folder in which there are no others, since whoever copies it would copy them too, and says where.
 func writeFiles(w io.Writer, dir string, files []firewall.File) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the folder cannot be made", Err: err}
+	fault := func(text string, err error) error {
+		return &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: text, Err: err}
+	}
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, p)
+		if err == nil && !slices.ContainsFunc(files, func(f firewall.File) bool { return f.Name == filepath.ToSlash(name) }) {
+			return invalid(fmt.Sprintf("there is another file in the folder: %s", p), "name an empty folder with --out")
+		}
+		return err
+	})
+	if f, ok := errors.AsType[*ringfence.Fault](err); ok {
+		return f
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fault("the folder cannot be read", err)
 	}
 	for _, f := range files {
-		name := dir + string(os.PathSeparator) + f.Name
+		name := filepath.Join(dir, filepath.FromSlash(f.Name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return fault("the folder cannot be made", err)
+		}
 		if err := os.WriteFile(name, []byte(f.Text), 0o644); err != nil {
-			return &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the file cannot be written", Err: err}
+			return fault("the file cannot be written", err)
 		}
 		fmt.Fprintln(w, name)
 	}

@@ -21,13 +21,19 @@ func tooMany() error {
 
 // Intersect returns what is in both.
 func (l List) Intersect(m List) (out List, err error) {
-	if len(l)*len(m) <= 1<<12 { // an index does not pay
+	if len(m) > len(l) { // the smaller of both gets the index,
+		l, m = m, l
+	}
+	if len(l)*len(m) <= 1<<12 || len(m) <= 8 { // if it pays at all
 		for _, b := range l {
 			for i := range m {
 				if b.overlaps(&m[i]) {
 					c, _ := b.Intersect(m[i])
 					out = append(out, c)
 				}
+			}
+			if len(out) > maxPieces {
+				return nil, tooMany()
 			}
 		}
 		return out, nil

@@ -23,6 +23,12 @@ func (n *Interfaces) Number(name string) int {
 // Name returns the name with a number, or "" for 0 and numbers that none has.
 func (n *Interfaces) Name(i int) string { return n.name(i) }
 
+// Known returns the number of a name, if it has one.
+func (n *Interfaces) Known(name string) (int, bool) {
+	i := slices.Index(n.names, name)
+	return min(i+1, MaxInterface), i >= 0
+}
+
 func (n *Interfaces) name(i int) string {
 	if n == nil || i < 1 || i > len(n.names) {
 		return ""

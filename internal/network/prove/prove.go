@@ -80,12 +80,11 @@ func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	real := box.Real()
-	needs, err := p.Boxes().Intersect(real)
+	judged := judgedOf(p)
+	needs, err := p.Boxes().Intersect(judged)
 	if err != nil {
 		return nil, err
 	}
-	judged := judgedOf(p)
 	for _, u := range rules.Unknown {
 		if u.Hooks == 0 || u.Hooks&firewall.Hooks(judged) != 0 { // else it is about other packets
 			r.Unknown = append(r.Unknown, u)
@@ -94,7 +93,7 @@ func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
 	if accepted, err = accepted.Intersect(judged); err != nil {
 		return nil, err
 	}
-	w := &work{policy: p, rules: rules, result: r, real: real, accepted: accepted, index: box.NewIndex(accepted)}
+	w := &work{policy: p, rules: rules, result: r, real: judged, accepted: accepted, index: box.NewIndex(accepted)}
 	if err := w.rows(); err != nil {
 		return nil, err
 	}
@@ -131,11 +130,23 @@ func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
 	return r, nil
 }
 
-// judgedOf returns the packets that the proof is about: what is forwarded, or what one host takes in and sends out.
+// judgedOf returns the packets that the proof is about: what one host takes in and sends out, or what is forwarded, which never is by the loopback interface.
 func judgedOf(p *site.Policy) (out box.List) {
+	others := []box.Span{box.Range(0, box.MaxInterface)} // unless somebody names lo, it is any interface
+	if lo, known := p.Interfaces.Known("lo"); known {
+		others = []box.Span{box.Range(0, lo-1), box.Range(lo+1, box.MaxInterface)}
+	}
 	for _, b := range box.Real() {
-		if (b[box.Hook] == box.One(box.Forward)) != p.Host {
+		switch forwarded := b[box.Hook] == box.One(box.Forward); {
+		case forwarded == p.Host:
+		case p.Host:
 			out = append(out, b)
+		default:
+			for _, b[box.In] = range others {
+				for _, b[box.Out] = range others {
+					out = append(out, b)
+				}
+			}
 		}
 	}
 	return out
@@ -177,7 +188,7 @@ type work struct {
 	policy   *site.Policy
 	rules    *firewall.Ruleset
 	result   *Result
-	real     box.List
+	real     box.List // the packets that the proof is about
 	accepted box.List
 	index    *box.Index
 }
@@ -185,7 +196,7 @@ type work struct {
 func (w *work) finding(row string, b box.Box, chains []firewall.Chain) Finding {
 	p := b.Packet()
 	f := Finding{Row: row, Packets: b.Describe(w.policy.Interfaces), Example: p.Describe(w.policy.Interfaces), packet: p, Why: []string{}}
-	var accepts, silent []string
+	var accepts, policies, silent []string
 	for i := range chains {
 		c := &chains[i]
 		if !c.Scope.Has(p) {
@@ -203,17 +214,18 @@ func (w *work) finding(row string, b box.Box, chains []firewall.Chain) Finding {
 		switch {
 		case accept && c.Fixed && rule == nil: // it forbids a few things, and says nothing of others
 			silent = append(silent, what+word)
-		case accept:
+		case accept && rule != nil:
 			accepts = append(accepts, what+word)
+		case accept:
+			policies = append(policies, what+word)
 		default:
 			f.Why = append(f.Why, what+word)
 		}
 	}
-	if len(f.Why) == 0 { // one that drops it decides, else all that accept it
-		f.Why = append(f.Why, accepts...)
-	}
-	if len(f.Why) == 0 {
-		f.Why = append(f.Why, silent...)
+	for _, others := range [][]string{accepts, policies, silent} { // one that drops it decides, else the rules that accept it, else policies
+		if len(f.Why) == 0 {
+			f.Why = append(f.Why, others...)
+		}
 	}
 	if len(f.Why) == 0 {
 		f.Why = []string{"no chain judges it, so it gets through"}
@@ -280,8 +292,10 @@ func (w *work) rows() error {
 			at = append(at, p)
 		}
 		slices.SortFunc(at, func(a, b place) int { return (a.chain-b.chain)<<32 + a.rule - b.rule })
-		for _, p := range at[:min(len(at), 20)] {
-			c.Rules = append(c.Rules, w.rules.Chains[p.chain].Rules[p.rule].Name)
+		for _, p := range at {
+			if name := w.rules.Chains[p.chain].Rules[p.rule].Name; len(c.Rules) < 20 && !slices.Contains(c.Rules, name) { // several ways may lead to a rule
+				c.Rules = append(c.Rules, name)
+			}
 		}
 		w.result.Rows = append(w.result.Rows, c)
 	}
@@ -330,21 +344,23 @@ func (w *work) later() error {
 	return nil
 }
 
-// idle finds rules that do nothing.
+// idle finds rules that do nothing. Of a rule to which several ways lead, that must hold on each; rules about other packets than those that are judged are left alone.
 func (w *work) idle() error {
 	for i := range w.rules.Chains {
 		c := &w.rules.Chains[i]
+		if firewall.Hooks(c.Scope)&firewall.Hooks(w.real) == 0 {
+			continue
+		}
 		var all box.List
 		var of []int
 		for j, u := range c.Rules {
-			if !u.Fixed {
-				w.result.Rules++
-			}
 			for _, b := range u.Boxes {
 				all, of = append(all, b), append(of, j)
 			}
 		}
 		ix, before := box.NewIndex(all), 0
+		why := map[string]string{}
+		var names []string
 		for j, u := range c.Rules {
 			var rest box.List
 			for _, b := range u.Boxes {
@@ -358,19 +374,31 @@ func (w *work) idle() error {
 			if u.Fixed {
 				continue
 			}
-			if len(rest) == 0 {
-				w.result.Idle = append(w.result.Idle, Idle{u.Name, "shadowed"})
-				continue
+			here := "shadowed"
+			if len(rest) > 0 {
+				here = ""
+				if u.Accept { // a rule that drops what would be dropped anyway counts it, and says so
+					same, err := redundant(c, rest, ix, all, of, j)
+					if err != nil {
+						return err
+					}
+					if same {
+						here = "redundant"
+					}
+				}
 			}
-			if !u.Accept { // a rule that drops what would be dropped anyway counts it, and says so
-				continue
+			was, again := why[u.Name]
+			if !again {
+				names = append(names, u.Name)
 			}
-			same, err := redundant(c, rest, ix, all, of, j)
-			if err != nil {
-				return err
+			if !again || was != "" && here != "shadowed" { // what does something on one way does something
+				why[u.Name] = here
 			}
-			if same {
-				w.result.Idle = append(w.result.Idle, Idle{u.Name, "redundant"})
+		}
+		w.result.Rules += len(names)
+		for _, n := range names {
+			if why[n] != "" {
+				w.result.Idle = append(w.result.Idle, Idle{n, why[n]})
 			}
 		}
 	}

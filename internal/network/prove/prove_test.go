@@ -90,6 +90,35 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// TestWays says of a rule to which several ways lead that it does nothing only if it does nothing on each, leaves rules about other packets alone, and takes it that nothing is forwarded by the loopback interface.
+func TestWays(t *testing.T) {
+	all := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+	p := &site.Policy{Interfaces: &box.Interfaces{}, Rows: []site.Row{{ID: "row", Protocols: []uint8{box.TCP}, From: all, To: all, ToPorts: []need.Ports{{First: 100, Last: 199}}}}}
+	var forward, input box.List
+	for _, b := range box.Real() {
+		switch b[box.Hook] {
+		case box.One(box.Forward):
+			forward = append(forward, b)
+		case box.One(box.Input):
+			input = append(input, b)
+		}
+	}
+	lo := box.Everything(box.IPv4)
+	lo[box.Hook], lo[box.In] = box.One(box.Forward), box.One(p.Interfaces.Number("lo"))
+	c := firewall.Chain{Name: "c", Scope: forward, Rules: []firewall.Rule{
+		{Name: "lo", Accept: true, Boxes: box.List{lo}},
+		{Name: "a", Accept: true, Boxes: ports(100, 150)}, {Name: "b", Accept: true, Boxes: ports(110, 120)}, {Name: "a", Accept: true, Boxes: ports(120, 130)}, {Name: "b", Accept: true, Boxes: ports(100, 199)}, {Name: "c", Accept: true, Boxes: ports(140, 150)}}}
+	other := firewall.Chain{Name: "other", Scope: input, Rules: []firewall.Rule{{Name: "d", Accept: true, Boxes: input}, {Name: "e", Accept: true, Boxes: input}}}
+	later := firewall.Chain{Name: "later", Scope: forward, Accept: true}
+	r, err := Compare(p, &firewall.Ruleset{Chains: []firewall.Chain{c, other}, Later: []firewall.Chain{later}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict != Exact || r.Rules != 4 || len(r.Idle) != 2 || r.Idle[0] != (Idle{"a", "redundant"}) || r.Idle[1] != (Idle{"c", "shadowed"}) || len(r.Rows[0].Rules) != 3 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestUnknown has what was not understood or resolved stand above everything else.
 func TestUnknown(t *testing.T) {
 	p := &site.Policy{Interfaces: &box.Interfaces{}}

@@ -12,6 +12,7 @@ import (
 	"ringfence/internal/network/firewall/asa"
 	"ringfence/internal/network/firewall/cloud"
 	"ringfence/internal/network/firewall/entry"
+	"ringfence/internal/network/firewall/firewalld"
 	"ringfence/internal/network/firewall/iosacl"
 	"ringfence/internal/network/firewall/iptables"
 	"ringfence/internal/network/firewall/nft"
@@ -63,6 +64,7 @@ func All() []Target {
 		{"nftables", "the rules of a firewall, by nftables", "what `nft -j -n list ruleset` prints", true, false, render(nft.Render), parse(nft.Parse), nft.Edit},
 		{"iptables", "the same by iptables and ipset, as netfilter-persistent keeps them", "what iptables-save, ip6tables-save and `ipset save` print, in one file or in several", true, true, iptables.Render, dumps, nil},
 		{"ufw", "the same by ufw: files for /etc/ufw", "what iptables-save, ip6tables-save and `ipset save` print, since ufw makes rules of iptables", true, true, ufw.Render, dumps, nil},
+		{"firewalld", "the same by firewalld: files for /etc/firewalld", "what `nft -j -n list ruleset` prints, since firewalld makes rules of nftables", true, false, firewalld.Render, parse(nft.Parse), nil},
 		{"cisco-asa", "the commands of a Cisco ASA: access lists with object groups", "what `show running-config` prints", false, false, render(asa.Render), parse(asa.Parse), asa.Edit},
 		{"cisco-ios", "the configuration of a router that speaks Cisco IOS: zones, access lists, object groups", "what `show running-config` prints", false, false, render(iosacl.Render), parse(iosacl.Parse), iosacl.Edit},
 		{"panos", "set commands of PAN-OS: objects and security rules by zones", "what `show` prints in configuration mode, after `set cli config-output-format set`", false, false, render(panos.Render), parse(panos.Parse), panos.Edit},

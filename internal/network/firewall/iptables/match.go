@@ -29,7 +29,7 @@ type parser struct {
 	words    []string
 	protocol uint8 // of -p
 	some     bool  // there is a -p that names one protocol
-	modules  []string
+	late     []func() // matches that are looked at last
 }
 
 func number(text string, last uint64) (uint64, bool) {
@@ -67,6 +67,9 @@ func (w *walk) parse(words []string) *meaning {
 		if len(p.m.cond) == 0 && p.m.target != "" {
 			break
 		}
+	}
+	for _, look := range p.late {
+		look()
 	}
 	return p.m
 }
@@ -135,7 +138,6 @@ func (p *parser) option(option string, not bool) {
 
 // module notes a match. What has options of its own is read with them.
 func (p *parser) module(name string) {
-	p.modules = append(p.modules, name)
 	switch name {
 	case "comment", "tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmp6", "icmpv6", "multiport", "iprange", "set", "conntrack", "state", "addrtype", "standard":
 	case "rt", "frag": // no packet has such a header
@@ -328,7 +330,8 @@ func (p *parser) matchOption(option string, not bool) {
 		p.addressRange(box.To, p.next(), not)
 	case "--match-set":
 		name := p.next()
-		p.matchSet(name, p.next(), not)
+		ways := p.next()
+		p.late = append(p.late, func() { p.matchSet(name, ways, not) }) // they may be large: everything else goes first
 	case "--ctstate", "--state":
 		p.state(p.next(), not)
 	case "--ctdir":
@@ -395,7 +398,13 @@ func (p *parser) state(list string, not bool) {
 		p.m.cond = nil
 	case p.later:
 	default:
-		p.and(firewall.FirstPackets(has["NEW"] != not, has["UNTRACKED"] != not, has["INVALID"] != not))
+		states := [3]bool{has["NEW"] != not, has["UNTRACKED"] != not, has["INVALID"] != not}
+		first, known := p.first[states]
+		if !known {
+			first = firewall.FirstPackets(states[0], states[1], states[2])
+			p.first[states] = first
+		}
+		p.and(first)
 	}
 }
 

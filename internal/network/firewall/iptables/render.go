@@ -191,14 +191,7 @@ func (r *renderer) addresses(option, way string, roles []string, spans []box.Spa
 		return " " + option + " " + nets[0]
 	}
 	slices.Sort(nets)
-	word := strings.Map(func(c rune) rune {
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' {
-			return c
-		}
-		return -1
-	}, strings.Join(roles, "-"))
-	sum := sha256.Sum256([]byte(strings.Join(nets, " ")))
-	name := fmt.Sprintf("rf%d-%.15s-%x", family, word, sum[:5]) // of the 31 letters that a name may have
+	name := SetName(roles, nets, family)
 	if r.sets[name] == "" {
 		inet := "inet"
 		if family == box.IPv6 {
@@ -212,4 +205,16 @@ func (r *renderer) addresses(option, way string, roles []string, spans []box.Spa
 		r.names = append(r.names, name)
 	}
 	return fmt.Sprintf(" -m set --match-set %s %s", name, way)
+}
+
+// SetName names a set after roles and after what is in it, in the 31 letters that a name may have: another list has another name.
+func SetName(roles, members []string, family uint8) string {
+	word := strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' {
+			return c
+		}
+		return -1
+	}, strings.Join(roles, "-"))
+	sum := sha256.Sum256([]byte(strings.Join(members, " ")))
+	return fmt.Sprintf("rf%d-%.15s-%x", family, word, sum[:5])
 }

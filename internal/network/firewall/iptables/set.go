@@ -211,6 +211,22 @@ func (m *member) ports(part string, bitmap bool, family uint8) bool {
 
 // matchSet narrows to the packets that a set has, or has not.
 func (p *parser) matchSet(name, ways string, not bool) {
+	if s := p.sets[name]; s != nil && s.plain() && s.family == p.table.family { // of one dimension, which falls into no pieces
+		var spans []box.Span
+		for _, m := range s.members {
+			spans = append(spans, m.spans[0])
+		}
+		d := box.From
+		if way, _, _ := strings.Cut(ways, ","); way == "dst" {
+			d = box.To
+		}
+		if p.looked += len(spans); p.looked > maxLooked {
+			p.strange("a set that too many rules look at")
+			return
+		}
+		p.only(d, spans, not)
+		return
+	}
 	list, strange := p.setBoxes(name, strings.Split(ways, ","), 0)
 	if strange != "" {
 		p.strange("%s", strange)
@@ -226,8 +242,31 @@ func (p *parser) matchSet(name, ways string, not bool) {
 	p.and(list)
 }
 
+// plain reports whether a set is of networks and nothing else.
+func (s *set) plain() bool {
+	return s.strange == "" && len(s.dims) == 1 && s.dims[0] != "port" && !slices.ContainsFunc(s.members, func(m member) bool { return m.not })
+}
+
+// maxLooked bounds how many members of sets all rules look at.
+const maxLooked = 1 << 23
+
 // setBoxes returns the packets of a set, looked at in the ways that a rule names for its dimensions.
 func (p *parser) setBoxes(name string, ways []string, depth int) (out box.List, strange string) {
+	key := fmt.Sprint(p.table.family, name, ways)
+	out, known := p.boxed[key]
+	if !known {
+		if out, strange = p.setMembers(name, ways, depth); strange != "" {
+			return nil, strange
+		}
+		p.boxed[key] = out
+	}
+	if p.looked += len(out); p.looked > maxLooked {
+		return nil, "a set that too many rules look at"
+	}
+	return out, ""
+}
+
+func (p *parser) setMembers(name string, ways []string, depth int) (out box.List, strange string) {
 	s := p.sets[name]
 	switch {
 	case s == nil:

@@ -70,7 +70,7 @@ func (w *walk) walk(c *chain, come box.List, depth int) (err error) {
 		if len(come) == 0 {
 			return nil
 		}
-		if come, err = w.rule(c, &c.rules[i], come, depth); err != nil {
+		if come, err = w.rule(c, i, come, depth); err != nil {
 			return err
 		}
 	}
@@ -83,9 +83,9 @@ func passing() []string {
 }
 
 // rule reads one rule for the packets that come to it, and returns those that go on in this chain. What was decided stays among them: the first decision counts.
-func (w *walk) rule(c *chain, u *rule, come box.List, depth int) (box.List, error) {
-	m := w.parse(u.words)
-	where := fmt.Sprintf("%s %s %.60s rule %d", w.table.tool, w.table.name, c.name, u.number)
+func (w *walk) rule(c *chain, i int, come box.List, depth int) (box.List, error) {
+	m := w.parse(c.rules[i].words)
+	where := fmt.Sprintf("%s %s %.60s rule %d", w.table.tool, w.table.name, c.name, i+1)
 	if m.comment != "" {
 		where += fmt.Sprintf(" (%.100s)", m.comment)
 	}

@@ -110,6 +110,9 @@ func (r *reader) special(u *rule, op string, left map[string]any, right any) (bo
 			}
 			return nil, true, nil
 		}
+		if status := fmt.Sprint(right); key == "status" && (op == "==" || op == "in") && (status == "dnat" || status == "32") {
+			return nil, true, nil // what changes destinations is not understood anyway, so that no packet is left whose destination was changed
+		}
 		if key != "state" || op != "==" && op != "in" && op != "!=" {
 			return nil, true, fmt.Errorf("a match of ct %.20v", key)
 		}
@@ -127,6 +130,12 @@ func (r *reader) special(u *rule, op string, left map[string]any, right any) (bo
 			return nil, true, nil
 		}
 		return firewall.FirstPackets(has("new", "8"), has("untracked", "64"), has("invalid", "1")), true, nil
+	}
+	if fib, ok := left["fib"].(map[string]any); ok && op == "==" && right == false && fib["result"] == "oif" && u.drops() {
+		flags, _ := fib["flags"].([]any)
+		if slices.Contains(flags, any("saddr")) && slices.Contains(flags, any("iif")) { // packets come from where the routes lead to
+			return nil, true, nil
+		}
 	}
 	var mask uint64 = 0xff
 	if parts, ok := left["&"].([]any); ok && len(parts) == 2 {

@@ -321,6 +321,14 @@ func (u *rule) idle() bool {
 	return true
 }
 
+// drops reports whether a rule drops what it matches.
+func (u *rule) drops() bool {
+	return slices.ContainsFunc(u.Expr, func(e map[string]any) bool {
+		_, drop := e["drop"]
+		return drop
+	})
+}
+
 // harmless reports whether a statement changes only what no rule that is understood looks at.
 func harmless(body any) bool {
 	m, _ := body.(map[string]any)
