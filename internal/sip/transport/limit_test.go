@@ -290,6 +290,7 @@ func TestConnectionLimits(t *testing.T) {
 func TestLongestQueueIsRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := testkit.New(1)
+		n.SetShape(testkit.Shape{Latency: time.Millisecond}) // none of what is dialled fails before this has queued
 		r := newRecorder()
 		l := newLayer(n.Host(clientAddr), r, nil)
 		defer l.Close()
