@@ -27,8 +27,8 @@ type parser struct {
 	*walk
 	m        *meaning
 	words    []string
-	protocol uint8 // of -p
-	some     bool  // there is a -p that names one protocol
+	protocol uint8    // of -p
+	some     bool     // there is a -p that names one protocol
 	late     []func() // matches that are looked at last
 }
 
