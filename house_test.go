@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -778,4 +779,35 @@ func takesBytes(fn *ast.FuncDecl) bool {
 		}
 	}
 	return false
+}
+
+// TestVerificationNamesTests looks for each test that docs/network-verification.md names.
+func TestVerificationNamesTests(t *testing.T) {
+	b, err := os.ReadFile("docs/network-verification.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, row := range regexp.MustCompile("(?m)^\\|.*\\| `(internal/[a-z0-9/]+)` \\| (.*) \\|$").FindAllStringSubmatch(string(b), -1) {
+		files, err := filepath.Glob(row[1] + "/*_test.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []byte
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, b...)
+		}
+		for _, name := range regexp.MustCompile("`([A-Za-z0-9]+)`").FindAllStringSubmatch(row[2], -1) {
+			if named++; !strings.Contains(string(all), "\nfunc "+name[1]+"(") {
+				t.Errorf("%s has no %s", row[1], name[1])
+			}
+		}
+	}
+	if named < 40 {
+		t.Errorf("only %d tests are named", named)
+	}
 }
