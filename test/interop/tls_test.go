@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -196,16 +198,19 @@ func TestTestSSL(t *testing.T) {
 		t.Run(port, func(t *testing.T) {
 			t.Parallel()
 			report := s.path(port + ".json")
-			p := start(t, s.home, path, "--quiet", "--color", "0", "--warnings", "batch", "--ip", "one", "--nodns", "min", "--jsonfile", report,
-				"--protocols", "--std", "--fs", "--renegotiation", "--crime", "--heartbleed", strings.Replace(addr, "127.0.0.1", "localhost", 1))
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // the clock of the site has run while this waited for its turn
 			defer cancel()
-			p.finish(ctx)
+			cmd := exec.CommandContext(ctx, path, "--quiet", "--color", "0", "--warnings", "batch", "--ip", "one", "--nodns", "min", "--jsonfile", report,
+				"--protocols", "--std", "--fs", "--renegotiation", "--crime", "--heartbleed", strings.Replace(addr, "127.0.0.1", "localhost", 1))
+			cmd.Dir, cmd.Env, cmd.WaitDelay = s.home, append(os.Environ(), "HOME="+s.home, "TERM=dumb", "LC_ALL=C"), 2*time.Second
+			said, ended := cmd.CombinedOutput() // its exit status counts its findings
 			b, err := os.ReadFile(report)
-			s.OK(err)
+			if err != nil {
+				t.Fatalf("%v, %v: %s", err, ended, clip(string(said), 2000))
+			}
 			var found []struct{ ID, Severity, Finding string }
 			if err := json.Unmarshal(b, &found); err != nil {
-				t.Fatalf("%v in %s", err, b)
+				t.Fatalf("%v, %v: %s", err, ended, clip(string(b), 2000))
 			}
 			seen := map[string]string{}
 			for _, f := range found {
@@ -213,14 +218,12 @@ func TestTestSSL(t *testing.T) {
 				if f.ID == "engine_problem" || port == "cti" && f.ID == "secure_client_renego" { // about testssl.sh's own openssl, which lacks GOST; and that it has no certificate to come with
 					continue
 				}
-				switch f.Severity {
-				case "OK", "INFO", "DEBUG":
-				default:
+				if !slices.Contains([]string{"OK", "INFO", "DEBUG"}, f.Severity) {
 					t.Errorf("%s: %s: %s", f.Severity, f.ID, f.Finding)
 				}
 			}
 			renego := "not vulnerable"
-			if port == "cti" { // testssl.sh has no certificate, and gets no further
+			if port == "cti" && !strings.HasPrefix(seen["secure_client_renego"], renego) { // it has no certificate; whether it notices why it gets no further depends on when it is told
 				renego = "client x509-based authentication prevents this"
 			}
 			for id, want := range map[string]string{"SSLv2": "not offered", "SSLv3": "not offered", "TLS1": "not offered", "TLS1_1": "not offered", "TLS1_2": "offered",
