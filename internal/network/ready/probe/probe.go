@@ -29,6 +29,7 @@ const (
 	FlowWeb     = "ready-web"
 	FlowDHCP    = "ready-dhcp"
 	FlowDNS     = "ready-dns"
+	FlowICMP    = "ready-icmp"
 )
 
 // Flows declares what a prober opens.
@@ -41,7 +42,8 @@ func Flows() []ringfence.Flow {
 		flow(FlowUDP, "udp", ringfence.Listens, "probes of a readiness test; they carry nothing but a code that proves their sender, and questions to time and name servers", "the reflector, and servers that are to be tested"),
 		flow(FlowWeb, "tcp", ringfence.Dials, "ways through a web proxy that is to be tested, its auto-configuration file, and a ticket of Kerberos for it", "web proxies, web servers and key distribution centres of the site"),
 		flow(FlowDHCP, "udp", ringfence.Listens, "questions for DHCP option 252, from port 68", "the DHCP server that is named"),
-		flow(FlowDNS, "tcp", ringfence.Dials, "questions to name servers whose answers are tested", "the name servers that are named, and those of the set")}
+		flow(FlowDNS, "tcp", ringfence.Dials, "questions to name servers whose answers are tested", "the name servers that are named, and those of the set"),
+		flow(FlowICMP, "icmp", ringfence.Listens, "what routers on the way give back of probes whose hops were counted", "routers on the way to the reflector")}
 }
 
 // Opener opens sockets, also from a port of one's choice.
@@ -49,6 +51,7 @@ type Opener interface {
 	ListenUDP(ctx context.Context, flow string, addr netip.AddrPort) (net.PacketConn, error)
 	DialFrom(ctx context.Context, flow string, from, to netip.AddrPort) (net.Conn, error)
 	SourceFor(addr netip.AddrPort) (netip.Addr, error)
+	ListenICMP(ctx context.Context, flow string, addr netip.Addr) (net.PacketConn, error)
 }
 
 // Config is what is tested, and how.
