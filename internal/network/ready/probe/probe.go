@@ -71,6 +71,7 @@ type Config struct {
 	Between   int         // samples in each range, beside its ends
 	Voice     time.Duration
 	Lifetime  time.Duration                           // the longest silence after which a NAT is asked whether it remembers; 0: it is not asked
+	Flows     int                                     // how many flows at a time the NAT is asked to carry; 0: it is not asked
 	Web       *Web                                    // how the site reaches the web; nil: without a proxy
 	Names     *Names                                  // what is asked of name servers; nil: nothing
 	Clocks    []netip.AddrPort                        // time servers of the site that are asked too
