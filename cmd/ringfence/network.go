@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringfence"
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/sheet"
@@ -22,7 +24,7 @@ func newNetworkCommand(a *app) *cobra.Command {
 		Long: "network works from sets of requirements: self is what the node that runs really listens on and dials; webex-calling and dedicated-instance are the published tables of\n" +
 			"those services, each row with its line, what was mended in it and what stays contradictory. The sets that are built in need no node.",
 		Example: "  ringfence network requirements\n  ringfence network requirements --set webex-calling --format html > ports.html\n  ringfence network changes --since 2023-06-01\n  sudo ringfence network prove --live --set webex-calling --site site.yaml"},
-		newNetworkRequirementsCommand(a), newNetworkChangesCommand(), newNetworkRenderCommand(a), newNetworkProveCommand(a), newNetworkApplyCommand(a), newNetworkNATCommand(), newNetworkFeedCommand(a), newNetworkPhoneCommand())
+		newNetworkRequirementsCommand(a), newNetworkChangesCommand(), newNetworkDiffCommand(a), newNetworkImportCommand(), newNetworkRenderCommand(a), newNetworkProveCommand(a), newNetworkAuditCommand(a), newNetworkApplyCommand(a), newNetworkWatchCommand(a), newNetworkEvidenceCommand(), newNetworkNATCommand(), newNetworkFeedCommand(a), newNetworkPhoneCommand())
 }
 
 // requirements returns a set as it is, or as it was at the end of a day.
@@ -33,6 +35,15 @@ func (a *app) requirements(cmd *cobra.Command, name, at string) (out api.Network
 		}
 		err = a.ask(cmd.Context(), http.MethodGet, "/network/sets/"+url.PathEscape(name), nil, nil, &out)
 		return out, err
+	}
+	if file, day, dated := strings.Cut(name, "@"); at == "" && dated { // as in network diff
+		name, at = file, day
+	}
+	if strings.ContainsAny(name, "/.") {
+		if at != "" {
+			return out, invalid("a set in a file is as it is", "leave the day out")
+		}
+		return setFrom(name)
 	}
 	set, err := catalogue.Open(name)
 	if err != nil {
@@ -49,9 +60,27 @@ func (a *app) requirements(cmd *cobra.Command, name, at string) (out api.Network
 	return api.NetworkSet{Set: *past.Set, Version: past.Version(), NotUndone: past.NotUndone}, nil
 }
 
+// maxSet bounds a set in a file, in bytes.
+const maxSet = 8 << 20
+
+// setFrom reads a set from a file, as network requirements --json and network import print it.
+func setFrom(file string) (out api.NetworkSet, err error) {
+	b, err := readWhole(file, maxSet)
+	if err != nil {
+		return out, err
+	}
+	if err := json.Unmarshal(b, &out); err != nil {
+		return out, &ringfence.Fault{Kind: ringfence.KindInvalid, Text: file + " is no set", Err: err, Hint: "`ringfence network requirements --json` and `ringfence network import` print one"}
+	}
+	if wrong := out.Check(); len(wrong) > 0 {
+		return out, invalid(file+": "+strings.Join(wrong, "\n"+file+": "), "")
+	}
+	return out, nil
+}
+
 // setFlag adds --set, with completion.
 func setFlag(cmd *cobra.Command, set *string, value string, names []string) {
-	cmd.Flags().StringVar(set, "set", value, "which requirements: "+strings.Join(names, ", "))
+	cmd.Flags().StringVar(set, "set", value, "which requirements: "+strings.Join(names, ", ")+", or a file")
 	_ = cmd.RegisterFlagCompletionFunc("set", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence"
+	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/network/phoneports"
 )
 
@@ -19,15 +20,11 @@ func newNetworkPhoneCommand() *cobra.Command {
 		Example: "  ringfence network phone cfg.xml\n  ringfence network phone cfg.xml --json | jq '.open[].ports'",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := readWhole(args[0], phoneports.MaxSize)
+			set, err := readProfile(args[0])
 			if err != nil {
 				return err
 			}
-			p, err := phoneports.ParseProfile(b)
-			if err != nil {
-				return err
-			}
-			v := phoneports.Look(p)
+			v := phoneports.Look(set)
 			if err := show(cmd, asJSON, v, func(w io.Writer) { printPhone(w, args[0], v) }); err != nil {
 				return err
 			}
@@ -44,6 +41,21 @@ func newNetworkPhoneCommand() *cobra.Command {
 		},
 	}
 	return jsonFlag(cmd, &asJSON)
+}
+
+// readProfile reads the parameters that a desk phone's file sets.
+func readProfile(file string) (*flatprofile.Set, error) {
+	b, err := readWhole(file, flatprofile.MaxSize)
+	if err != nil {
+		return nil, err
+	}
+	f, err := flatprofile.Parse(b)
+	if err != nil {
+		return nil, err
+	}
+	set := flatprofile.NewSet(flatprofile.Parameters())
+	set.Add(f, file)
+	return set, nil
 }
 
 func printPhone(w io.Writer, file string, v phoneports.View) {

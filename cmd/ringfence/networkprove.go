@@ -1,11 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,10 +11,10 @@ import (
 	"ringfence"
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/firewall"
-	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/prove"
 	"ringfence/internal/network/site"
+	"ringfence/internal/network/target"
 )
 
 // needsOf is where needs come from: a set that is built in, or the flows of the node, and a site file.
@@ -24,7 +22,7 @@ type needsOf struct{ set, site string }
 
 func (n *needsOf) flags(cmd *cobra.Command) *cobra.Command {
 	names := append([]string{"self"}, catalogue.Names()...)
-	cmd.Flags().StringVar(&n.set, "set", "", "whose needs: "+strings.Join(names, ", "))
+	cmd.Flags().StringVar(&n.set, "set", "", "whose needs: "+strings.Join(names, ", ")+", or a file")
 	cmd.Flags().StringVar(&n.site, "site", "", "the site file: the networks behind the roles, and the ports that the site chooses")
 	_ = cmd.MarkFlagRequired("set")
 	_ = cmd.MarkFlagRequired("site")
@@ -67,46 +65,54 @@ func certify(w io.Writer, c *firewall.Certificate) {
 		fmt.Fprintf(w, "exact: %d rows, nothing wider, nothing narrower\n", c.Rows)
 		return
 	}
+	loss := func(word, row string, all []firewall.Difference) {
+		if len(all) == 0 {
+			return
+		}
+		more := ""
+		if len(all) > 1 {
+			more = "; and more, which --json has"
+		}
+		fmt.Fprintf(w, "%s than %s: %s, e.g. %s%s\n", word, row, all[0].Packets, all[0].Example, more)
+	}
 	for _, l := range c.Losses {
-		for _, d := range l.Wider {
-			fmt.Fprintf(w, "wider than %s: %s, e.g. %s\n", l.Row, d.Packets, d.Example)
-		}
-		for _, d := range l.Narrower {
-			fmt.Fprintf(w, "narrower than %s: %s, e.g. %s\n", l.Row, d.Packets, d.Example)
-		}
+		loss("wider", l.Row, l.Wider)
+		loss("narrower", l.Row, l.Narrower)
+	}
+	for _, l := range c.Exceeded {
+		fmt.Fprintf(w, "too many: %s: %d %s, where %d are allowed\n", l.Where, l.Has, l.What, l.Allowed)
 	}
 }
 
 func newNetworkProveCommand(a *app) *cobra.Command {
 	var asJSON, live bool
+	var format string
 	var n needsOf
 	cmd := &cobra.Command{
-		Use: "prove FILE|--live", Short: "Prove a firewall against what a site needs",
-		Long: "prove compares, packet for packet, what nftables lets through with what a site needs. FILE is what `nft -j -n list ruleset` prints (- is standard input);\n" +
+		Use: "prove FILE...|--live", Short: "Prove a firewall against what a site needs",
+		Long: "prove compares, packet for packet, what a firewall lets through with what a site needs. FILE is what the firewall prints of its rules (- is standard input);\n" +
 			"--live asks the kernel of this host, which takes root. Each finding has a packet that shows it, and the rule that decides about it. Rules that do nothing are\n" +
-			"named, too.\n\n" +
+			"named, too.\n\nFormats, and what prints them:\n" + formatsHelp() + "\n" +
 			"The exit code is 0 if exactly what is needed gets through, 4 if something that is needed does not, 6 if something gets through that nobody needs, and 9 if\n" +
 			"something of the firewall was not understood or of the needs not resolved: then nothing is proved.",
-		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json",
-		Args:    cobra.MaximumNArgs(1),
+		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n  az network nsg show -g voice -n phones | ringfence network prove - --format azure --set webex-calling --site site.yaml\n  ringfence network prove --format iptables rules.v4 rules.v6 ipsets --set webex-calling --site site.yaml\n  ringfence network prove running-config.txt --format cisco-asa --set webex-calling --site site.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if live == (len(args) == 1) {
-				return invalid("either a file or --live says what firewall that is", "see `ringfence network prove --help`")
+			if live == (len(args) > 0) {
+				return invalid("either files or --live say what firewall that is", "see `ringfence network prove --help`")
+			}
+			t, err := target.Find(format)
+			if err != nil {
+				return err
 			}
 			p, err := n.policy(cmd, a)
 			if err != nil {
 				return err
 			}
-			b, old, err := ruleset(cmd, args)
+			said, err := ruleset(cmd, t, args, p)
 			if err != nil {
 				return err
 			}
-			rules, err := nft.Parse(b, p.Interfaces)
-			if err != nil {
-				return err
-			}
-			rules.Unknown = append(rules.Unknown, old...)
-			r, err := prove.Compare(p, rules)
+			r, err := prove.Compare(p, said.rules)
 			if err != nil {
 				return err
 			}
@@ -116,47 +122,9 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			return judged(r)
 		},
 	}
+	formatFlag(cmd, &format)
 	cmd.Flags().BoolVar(&live, "live", false, "the firewall of this host, as its kernel says")
 	return jsonFlag(n.flags(cmd), &asJSON)
-}
-
-// maxRuleset bounds what is read of a firewall, in bytes.
-const maxRuleset = 128<<20 + 1
-
-// ruleset reads what nft says, from a file or from the kernel, and what of the kernel nft does not see.
-func ruleset(cmd *cobra.Command, args []string) ([]byte, []firewall.Unknown, error) {
-	if len(args) == 1 {
-		in := cmd.InOrStdin()
-		if args[0] != "-" {
-			f, err := os.Open(args[0])
-			if err != nil {
-				return nil, nil, &ringfence.Fault{Kind: ringfence.KindNotFound, Text: "the ruleset cannot be read", Err: err}
-			}
-			defer f.Close()
-			in = f
-		}
-		b, err := io.ReadAll(io.LimitReader(in, maxRuleset))
-		if err != nil {
-			return nil, nil, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the ruleset cannot be read", Err: err}
-		}
-		return b, nil, nil
-	}
-	out, err := exec.CommandContext(cmd.Context(), "nft", "-j", "-n", "list", "ruleset").Output()
-	if err != nil {
-		said := err.Error()
-		if e, ok := errors.AsType[*exec.ExitError](err); ok {
-			said = strings.TrimSpace(string(e.Stderr))
-		}
-		return nil, nil, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "nft does not say what the kernel has: " + said, Hint: "run it as root, where the package nftables is installed"}
-	}
-	var old []firewall.Unknown
-	for _, name := range []string{"ip_tables_names", "ip6_tables_names"} { // of the iptables that nft knows nothing of
-		b, err := os.ReadFile("/proc/net/" + name)
-		if err == nil && len(strings.TrimSpace(string(b))) > 0 {
-			old = append(old, firewall.Unknown{Where: "the kernel", What: "tables of the old iptables, which nft does not see: " + strings.Join(strings.Fields(string(b)), ", ")})
-		}
-	}
-	return out, old, nil
 }
 
 func printComparison(w io.Writer, r *prove.Result) {
@@ -165,37 +133,15 @@ func printComparison(w io.Writer, r *prove.Result) {
 		share = fmt.Sprintf("%.4g %%", 100*s)
 	}
 	facts(w, "set", r.Set, "verdict", string(r.Verdict), "rules", fmt.Sprint(r.Rules), "missing", fmt.Sprint(r.MissingCount+r.LaterCount), "too wide", fmt.Sprint(r.WideCount), "of what gets through, is needed", share)
-	list := func(title string, count int, all []prove.Finding) {
-		if count == 0 {
-			return
-		}
-		fmt.Fprintf(w, "\n%s\n", title)
-		shown, told := map[string]int{}, 0
-		for _, f := range all {
-			key := f.Row + strings.Join(f.Why, " ")
-			if shown[key]++; shown[key] > 2 { // --json has them all
-				continue
-			}
-			told++
-			row := ""
-			if f.Row != "" {
-				row = f.Row + ": "
-			}
-			fmt.Fprintf(w, "  %s%s\n      e.g. %s: %s\n", row, f.Packets, f.Example, strings.Join(f.Why, "; "))
-		}
-		if count > told {
-			fmt.Fprintf(w, "  and %d more like these\n", count-told)
-		}
-	}
 	for _, u := range r.Unknown {
 		fmt.Fprintf(w, "\nNot understood: %s: %s\n", u.Where, u.What)
 	}
 	for _, u := range r.Unresolved {
 		fmt.Fprintf(w, "\nNot resolved: %s lacks %s\n", u.Row, u.Missing)
 	}
-	list("Missing", r.MissingCount, r.Missing)
-	list("Missing when the connection is up", r.LaterCount, r.Later)
-	list("Too wide", r.WideCount, r.Wide)
+	listFindings(w, "Missing", r.MissingCount, r.Missing)
+	listFindings(w, "Missing when the connection is up", r.LaterCount, r.Later)
+	listFindings(w, "Too wide", r.WideCount, r.Wide)
 	if len(r.Idle) > 0 {
 		fmt.Fprintln(w, "\nRules that do nothing")
 		for _, i := range r.Idle {
@@ -208,6 +154,30 @@ func printComparison(w io.Writer, r *prove.Result) {
 		rows[i] = []string{c.Row, c.Covered, c.Purpose}
 	}
 	table(w, []string{"ROW", "GETS THROUGH", "PURPOSE"}, rows)
+}
+
+// listFindings lists findings, those of one cause twice at most.
+func listFindings(w io.Writer, title string, count int, all []prove.Finding) {
+	if count == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s\n", title)
+	shown, told := map[string]int{}, 0
+	for _, f := range all {
+		key := f.Row + strings.Join(f.Why, " ")
+		if shown[key]++; shown[key] > 2 { // --json has them all
+			continue
+		}
+		told++
+		row := ""
+		if f.Row != "" {
+			row = f.Row + ": "
+		}
+		fmt.Fprintf(w, "  %s%s\n      e.g. %s: %s\n", row, f.Packets, f.Example, strings.Join(f.Why, "; "))
+	}
+	if count > told {
+		fmt.Fprintf(w, "  and %d more like these\n", count-told)
+	}
 }
 
 // judged words a verdict as the command's end.

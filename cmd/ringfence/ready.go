@@ -33,6 +33,7 @@ import (
 	"ringfence/internal/network/ready/reflector"
 	"ringfence/internal/network/ready/verdict"
 	"ringfence/internal/network/ready/wire"
+	"ringfence/internal/network/target"
 	"ringfence/internal/node"
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/sockets"
@@ -233,8 +234,8 @@ func newReadyRunCommand(a *app) *cobra.Command {
 	r.web.flags(cmd)
 	r.names.flags(cmd)
 	f.StringVar(&r.site, "site", "", "the site file: with it, what fails also shows the rule that the site's firewall must have")
-	f.StringVar(&r.firewall, "firewall", "", "in whose words: "+strings.Join(firewallNames(), ", "))
-	_ = cmd.RegisterFlagCompletionFunc("firewall", cobra.FixedCompletions(firewallNames(), cobra.ShellCompDirectiveNoFileComp))
+	f.StringVar(&r.firewall, "firewall", "", "in whose words: "+strings.Join(target.Names(), ", "))
+	_ = cmd.RegisterFlagCompletionFunc("firewall", cobra.FixedCompletions(target.Names(), cobra.ShellCompDirectiveNoFileComp))
 	f.StringVar(&r.junit, "junit", "", "also write JUnit XML to this file")
 	f.StringVar(&r.html, "html", "", "also write a page to this file")
 	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(probe.Kinds(), cobra.ShellCompDirectiveNoFileComp))

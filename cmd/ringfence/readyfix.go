@@ -4,52 +4,36 @@ import (
 	"slices"
 	"strings"
 
+	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/ready/verdict"
 	"ringfence/internal/network/site"
+	"ringfence/internal/network/target"
 )
-
-// firewalls are the targets whose rules a report can show.
-func firewalls() (out []renderTarget) {
-	for _, t := range renderTargets() {
-		if t.firewall != nil {
-			out = append(out, t)
-		}
-	}
-	return out
-}
-
-func firewallNames() (out []string) {
-	for _, t := range firewalls() {
-		out = append(out, t.name)
-	}
-	return out
-}
 
 // ruler writes what the site's firewall must say for a row, in its own words.
 type ruler struct {
 	policy *site.Policy
-	target renderTarget
+	target target.Target
 }
 
 // newRuler reads a site file, with all its mistakes at once, before anything is tested.
-func newRuler(set *need.Set, file, target string) (*ruler, error) {
-	if file == "" && target == "" {
+func newRuler(set *need.Set, file, name string) (*ruler, error) {
+	if file == "" && name == "" {
 		return nil, nil
 	}
-	all := firewalls()
-	i := slices.IndexFunc(all, func(t renderTarget) bool { return t.name == target })
-	switch {
-	case file == "" || target == "":
+	if file == "" || name == "" {
 		return nil, invalid("rules need to know who is where, and which firewall it is", "give --site and --firewall together; docs/guides/firewalls.md shows a site file")
-	case i < 0:
-		return nil, invalid("rules are not written for "+target, "there are "+strings.Join(firewallNames(), ", "))
+	}
+	t, err := target.Find(name)
+	if err != nil {
+		return nil, err
 	}
 	p, err := resolved(set, file)
 	if err != nil {
 		return nil, err
 	}
-	return &ruler{p, all[i]}, nil
+	return &ruler{p, t}, t.For(p, 1)
 }
 
 // rule returns the lines that the rules of all rows have and those of all others have not. A row that the site file does not resolve says so.
@@ -72,20 +56,28 @@ func (r *ruler) rule(rows []string) string {
 		}
 		return strings.Join(missing, "\n")
 	}
-	all, _, err := r.target.firewall(&with)
+	all, _, err := r.target.Render(&with)
 	if err != nil {
 		return "it cannot be said: " + err.Error()
 	}
-	others, _, err := r.target.firewall(&without)
+	if strings.HasPrefix(joined(all), "{") { // lines of JSON mean nothing by themselves
+		only := with
+		only.Rows = slices.DeleteFunc(slices.Clone(with.Rows), func(row site.Row) bool { return !slices.Contains(rows, row.ID) })
+		if all, _, err = r.target.Render(&only); err != nil {
+			return "it cannot be said: " + err.Error()
+		}
+		return strings.TrimSpace(joined(all))
+	}
+	others, _, err := r.target.Render(&without)
 	if err != nil {
 		return "it cannot be said: " + err.Error()
 	}
 	known := map[string]int{}
-	for line := range strings.Lines(others) {
+	for line := range strings.Lines(joined(others)) {
 		known[strings.TrimSpace(line)]++
 	}
 	var out []string
-	for line := range strings.Lines(all) {
+	for line := range strings.Lines(joined(all)) {
 		if line = strings.TrimSpace(line); known[line] > 0 {
 			known[line]--
 		} else if line != "" {
@@ -98,12 +90,19 @@ func (r *ruler) rule(rows []string) string {
 	return strings.Join(out, "\n")
 }
 
+func joined(files []firewall.File) (out string) {
+	for _, f := range files {
+		out += f.Text + "\n"
+	}
+	return out
+}
+
 // fill adds rules to what failed.
 func (r *ruler) fill(report *verdict.Report) {
 	if r == nil {
 		return
 	}
-	report.Firewall = r.target.name
+	report.Firewall = r.target.Name
 	for i := range report.Checks {
 		if c := &report.Checks[i]; (c.Kind == "tcp" || c.Kind == "udp") && c.Status == verdict.Fail {
 			c.Rule = r.rule(c.Rows)

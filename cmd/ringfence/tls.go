@@ -20,7 +20,7 @@ func newTLSCommand(a *app) *cobra.Command {
 			"tls: one at /system holds for everything, /system/transport/sip, https, phones, observe, bus and public, /interface/CLASS and /interface/CLASS/ADDRESS:PORT for less and\n" +
 			"less, and the most specific wins. docs/guides/tls-policy.md shows the whole.",
 		Example: "  ringfence tls get\n  ringfence tls set /interface/sip min 1.3\n  ringfence tls explain /interface/sip --peer-max 1.2 --peer-suites 'RSA:!aNULL:!eNULL'\n  ringfence tls ciphers 'HIGH:!aNULL:@STRENGTH'"},
-		newTLSGetCommand(a), newTLSEditCommand(a, "set"), newTLSEditCommand(a, "add"), newTLSEditCommand(a, "remove"), newTLSExplainCommand(a), newTLSCiphersCommand(), newTLSProbeCommand())
+		newTLSGetCommand(a), newTLSEditCommand(a, "set"), newTLSEditCommand(a, "add"), newTLSEditCommand(a, "remove"), newTLSExplainCommand(a), newTLSCiphersCommand(), newTLSProbeCommand(a))
 }
 
 func newTLSCiphersCommand() *cobra.Command {

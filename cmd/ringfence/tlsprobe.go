@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"ringfence"
 	"ringfence/internal/network/posture"
+	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/sockets"
 )
 
@@ -19,18 +22,21 @@ import (
 type probed struct {
 	Server string `json:"server"`
 	posture.Report
-	Weak  []string         `json:"weak"`
-	Phone *posture.Meeting `json:"phone,omitempty"`
+	Weak     []string            `json:"weak"`
+	Profiles []posture.Distance  `json:"profiles"` // Mozilla's, the strictest first
+	Phone    *posture.Meeting    `json:"phone,omitempty"`
+	Node     *api.TLSExplanation `json:"node,omitempty"` // what the node's settings for a place would come to
 }
 
-func newTLSProbeCommand() *cobra.Command {
-	var name, list, most string
+func newTLSProbeCommand(a *app) *cobra.Command {
+	var name, list, most, place string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "probe HOST:PORT", Short: "Ask any server which versions, suites and groups it accepts",
 		Long: "probe opens some dozen connections to a server, says a hand-made hello on each, and prints what the server takes, in its own order. No handshake is finished, so that suites count\n" +
-			"which are spoken nowhere here. With --phone it says what a phone with that cipher list would come to. It fails if the server accepts what nobody should.",
-		Example: "  ringfence tls probe pbx.example.com:5061\n  ringfence tls probe 192.0.2.7:5061 --name sbc.example.org --phone 'RSA:!aNULL:!eNULL'\n  ringfence tls probe pbx.example.com:8443 --json",
+			"which are spoken nowhere here. With --phone it says what a phone with that cipher list would come to, and with --place\n" +
+			"what the node would by its settings for what it dials. What stands between the server and Mozilla's profiles is told as well. It fails if the server accepts what nobody should.",
+		Example: "  ringfence tls probe pbx.example.com:5061\n  ringfence tls probe 192.0.2.7:5061 --name sbc.example.org --phone 'RSA:!aNULL:!eNULL'\n  ringfence tls probe carrier.example:5061 --place /interface/sip-trunk\n  ringfence tls probe pbx.example.com:8443 --json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			host, port, err := net.SplitHostPort(args[0])
@@ -69,6 +75,14 @@ func newTLSProbeCommand() *cobra.Command {
 				}
 				out.Phone = &m
 			}
+			if out.Profiles, err = r.Profiles(); err != nil {
+				return err
+			}
+			if place != "" {
+				if out.Node, err = a.meets(cmd.Context(), place, name, r); err != nil {
+					return err
+				}
+			}
 			if err := show(cmd, asJSON, out, func(w io.Writer) { printProbed(w, out) }); err != nil {
 				return err
 			}
@@ -81,7 +95,43 @@ func newTLSProbeCommand() *cobra.Command {
 	cmd.Flags().StringVar(&name, "name", "", "the name to ask for (default: HOST, if it is one)")
 	cmd.Flags().StringVar(&list, "phone", "", "the cipher list of a phone, as OpenSSL writes them")
 	cmd.Flags().StringVar(&most, "phone-max", "1.2", "the latest version that the phone knows: 1.2 or 1.3")
+	cmd.Flags().StringVar(&place, "place", "", "also ask the node what it would come to with that server, by its settings for this place, such as /interface/sip-trunk")
+	_ = cmd.RegisterFlagCompletionFunc("place", completePlaces)
 	return jsonFlag(cmd, &asJSON)
+}
+
+// meets asks the node what its settings for a place and a server of such a posture would come to.
+func (a *app) meets(ctx context.Context, place, name string, r posture.Report) (*api.TLSExplanation, error) {
+	q := url.Values{"place": {place}, "max": {"1.2"}}
+	var suites, groups []string
+	for _, v := range r.Versions {
+		if v.Version == posture.TLS13.String() {
+			q.Set("max", "1.3")
+			groups = v.Groups
+		} else {
+			suites = append(suites, v.Suites...)
+		}
+	}
+	if len(r.Versions) == 0 || r.Versions[0].Version != posture.TLS13.String() && r.Versions[0].Version != posture.TLS12.String() {
+		return nil, &ringfence.Fault{Kind: ringfence.KindInsecure, Text: "the server speaks nothing that this node would", Hint: "TLS 1.2 is the least"}
+	}
+	if len(suites) > 0 {
+		q.Set("suites", strings.Join(suites, ":"))
+	}
+	if len(groups) > 0 {
+		q.Set("groups", strings.Join(groups, ","))
+	}
+	if name != "" {
+		q.Set("names", name)
+	}
+	var e api.TLSExplanation
+	if err := a.ask(ctx, http.MethodGet, "/tls/explanation", q, nil, &e); err != nil {
+		return nil, err
+	}
+	if !e.Dials {
+		return nil, invalid(place+" listens, and never meets a server", "name something that the node dials; `ringfence tls get` lists it")
+	}
+	return &e, nil
 }
 
 // probeDial returns how to reach a server, by the first address that its name has.
@@ -136,7 +186,36 @@ func printProbed(w io.Writer, p probed) {
 			fmt.Fprintf(w, "Note: %s\n", n)
 		}
 	}
+	if n := p.Node; n != nil {
+		fmt.Fprintln(w)
+		if n.Outcome.Error != "" {
+			fmt.Fprintf(w, "The node, by %s, would not: %s\n", n.Place, n.Outcome.Error)
+		} else {
+			fmt.Fprintf(w, "The node, by %s, would get %s with %s, %s.\n", n.Place, n.Outcome.Version, n.Outcome.Suite, n.Outcome.Group)
+		}
+	}
+	if len(p.Profiles) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, d := range p.Profiles {
+		switch {
+		case d.Fits && len(d.Missing) == 0:
+			fmt.Fprintf(w, "Mozilla %s: fits\n", d.Profile)
+		case d.Fits:
+			fmt.Fprintf(w, "Mozilla %s: fits, without %s\n", d.Profile, strings.Join(d.Missing, ", "))
+		default:
+			fmt.Fprintf(w, "Mozilla %s: take out %s\n", d.Profile, someOf(d.Remove, 4))
+		}
+	}
 	for _, x := range p.Weak {
 		fmt.Fprintf(w, "Weak: %s\n", x)
 	}
+}
+
+// someOf joins the first of a list, and says how many more there are.
+func someOf(list []string, most int) string {
+	if len(list) <= most {
+		return strings.Join(list, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
 }

@@ -155,16 +155,6 @@ func (l *links) closed(c *transport.Conn) {
 	}()
 }
 
-// flow returns a connection with a node, whichever of the two opened it, or nil.
-func (l *links) flow(node string) *transport.Conn {
-	for _, c := range l.n.Transport.Conns() {
-		if c.State() == "Established" && c.Peer.Role == string(ca.RoleNode) && c.Peer.Name == node {
-			return c
-		}
-	}
-	return nil
-}
-
 // ping keeps the connections from being taken for idle ones: a call may be long and quiet.
 func (l *links) ping() {
 	if l == nil {

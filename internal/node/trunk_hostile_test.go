@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/sdp"
+	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/store"
 	"ringfence/internal/trust/ca"
 	"ringfence/internal/trust/profile"
@@ -382,4 +384,49 @@ func TestWithoutOffer(t *testing.T) {
 	if m := first.final(); m.Status() != 486 {
 		t.Errorf("%d", m.Status())
 	}
+}
+
+// A trunk that only calls us and lost its connection during a call hears over its next one that the call is over: nobody dials it.
+func TestTrunkComesBack(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { comesFrom(c, "one"); comesFrom(c, "two") })
+	s.User("alice", "101")
+	alice := s.Phone("alice")
+	one := s.trunkPeer("one")
+	ok, in := one.talk("101", alice)
+	s.OK(one.conn.Close())
+	s.Until("the connection is gone", func() bool {
+		return !slices.ContainsFunc(s.Node.Transport.Conns(), func(c *transport.Conn) bool { return c.Peer.Name == "one" })
+	})
+	s.trunkPeer("two")
+	again := s.trunkPeer("one")
+	again.send("OPTIONS", "sip:"+s.Domain, "<sip:"+s.Domain+">", nil)
+	again.final()
+	in.Hangup()
+	if m := again.recv(); m.Method() != sip.BYE || string(m.CallID()) != string(ok.CallID()) {
+		t.Errorf("%s", m.Bytes())
+	}
+}
+
+// A transfer to a feature that takes the call over tells the transferor how it went.
+func TestTransferToPickUp(t *testing.T) {
+	s := newSite(t, nil)
+	for user, number := range map[ringfence.UserID]ringfence.Number{"alice": "101", "bob": "102", "carol": "103", "dave": "104"} {
+		s.User(user, number)
+	}
+	alice, bob, carol, dave := s.Phone("alice"), s.Phone("bob"), s.Phone("carol"), s.Phone("dave")
+	out, in := s.Talk(alice, bob, "102")
+	_, err := carol.Call(s.Ctx, "104", phone.CallOptions{Audio: phone.Tone(600)})
+	s.OK(err)
+	s.Incoming(dave)
+	s.OK(in.BlindTransfer(s.Ctx, "*8104"))
+	s.OK(in.WaitEnded(s.Ctx))
+	s.Hears(out, 600)
+	if n := s.Node.Calls.Count(); n != 1 {
+		t.Errorf("%d calls", n)
+	}
+	out.Hangup()
+	s.Until("both calls are on record", func() bool {
+		all, err := s.Node.Store.CDRs(s.Ctx, time.Time{}, time.Time{}, 10)
+		return err == nil && len(all) == 2 && s.Node.Calls.Count() == 0
+	})
 }

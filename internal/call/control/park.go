@@ -60,8 +60,7 @@ func (call *Call) retrieve(slot string) error {
 	parked.callee, parked.To = me, string(me.User)
 	parked.connected()
 	parked.because("%s took the call", me.User)
-	delete(call.ctl.calls, call.ID)
-	call.ctl.cfg.Events.CallMerged(call.ID, parked.ID)
+	call.merged(parked)
 	return nil
 }
 

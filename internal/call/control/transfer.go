@@ -262,7 +262,19 @@ func (call *Call) pickUp(number ringfence.Number) error {
 	best.callee = me
 	best.connected()
 	best.hush(me)
-	delete(c.calls, call.ID) // it never was a call of its own
-	c.cfg.Events.CallMerged(call.ID, best.ID)
+	call.merged(best)
 	return nil
+}
+
+// merged is told when the caller has become a party of another call. Unless it was transferred there, its own never was one.
+func (call *Call) merged(into *Call) {
+	c := call.ctl
+	if call.transfer == nil {
+		delete(c.calls, call.ID)
+		c.cfg.Events.CallMerged(call.ID, into.ID)
+		return
+	}
+	call.over, call.cause = true, "transferred into call "+string(into.ID)
+	call.transferred(nil)
+	call.finish()
 }

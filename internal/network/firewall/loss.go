@@ -18,12 +18,21 @@ type RowLoss struct {
 	Narrower []Difference `json:"narrower,omitempty"` // what the row needs and it does not let through
 }
 
+// Limit is something that a target has only so many of.
+type Limit struct {
+	Where   string `json:"where"`
+	What    string `json:"what"`
+	Has     int    `json:"has"`
+	Allowed int    `json:"allowed"`
+}
+
 // Certificate says how far a rendering is what was asked for.
 type Certificate struct {
 	Exact       bool              `json:"exact"`
 	Rows        int               `json:"rows"`
 	Losses      []RowLoss         `json:"losses"`
 	NotRendered []site.Unresolved `json:"not_rendered"`
+	Exceeded    []Limit           `json:"exceeded,omitempty"` // what the target does not take, as it comes
 }
 
 // maxDifferences bounds how many parts of a row are told.

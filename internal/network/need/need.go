@@ -312,11 +312,16 @@ func (s *Set) Check() (wrong []string) {
 		bad(!ok || s.Group(group) == nil, "addresses: there is no role %s, or no group %s", role, group)
 	}
 	for _, g := range s.Groups {
-		for i, n := range g.Networks {
+		sorted := slices.Clone(g.Networks)
+		slices.SortFunc(sorted, func(a, b Network) int {
+			return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
+		})
+		for i := 1; i < len(sorted); i++ {
+			a, b := sorted[i-1].Prefix, sorted[i].Prefix
+			bad(a.Overlaps(b), "%s: %s and %s overlap", g.Name, a, b)
+		}
+		for _, n := range g.Networks {
 			bad(!n.Prefix.IsValid() || n.Prefix != n.Prefix.Masked(), "%s: %s has host bits", g.Name, n.Prefix)
-			for _, m := range g.Networks[:i] {
-				bad(n.Prefix.Overlaps(m.Prefix), "%s: %s and %s overlap", g.Name, m.Prefix, n.Prefix)
-			}
 			refers(g.Name, n.Repairs, repairs)
 			refers(g.Name, n.Questions, questions)
 		}
@@ -349,8 +354,15 @@ func (c Change) Concerns() []string {
 			}
 		}
 		return []string{"proxy", "dns"}
-	case "qos":
+	case "qos", "mark":
 		return []string{"qos"}
+	case "forwarder":
+		return []string{"dns"}
+	case "row":
+		if cut := func(s string) string { before, _, _ := strings.Cut(s, ", DSCP "); return before }; c.Change == "modify" && cut(c.Was) == cut(c.Is) {
+			return []string{"qos"}
+		}
+		return []string{"firewall"}
 	case "document":
 		return nil
 	case "media-ports":

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/network/need"
 )
 
@@ -36,18 +37,34 @@ type View struct {
 	Problems    []Problem `json:"problems"`
 }
 
-const (
-	maxOptions = 5  // of UDP, and as many of TCP
-	maxLines   = 16 // extensions of a phone
-)
+// maxOptions is how many options there may be of UDP, and as many of TCP.
+const maxOptions = 5
+
+// profile is the parameters in force, as this room asks for them.
+type profile struct{ set *flatprofile.Set }
+
+// get returns a parameter, or its default if it is empty, and how it came to that.
+func (p profile) get(name string) (text, because string, line int) {
+	v := p.set.Get(name)
+	if v.Value == "" {
+		known, _, _ := p.set.Catalogue().Find(name)
+		v.Value, v.From = known.Default, flatprofile.Default
+	}
+	because = name + " = " + v.Value
+	if v.From == flatprofile.Default {
+		because += " (default)"
+	}
+	return v.Value, because, v.Line
+}
 
 // Look works it out.
-func Look(p *Profile) View {
+func Look(set *flatprofile.Set) View {
+	p := profile{set}
 	v := View{Ping: true, Unreachable: true, Open: []Open{}, Problems: []Problem{}}
 	problem := func(line int, hard bool, fix, format string, args ...any) {
 		v.Problems = append(v.Problems, Problem{Line: line, Error: hard, Text: fmt.Sprintf(format, args...), Fix: fix})
 	}
-	state, because, line := p.get("Firewall", "Enabled")
+	state, because, line := p.get("Firewall")
 	switch state {
 	case "Enabled":
 		v.Firewall = true
@@ -61,8 +78,8 @@ func Look(p *Profile) View {
 	open := func(transport string, first, last int, service string, why ...string) {
 		v.Open = append(v.Open, Open{Transport: transport, Ports: need.Ports{First: uint16(first), Last: uint16(last)}, Service: service, Because: why})
 	}
-	port := func(name, def string) (int, string, bool) {
-		text, because, line := p.get(name, def)
+	port := func(name string) (int, string, bool) {
+		text, because, line := p.get(name)
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || n == 0 {
 			problem(line, true, "write a port", "%s is no port", because)
@@ -70,8 +87,8 @@ func Look(p *Profile) View {
 		}
 		return int(n), because, true
 	}
-	yes := func(name, def string) (bool, string) {
-		text, because, line := p.get(name, def)
+	yes := func(name string) (bool, string) {
+		text, because, line := p.get(name)
 		if text != "Yes" && text != "No" {
 			problem(line, true, "write Yes or No", "%s is neither Yes nor No", because)
 		}
@@ -80,8 +97,8 @@ func Look(p *Profile) View {
 	open("udp", 68, 68, "DHCP client", "always")
 	open("udp", 546, 546, "DHCPv6 client", "always")
 	v.lines(p, open, port, yes)
-	min, whyMin, ok1 := port("RTP_Port_Min", "16384")
-	max, whyMax, ok2 := port("RTP_Port_Max", "16538")
+	min, whyMin, ok1 := port("RTP_Port_Min")
+	max, whyMax, ok2 := port("RTP_Port_Max")
 	switch {
 	case !ok1 || !ok2:
 	case min > max || max == 65535:
@@ -89,24 +106,24 @@ func Look(p *Profile) View {
 	default:
 		open("udp", min, max+1, "RTP and RTCP", whyMin, whyMax)
 	}
-	upgrade, whyUpgrade := yes("Upgrade_Enable", "Yes")
-	if share, why := yes("Peer_Firmware_Sharing", "Yes"); share && upgrade {
+	upgrade, whyUpgrade := yes("Upgrade_Enable")
+	if share, why := yes("Peer_Firmware_Sharing"); share && upgrade {
 		open("udp", 4051, 4051, "peer firmware sharing", whyUpgrade, why)
 		open("tcp", 4051, 4051, "peer firmware sharing", whyUpgrade, why)
 		open("tcp", 6970, 6970, "peer firmware sharing", whyUpgrade, why)
 	}
-	if acs, why := yes("Enable_TR-069", "No"); acs {
+	if acs, why := yes("Enable_TR-069"); acs {
 		open("udp", 7999, 7999, "TR-069 STUN", why)
 		open("tcp", 8000, 9999, "TR-069 connection requests", why)
 		v.Open[len(v.Open)-1].One = true
 	}
-	if web, why := yes("Enable_Web_Server", "Yes"); web {
-		if n, whyPort, ok := port("Web_Server_Port", "80"); ok {
+	if web, why := yes("Enable_Web_Server"); web {
+		if n, whyPort, ok := port("Web_Server_Port"); ok {
 			open("tcp", n, n, "web server", why, whyPort)
 		}
 	}
 	tftp := true
-	text, _, line := p.get("Firewall_Config", "")
+	text, _, line := p.get("Firewall_Config")
 	v.options(text, line, &tftp)
 	if tftp {
 		open("udp", 53240, 53245, "TFTP client, for servers at other ports than 69", "Firewall_Config without NO_CISCO_TFTP")
@@ -118,20 +135,16 @@ func Look(p *Profile) View {
 }
 
 // lines opens the SIP port of each line that speaks UDP, or may.
-func (v *View) lines(p *Profile, open func(string, int, int, string, ...string), port func(string, string) (int, string, bool), yes func(string, string) (bool, string)) {
-	for n := 1; n <= maxLines; n++ {
-		enabled := "No"
-		if n == 1 {
-			enabled = "Yes"
-		}
-		on, why := yes(fmt.Sprintf("Line_Enable_%d_", n), enabled)
+func (v *View) lines(p profile, open func(string, int, int, string, ...string), port func(string) (int, string, bool), yes func(string) (bool, string)) {
+	for n := 1; n <= flatprofile.Lines; n++ {
+		on, why := yes(fmt.Sprintf("Line_Enable_%d_", n))
 		if !on {
 			continue
 		}
-		transport, whyTransport, line := p.get(fmt.Sprintf("SIP_Transport_%d_", n), "UDP")
+		transport, whyTransport, line := p.get(fmt.Sprintf("SIP_Transport_%d_", n))
 		switch transport {
 		case "UDP", "AUTO", "Auto":
-			if at, whyPort, ok := port(fmt.Sprintf("SIP_Port_%d_", n), strconv.Itoa(5059+n)); ok {
+			if at, whyPort, ok := port(fmt.Sprintf("SIP_Port_%d_", n)); ok {
 				open("udp", at, at, fmt.Sprintf("SIP of line %d, in the clear", n), why, whyTransport, whyPort)
 				v.Problems = append(v.Problems, Problem{Line: line, Text: fmt.Sprintf("%s: line %d signals in the clear", whyTransport, n), Fix: "set it to TLS"})
 			}

@@ -5,16 +5,18 @@ import (
 	"strings"
 	"testing"
 
-	"ringfence"
+	"ringfence/internal/desk/flatprofile"
 )
 
 func look(t *testing.T, text string) View {
 	t.Helper()
-	p, err := ParseProfile([]byte("<flat-profile>" + text + "</flat-profile>"))
+	f, err := flatprofile.Parse([]byte("<flat-profile>" + text + "</flat-profile>"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Look(p)
+	set := flatprofile.NewSet(flatprofile.Parameters())
+	set.Add(f, "cfg.xml")
+	return Look(set)
 }
 
 func (v View) String() string {
@@ -92,24 +94,18 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-func TestNoProfile(t *testing.T) {
-	for name, text := range map[string]string{"nothing": "", "no XML": "Firewall=Enabled", "half": "<flat-profile><Firewall>", "another end": "<a><b></a></b>", "a document type": "<!DOCTYPE a [<!ENTITY b \"c\">]><a>&b;</a>", "an entity": "<a>&b;</a>",
-		"no blank before ua": `<flat-profile><TLS_Name_Validate_1_ua="na">Yes</TLS_Name_Validate_1_></flat-profile>`, "too deep": strings.Repeat("<a>", 20), "too long": strings.Repeat(" ", MaxSize+1), "too many": "<a>" + strings.Repeat("<b/>", maxElements) + "</a>"} {
-		if _, err := ParseProfile([]byte(text)); ringfence.KindOf(err) != ringfence.KindInvalid || err == nil || !strings.Contains(err.Error(), "line ") {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func FuzzParseProfile(f *testing.F) {
+func FuzzLook(f *testing.F) {
 	f.Add([]byte(`<?xml version="1.0" encoding="us-ascii"?><flat-profile><Firewall_Config ua="na">NO_ICMP_PING,TCP:12000,UDP:8000:8010</Firewall_Config><Enable_TR-069>Yes</Enable_TR-069></flat-profile>`))
 	f.Add([]byte("<a/>"))
+	known := flatprofile.Parameters()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := ParseProfile(b)
+		p, err := flatprofile.Parse(b)
 		if err != nil {
 			return
 		}
-		for _, o := range Look(p).Open {
+		set := flatprofile.NewSet(known)
+		set.Add(p, "cfg.xml")
+		for _, o := range Look(set).Open {
 			if o.Ports.First == 0 || o.Ports.First > o.Ports.Last || len(o.Because) == 0 {
 				t.Errorf("%+v", o)
 			}

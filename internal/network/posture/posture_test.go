@@ -228,3 +228,47 @@ func FuzzParseAnswer(f *testing.F) {
 		}
 	})
 }
+
+// TestProfiles has servers of openssl that are set up by a profile fit it, and it alone of those that are stricter.
+func TestProfiles(t *testing.T) {
+	fits := func(r Report) (out []string, all []Distance) {
+		t.Helper()
+		all, err := r.Profiles()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range all {
+			if d.Fits {
+				out = append(out, d.Profile)
+			}
+		}
+		return out, all
+	}
+	groups := []string{"-groups", "X25519:P-256:P-384"}
+	for _, c := range []struct {
+		key  string
+		args []string
+		want []string
+	}{
+		{"ec", append([]string{"-tls1_3"}, groups...), []string{"modern", "intermediate", "old"}},
+		{"rsa", append([]string{"-no_tls1", "-no_tls1_1", "-cipher", profiles()[1].suites}, groups...), []string{"intermediate", "old"}},
+		{"rsa", append([]string{"-cipher", profiles()[2].suites + ":@SECLEVEL=0"}, groups...), []string{"old"}},
+		{"rsa", append([]string{"-no_tls1", "-no_tls1_1", "-cipher", "ECDHE-RSA-CAMELLIA128-SHA256:ECDHE-RSA-AES128-GCM-SHA256"}, groups...), nil},
+		{"ec", []string{"-tls1_3", "-groups", "P-521:X25519"}, nil},
+	} {
+		got, all := fits(probe(t, server(t, c.key, c.args...)))
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%v: %q, want %q: %+v", c.args, got, c.want, all)
+		}
+	}
+	_, all := fits(Report{Versions: []Accepted{{Version: "TLS 1.2", Suites: []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_RSA_WITH_RC4_128_SHA"}}, {Version: "TLS 1.0", Suites: []string{"TLS_RSA_WITH_AES_128_CBC_SHA"}}}})
+	if d := all[0]; !slices.Equal(d.Remove, []string{"TLS 1.2", "TLS 1.0"}) || !slices.Equal(d.Missing, []string{"TLS 1.3"}) {
+		t.Errorf("%+v", d)
+	}
+	if d := all[1]; !slices.Equal(d.Remove, []string{"TLS 1.2 TLS_RSA_WITH_RC4_128_SHA", "TLS 1.0"}) {
+		t.Errorf("%+v", d)
+	}
+	if d := all[2]; !slices.Equal(d.Remove, []string{"TLS 1.2 TLS_RSA_WITH_RC4_128_SHA"}) {
+		t.Errorf("%+v", d)
+	}
+}

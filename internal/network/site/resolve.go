@@ -18,6 +18,8 @@ type Policy struct {
 	Rows       []Row
 	Missing    []Unresolved
 	Interfaces *box.Interfaces
+	Inside     string // names of the interfaces towards the site and the service, or ""
+	Outside    string
 }
 
 // Row is a row of the set with all that it needs. What comes back on the way that was opened belongs to it.
@@ -42,7 +44,7 @@ type Unresolved struct {
 
 // Resolve makes a policy of the rows that a site wants.
 func Resolve(set *need.Set, s *Site) *Policy {
-	p := &Policy{Set: set.ID, Host: set.ID == "self", Interfaces: &box.Interfaces{}}
+	p := &Policy{Set: set.ID, Host: set.ID == "self", Interfaces: &box.Interfaces{}, Inside: s.Inside, Outside: s.Outside}
 	for _, n := range set.Needs {
 		if len(s.Rows) > 0 && !slices.Contains(s.Rows, n.ID) || slices.Contains(s.Without, n.ID) {
 			continue

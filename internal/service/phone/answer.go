@@ -2,8 +2,10 @@ package phone
 
 import (
 	"context"
+	"crypto/rand"
 	"slices"
 	"strings"
+	"time"
 
 	"ringfence"
 	"ringfence/internal/sip"
@@ -20,6 +22,9 @@ func (p *Phone) invited(tx *transaction.Server) {
 	p.mu.Unlock()
 	if require := unsupported(m); require != "" {
 		tx.Reply(420, "", func(w *sip.Writer) { w.Header(sip.HeaderUnsupported, require) })
+		return
+	}
+	if !p.knowsPassword(tx) {
 		return
 	}
 	old, status := p.replaces(m)
@@ -70,6 +75,56 @@ func (p *Phone) invited(tx *transaction.Server) {
 		return
 	}
 	c.s.Reject(480, "", "")
+}
+
+// nonceLife is how long a challenge of ours can be answered.
+const nonceLife = time.Minute
+
+// challenges returns the nonces of the phones that challenge callers.
+func (s *Stack) challenges() (*sip.Nonces, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	if s.nonces == nil {
+		s.nonces, err = sip.NewNonces(time.Now, rand.Reader, nonceLife)
+	}
+	return s.nonces, err
+}
+
+// knowsPassword challenges a first INVITE, unless its sender answers a challenge. It reports whether the call may go on.
+func (p *Phone) knowsPassword(tx *transaction.Server) bool {
+	if p.cfg.InviteRealm == "" {
+		return true
+	}
+	nonces, err := p.stack.challenges()
+	if err != nil {
+		tx.Reply(500, "", nil)
+		return false
+	}
+	m, stale := tx.Request, false
+	if cred, ok := m.CredentialsFor(sip.HeaderAuthorization, p.cfg.InviteRealm); ok {
+		state := nonces.Check(cred.Nonce)
+		if state == sip.NonceGood && string(cred.Username) == p.cfg.AuthUser && cred.MatchesURI(m.RequestURI()) &&
+			cred.Verify(sip.HA1(cred.Algorithm, p.cfg.AuthUser, p.cfg.InviteRealm, p.cfg.Password), "INVITE") {
+			if state = nonces.Use(cred.Nonce, cred.NC); state == sip.NonceGood {
+				return true
+			}
+		}
+		stale = state == sip.NonceStale || state == sip.NonceReplay
+	}
+	p.log.Info("a call was challenged", "phone", p.cfg.User, "from", string(m.Get(sip.HeaderFrom)), "by", tx.Conn.Remote)
+	tx.Reply(401, "", func(w *sip.Writer) {
+		algorithms := []sip.DigestAlgorithm{sip.DigestSHA256}
+		if p.cfg.AllowMD5 {
+			algorithms = append(algorithms, sip.DigestMD5)
+		}
+		nonce := nonces.New()
+		for _, a := range algorithms { // the strongest first (RFC 8760 section 2.3)
+			c := sip.Challenge{Realm: p.cfg.InviteRealm, Nonce: nonce, Algorithm: a, Stale: stale}
+			w.Header(sip.HeaderWWWAuthenticate, string(c.Append(nil)))
+		}
+	})
+	return false
 }
 
 // unsupported lists the extensions that a request requires and a phone does not know.

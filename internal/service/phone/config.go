@@ -32,6 +32,15 @@ func Flows(server, media ringfence.PortRange) []ringfence.Flow {
 	}
 }
 
+// PlainFlow declares how a phone signals in the clear: the connection that it opens over TCP, or the port at which it hears UDP.
+func PlainFlow(name, network string, ports ringfence.PortRange) ringfence.Flow {
+	f := ringfence.Flow{Name: name, Purpose: "A phone signals in the clear, since its profile says so.", Room: "service/phone", Direction: ringfence.Dials, Transport: "tcp", Ports: ports, Peers: "the SIP server", DSCP: 24, TLS: ringfence.TLSNone}
+	if network == "UDP" {
+		f.Direction, f.Transport = ringfence.Listens, "udp"
+	}
+	return f
+}
+
 // StackConfig holds what phones share. Only Opener is required.
 type StackConfig struct {
 	Opener         ringfence.Opener
@@ -62,6 +71,15 @@ type Config struct {
 	Servers    Servers     // if Server is not set
 	ServerName string      // the name that the server's certificate must have, however its address was found
 	TLS        *tls.Config // holds the trust anchors and the phone's own certificate; ServerName is set here
+
+	// Plain, "TCP" or "UDP", makes the phone signal in the clear, with the keys of its media in it: for who was told to by name, such as a desk phone by its
+	// profile. TLS is not used then, and nothing is called sealed. UDP is heard at SIPPort of MediaAddr, or any port if that is 0.
+	Plain   string
+	SIPPort uint16
+	// AnyName takes any server whose certificate TLS believes, whatever its name. Nothing is sent that names the server (SNI).
+	AnyName bool
+	// InviteRealm, if set, makes the phone challenge each first INVITE in this realm: who sends it must know AuthUser and Password.
+	InviteRealm string
 
 	User     string // user part of the address-of-record, e.g. "alice"
 	Domain   string // its domain
@@ -109,10 +127,19 @@ func (c *Config) Validate() error {
 	switch {
 	case !c.Server.IsValid() && c.Servers == nil || c.ServerName == "":
 		return bad(ringfence.KindInvalid, "the phone needs the address and the name of its server", "")
+	case c.Plain != "" && c.Plain != "TCP" && c.Plain != "UDP":
+		return bad(ringfence.KindInvalid, "the phone signals over TLS, or in the clear over TCP or UDP", "")
+	case c.Plain != "" && c.Tokens != nil:
+		return bad(ringfence.KindInsecure, "an access token does not go over a connection in the clear (RFC 8898)", "use TLS")
+	case c.InviteRealm != "" && c.Password == "":
+		return bad(ringfence.KindInvalid, "the phone challenges callers, and has no password that they could know", "")
+	case c.Plain != "":
 	case c.TLS == nil:
 		return bad(ringfence.KindInsecure, "the phone has no TLS configuration, and plain SIP is not offered", "enroll the phone first")
 	case c.TLS.InsecureSkipVerify && c.TLS.VerifyConnection == nil:
 		return bad(ringfence.KindInsecure, "the TLS configuration does not check the server's certificate", "set its trust anchors")
+	}
+	switch {
 	case c.User == "" || c.Domain == "":
 		return bad(ringfence.KindInvalid, "the phone needs a user and a domain", "")
 	case strings.ContainsAny(c.User+c.Domain, " \r\n<>\"@"):

@@ -13,6 +13,9 @@
 // A phone proves itself by its certificate, by a password, or by access tokens ([Tokens], RFC 8898), which go to the server that it
 // registers at, inside TLS, and to nobody else.
 //
+// Config.Plain makes a phone signal in the clear over UDP or TCP, for a desk phone whose profile says so. What such a phone proves is never
+// called sealed, and its media is SRTP all the same.
+//
 // Two rules hold throughout: nothing is sent to a media address before there are keys for the leg, and what is not
 // authenticated is not heard. A description without SRTP is refused with 488 and a Warning that names the cause.
 package phone

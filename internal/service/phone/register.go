@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	mrand "math/rand/v2"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -101,12 +102,23 @@ func (p *Phone) connect() {
 	}
 	p.attempt++
 	attempt := p.attempt
-	conf := p.cfg.TLS.Clone()
-	conf.ServerName = p.cfg.ServerName
-	conf.MinVersion = max(conf.MinVersion, tls.VersionTLS12)
 	p.setRegistration(Registration{State: Connecting})
-	conn := p.stack.conns.DialFirst(p.ctx, p.cfg.Flow, func(ctx context.Context) ([]transport.Candidate, error) { return p.candidates(ctx, conf) },
-		func(*transport.Conn) { p.home.Post(func() { p.connected(attempt) }) })
+	opened := func(*transport.Conn) { p.home.Post(func() { p.connected(attempt) }) }
+	var conn *transport.Conn
+	switch p.cfg.Plain {
+	case "UDP":
+		p.connectUDP(attempt)
+		return
+	case "TCP":
+		conn = p.stack.conns.DialPlain(p.ctx, p.cfg.Flow, func(ctx context.Context) ([]transport.Candidate, error) { return p.candidates(ctx, nil) }, opened)
+	default:
+		conf := p.cfg.TLS.Clone()
+		if conf.ServerName = p.cfg.ServerName; p.cfg.AnyName {
+			conf.ServerName = ""
+		}
+		conf.MinVersion = max(conf.MinVersion, tls.VersionTLS12)
+		conn = p.stack.conns.DialFirst(p.ctx, p.cfg.Flow, func(ctx context.Context) ([]transport.Candidate, error) { return p.candidates(ctx, conf) }, opened)
+	}
 	p.mu.Lock()
 	p.conn, p.proof = conn, nil
 	p.mu.Unlock()
@@ -114,6 +126,51 @@ func (p *Phone) connect() {
 	if conn.State() == "Closed" { // it failed before we could hear of it
 		p.stack.Closed(conn, conn.Cause())
 	}
+}
+
+// connectUDP finds the server and listens for it. It runs on the home shard; finding takes a goroutine.
+func (p *Phone) connectUDP(attempt int) {
+	p.mu.Lock()
+	p.conn, p.proof = nil, nil
+	p.mu.Unlock()
+	p.spawn(func() {
+		conn, err := p.peer()
+		p.home.Post(func() {
+			switch {
+			case attempt != p.attempt || p.stopping:
+			case err != nil:
+				p.lost(nil, err)
+			default:
+				p.mu.Lock()
+				p.conn = conn
+				p.mu.Unlock()
+				p.stack.bind(conn, p)
+				p.connected(attempt)
+			}
+		})
+	})
+}
+
+// peer is the way to the first server, over the one socket of the phone.
+func (p *Phone) peer() (*transport.Conn, error) {
+	found, err := p.candidates(p.ctx, nil)
+	if err == nil && len(found) == 0 {
+		err = &ringfence.Fault{Op: "phone.connect", Kind: ringfence.KindUnavailable, Text: "there is no server"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if conn := p.stack.conns.PeerUDP(p.cfg.Flow, found[0].Addr); conn != nil {
+		return conn, nil
+	}
+	if _, err := p.stack.conns.ListenUDP(p.ctx, p.cfg.Flow, netip.AddrPortFrom(p.cfg.MediaAddr, p.cfg.SIPPort)); err != nil {
+		return nil, &ringfence.Fault{Op: "phone.connect", Kind: ringfence.KindUnavailable, Text: "the phone cannot listen for SIP over UDP", Err: err}
+	}
+	conn := p.stack.conns.PeerUDP(p.cfg.Flow, found[0].Addr)
+	if conn == nil {
+		return nil, &ringfence.Fault{Op: "phone.connect", Kind: ringfence.KindUnavailable, Text: "the phone is closed"}
+	}
+	return conn, nil
 }
 
 // candidates are the servers to try, best first. It runs on a goroutine of the connection.
@@ -333,7 +390,7 @@ func (p *Phone) provenBy() ringfence.Auth {
 		return ringfence.AuthDigestMD5
 	case p.chal.ok:
 		return ringfence.AuthDigestSHA256
-	case len(p.cfg.TLS.Certificates) > 0 || p.cfg.TLS.GetClientCertificate != nil:
+	case p.cfg.Plain == "" && len(p.cfg.TLS.Certificates) > 0 || p.cfg.Plain == "" && p.cfg.TLS.GetClientCertificate != nil:
 		return ringfence.AuthCertificate
 	}
 	return ringfence.AuthNone
@@ -419,6 +476,10 @@ func (p *Phone) ping() {
 	}
 	p.pinged = time.Now()
 	p.home.Send(conn, []byte("\r\n\r\n"))
+	if !conn.Reliable() { // it holds the binding of a NAT, and nobody answers it
+		p.scheduleKeepAlive(0)
+		return
+	}
 	p.home.After(&p.keep, pongTimeout, func() {
 		if conn.LastRead().Before(p.pinged.Add(-time.Millisecond)) {
 			conn.Close(&ringfence.Fault{Op: "phone.keepalive", Kind: ringfence.KindTimeout,

@@ -26,6 +26,7 @@ type Stack struct {
 	dialogs *dialog.Layer
 
 	mu     sync.Mutex
+	nonces *sip.Nonces // of challenges to callers; nil until there was one
 	phones map[*transport.Conn]*Phone
 	all    map[*Phone]struct{}
 	closed bool

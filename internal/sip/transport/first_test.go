@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -118,6 +119,11 @@ func TestDialFirstFails(t *testing.T) {
 		p.client.Close()
 		if c.State() != "Closed" || time.Since(began) > 0 {
 			t.Errorf("%s after %v", c.State(), time.Since(began))
+		}
+		// Of a layer that is closed nobody is told before Dial returns: whoever dials may hold what its Receiver needs.
+		c = p.dial(nil, swallows)
+		if causes := p.heard.causes(c); c.State() != "Closed" || !errors.Is(c.Cause(), net.ErrClosed) || len(causes) != 0 {
+			t.Errorf("%s, %v, told %v", c.State(), c.Cause(), causes)
 		}
 	})
 }

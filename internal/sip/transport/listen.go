@@ -180,7 +180,8 @@ type Candidate struct {
 }
 
 // Dial opens a connection of the named flow and returns at once; messages may be queued while it connects. conf must
-// check the server's name. If it cannot be opened, the Receiver hears Closed.
+// check the server's name. If it cannot be opened, the Receiver hears Closed, but for a layer that is closed: then the connection
+// is so at once, and nobody hears of it.
 func (l *Layer) Dial(ctx context.Context, flow string, addr netip.AddrPort, conf *tls.Config) *Conn {
 	c := &Conn{ID: l.nextID.Add(1), Flow: flow, Network: "TLS", Remote: addr, Dialled: true, Since: time.Now(), layer: l}
 	if conf == nil {
@@ -207,9 +208,24 @@ func (l *Layer) DialFirst(ctx context.Context, flow string, find func(context.Co
 	return c
 }
 
+// DialPlain is DialFirst over TCP in the clear: for who is told to by name, and tells of it. Nothing on it is secret, and nobody proves a name.
+func (l *Layer) DialPlain(ctx context.Context, flow string, find func(context.Context) ([]Candidate, error), opened func(*Conn)) *Conn {
+	c := &Conn{ID: l.nextID.Add(1), Flow: flow, Network: "TCP", Dialled: true, Since: time.Now(), layer: l}
+	l.dial(ctx, c, func(ctx context.Context) ([]Candidate, error) {
+		found, err := find(ctx)
+		for i := range found {
+			found[i].TLS = nil
+		}
+		return found, err
+	}, opened)
+	return c
+}
+
 func (l *Layer) dial(ctx context.Context, c *Conn, find func(context.Context) ([]Candidate, error), opened func(*Conn)) {
 	if !l.spawn(func() { l.connect(ctx, c, find, opened) }) {
-		c.Close(net.ErrClosed)
+		c.mu.Lock()
+		c.closed, c.cause = true, net.ErrClosed
+		c.mu.Unlock()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/md5"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -14,11 +15,23 @@ import (
 
 const saltedMark = "Salted__"
 
-// derive is EVP_BytesToKey of OpenSSL with SHA-256 and one round, for a key of 32 and an IV of 16 bytes.
-func derive(passphrase string, salt []byte) (key, iv []byte) {
+// Digest is the hash by which a key is made of a passphrase.
+type Digest string
+
+// The digests of openssl enc: SHA-256 since its version 1.1.0, MD5 before, which is read here and not written.
+const (
+	DigestSHA256 Digest = "SHA-256"
+	DigestMD5    Digest = "MD5"
+)
+
+// derive is EVP_BytesToKey of OpenSSL with one round, for a key of 32 and an IV of 16 bytes.
+func derive(digest Digest, passphrase string, salt []byte) (key, iv []byte) {
 	var all, last []byte
 	for len(all) < 48 {
 		h := sha256.New()
+		if digest == DigestMD5 {
+			h = md5.New()
+		}
 		h.Write(last)
 		h.Write([]byte(passphrase))
 		h.Write(salt)
@@ -36,7 +49,7 @@ func EncryptPassphrase(plain []byte, passphrase string) ([]byte, error) {
 	}
 	salt := make([]byte, 8)
 	rand.Read(salt)
-	key, iv := derive(passphrase, salt)
+	key, iv := derive(DigestSHA256, passphrase, salt)
 	pad := aes.BlockSize - len(plain)%aes.BlockSize
 	body := append(bytes.Clone(plain), bytes.Repeat([]byte{byte(pad)}, pad)...)
 	block, err := aes.NewCipher(key)
@@ -49,12 +62,21 @@ func EncryptPassphrase(plain []byte, passphrase string) ([]byte, error) {
 
 // DecryptPassphrase undoes EncryptPassphrase.
 func DecryptPassphrase(b []byte, passphrase string) ([]byte, error) {
+	return DecryptPassphraseWith(b, passphrase, DigestSHA256)
+}
+
+// Salted reports whether a file begins as `openssl enc` begins it.
+func Salted(b []byte) bool { return bytes.HasPrefix(b, []byte(saltedMark)) }
+
+// DecryptPassphraseWith undoes `openssl enc -aes-256-cbc -md DIGEST`. A wrong passphrase or digest is found out by the padding alone, so one time in
+// some 256 by what comes out: look at it.
+func DecryptPassphraseWith(b []byte, passphrase string, digest Digest) ([]byte, error) {
 	const op = "signedfile.decrypt"
 	body, ok := bytes.CutPrefix(b, []byte(saltedMark))
 	if !ok || len(b) > MaxSize+64 || len(body) < 8+aes.BlockSize || (len(body)-8)%aes.BlockSize != 0 {
 		return nil, broken("it was not written by openssl enc")
 	}
-	key, iv := derive(passphrase, body[:8])
+	key, iv := derive(digest, passphrase, body[:8])
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, fault(op, ringfence.KindInternal, "the file could not be decrypted", "", err)

@@ -1,0 +1,260 @@
+package line
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"ringfence"
+	"ringfence/internal/desk/flatprofile"
+)
+
+// Transport is how a line signals.
+type Transport string
+
+// The transports. Auto is what DNS says, and this phone takes TLS then.
+const (
+	UDP  Transport = "UDP"
+	TCP  Transport = "TCP"
+	TLS  Transport = "TLS"
+	Auto Transport = "Auto"
+)
+
+// Line is one line of the phone.
+type Line struct {
+	Number       int           `json:"line"`
+	Transport    Transport     `json:"transport"`
+	Clear        bool          `json:"in_the_clear"`   // it signals over UDP or TCP, since the profile says so
+	Host         string        `json:"server"`         // where requests go: the outbound proxy if there is one, else the proxy
+	Port         uint16        `json:"port,omitempty"` // 0: that of the transport
+	ByDNS        bool          `json:"by_srv"`         // found by SRV records
+	Domain       string        `json:"domain"`
+	User         string        `json:"user"`
+	AuthUser     string        `json:"auth_user"`
+	Password     string        `json:"-"`
+	Display      string        `json:"display,omitempty"`
+	Expires      time.Duration `json:"-"`
+	Register     bool          `json:"registers"`
+	NameValidate bool          `json:"validates_name"`
+	AuthInvite   bool          `json:"challenges_invite"`
+	Realm        string        `json:"realm,omitempty"`
+	LocalPort    uint16        `json:"local_port,omitempty"` // of SIP over UDP
+	Refused      error         `json:"-"`                    // why the line is not used
+	Reason       string        `json:"refused,omitempty"`
+	Warnings     []string      `json:"warnings"`
+}
+
+// Use is a parameter and what it did.
+type Use struct {
+	flatprofile.Value
+	Did string `json:"did"`
+}
+
+// Plan is what the phone does with the parameters in force.
+type Plan struct {
+	Lines   []Line              `json:"lines"`
+	Media   ringfence.PortRange `json:"media_ports"`
+	Ciphers Ciphers             `json:"ciphers"`
+	Used    []Use               `json:"-"`
+}
+
+type planner struct {
+	set  *flatprofile.Set
+	plan Plan
+	seen map[string]bool
+}
+
+// did remembers what a parameter did, and returns its value.
+func (p *planner) did(name, format string, args ...any) string {
+	v := p.set.Get(name)
+	if !p.seen[name] {
+		p.seen[name] = true
+		p.plan.Used = append(p.plan.Used, Use{v, fmt.Sprintf(format, args...)})
+	}
+	return v.Value
+}
+
+// Of works out what the phone does.
+func Of(set *flatprofile.Set) Plan {
+	p := &planner{set: set, seen: map[string]bool{}, plan: Plan{Lines: []Line{}, Ciphers: Suites(set)}}
+	if v := set.Text(flatprofile.RestrictedDomains); v != "" {
+		p.did(flatprofile.RestrictedDomains, "servers other than %s are refused", v)
+	}
+	if c := p.plan.Ciphers; c.Valid {
+		p.did("TLS_Cipher_List", "every TLS application speaks %d suites; this phone %d of them", len(c.Applications[0].Suites), len(c.Served))
+	} else {
+		p.did("TLS_Cipher_List", "%s, so each TLS application speaks its own list", c.Why)
+	}
+	p.media()
+	for n := 1; n <= flatprofile.Lines; n++ {
+		p.line(n)
+	}
+	return p.plan
+}
+
+// media are the ports of voice: only those that the phone's firewall leaves open.
+func (p *planner) media() {
+	first, err1 := strconv.ParseUint(p.set.Text("RTP_Port_Min"), 10, 16)
+	last, err2 := strconv.ParseUint(p.set.Text("RTP_Port_Max"), 10, 16)
+	if err1 != nil || err2 != nil || first == 0 || first > last {
+		first, last = 16384, 16538
+		p.did("RTP_Port_Min", "no range of ports, so voice uses %d to %d", first, last)
+		p.did("RTP_Port_Max", "no range of ports, so voice uses %d to %d", first, last)
+	}
+	p.did("RTP_Port_Min", "voice uses ports from %d on", first)
+	p.did("RTP_Port_Max", "voice uses ports up to %d", last)
+	p.plan.Media = ringfence.PortRange{First: uint16(first), Last: uint16(last)}
+}
+
+// line works out one line. A line without a user or a server is none.
+func (p *planner) line(n int) {
+	name := func(of string) string { return fmt.Sprintf("%s_%d_", of, n) }
+	if p.set.Text(name("Proxy")) == "" && p.set.Text(name("User_ID")) == "" {
+		return
+	}
+	if !p.set.Yes(name("Line_Enable")) {
+		p.did(name("Line_Enable"), "line %d is not used", n)
+		return
+	}
+	l := Line{Number: n, Warnings: []string{}, Expires: time.Hour, Register: p.set.Yes(name("Register")), NameValidate: p.set.Yes(name("TLS_Name_Validate")), AuthInvite: p.set.Yes(name("Auth_INVITE")), ByDNS: p.set.Yes(name("Use_DNS_SRV"))}
+	warn := func(format string, args ...any) { l.Warnings = append(l.Warnings, fmt.Sprintf(format, args...)) }
+	p.did(name("Line_Enable"), "line %d is used", n)
+	p.transport(&l, name, warn)
+	l.User = p.did(name("User_ID"), "the line is this user's")
+	l.Display = p.set.Text(name("Display_Name"))
+	if l.Display != "" {
+		p.did(name("Display_Name"), "the name in From")
+	}
+	l.AuthUser = l.User
+	if id := p.set.Text(name("Auth_ID")); id != "" && p.set.Yes(name("Use_Auth_ID")) {
+		l.AuthUser = p.did(name("Auth_ID"), "the user name of digest")
+		p.did(name("Use_Auth_ID"), "%s is used", name("Auth_ID"))
+	}
+	if l.Password = p.set.Text(name("Password")); l.Password != "" {
+		p.did(name("Password"), "answers the challenges of the server")
+	}
+	if s, err := strconv.ParseUint(p.set.Text(name("Register_Expires")), 10, 31); err == nil && s > 0 {
+		l.Expires = time.Duration(s) * time.Second
+		p.did(name("Register_Expires"), "asks for a registration of %v", l.Expires)
+	}
+	p.did(name("Register"), "%s", map[bool]string{true: "the line registers", false: "the line does not register, and is not used"}[l.Register])
+	if l.Transport == TLS || l.Transport == Auto {
+		p.did(name("TLS_Name_Validate"), "%s", map[bool]string{true: "the server must prove its name", false: "any server with a certificate that is believed will do"}[l.NameValidate])
+		if !l.NameValidate {
+			warn("line %d: ANY server with a believed certificate is taken for %s: %s = No", n, p.set.Text(name("Proxy")), name("TLS_Name_Validate"))
+		}
+	}
+	if l.AuthInvite {
+		l.Realm = p.set.Text(name("Reversed_Auth_Realm"))
+		p.did(name("Auth_INVITE"), "the first INVITE is challenged, and must come from who knows the password")
+	}
+	p.server(&l, name, warn)
+	if l.Refused != nil {
+		l.Reason = l.Refused.Error()
+	}
+	p.plan.Lines = append(p.plan.Lines, l)
+}
+
+// transport decides how the line signals. What is no transport is the default of the phone, which is in the clear: nobody said that, so it is refused.
+func (p *planner) transport(l *Line, name func(string) string, warn func(string, ...any)) {
+	v := p.set.Get(name("SIP_Transport"))
+	switch {
+	case v.Value == "TLS":
+		l.Transport = TLS
+		p.did(v.Name, "signals over TLS")
+	case strings.EqualFold(v.Value, "Auto"):
+		l.Transport = Auto
+		p.did(v.Name, "a phone signals as DNS says, and so perhaps in the clear; this one signals over TLS")
+	case v.Value == "TCP" || v.Value == "UDP":
+		l.Transport, l.Clear = Transport(v.Value), true
+		because := v.Where()
+		if v.From == flatprofile.Default {
+			because = "the default, since the profile does not set it"
+		}
+		p.did(v.Name, "signals over %s, IN THE CLEAR", v.Value)
+		warn("line %d signals IN THE CLEAR over %s, and the keys of its voice with it: %s = %s (%s)", l.Number, v.Value, v.Name, v.Value, because)
+	default:
+		p.did(v.Name, "is no transport: the line is not used")
+		l.Refused = fault("%s = %.20q is none of UDP, TCP, TLS and Auto (%s)", v.Name, v.Value, v.Where())
+	}
+	if l.Transport == UDP {
+		if port, err := strconv.ParseUint(p.set.Text(name("SIP_Port")), 10, 16); err == nil && port > 0 {
+			l.LocalPort = uint16(port)
+		}
+		p.did(name("SIP_Port"), "SIP over UDP is heard at port %d", l.LocalPort)
+	}
+}
+
+// server finds where the line's requests go, and whether it may have to do with it.
+func (p *planner) server(l *Line, name func(string) string, warn func(string, ...any)) {
+	refuse := func(err error) {
+		if l.Refused == nil {
+			l.Refused = err
+		}
+	}
+	proxy := p.did(name("Proxy"), "the SIP server of the line")
+	host, port, err := hostPort(proxy)
+	if err != nil || l.User == "" {
+		refuse(fault("line %d has no server and user: %s = %.60q, %s = %.60q", l.Number, name("Proxy"), proxy, name("User_ID"), l.User))
+		return
+	}
+	l.Domain, l.Host, l.Port = host, host, port
+	if err := p.set.Permit(host); err != nil {
+		refuse(err)
+	}
+	if out := p.set.Text(name("Outbound_Proxy")); out != "" && p.set.Yes(name("Use_Outbound_Proxy")) {
+		if l.Host, l.Port, err = hostPort(out); err != nil {
+			refuse(fault("%s = %.60q is no server", name("Outbound_Proxy"), out))
+			return
+		}
+		p.did(name("Outbound_Proxy"), "all requests go there first")
+		p.did(name("Use_Outbound_Proxy"), "%s is used", name("Outbound_Proxy"))
+		if err := p.set.Permit(l.Host); err != nil {
+			refuse(err)
+		}
+	}
+	if l.ByDNS {
+		p.did(name("Use_DNS_SRV"), "finds the server by SRV records")
+		if l.Clear {
+			warn("line %d: SRV records are used for TLS only; the server is found by its address", l.Number)
+		}
+	}
+	if l.AuthInvite && l.Password == "" {
+		refuse(fault("%s = Yes, and %s is empty, so no INVITE could be let in", name("Auth_INVITE"), name("Password")))
+	}
+	if l.Realm == "" {
+		l.Realm = l.Domain
+	}
+	if !l.Register {
+		refuse(fault("%s = No: the line does not register", name("Register")))
+	}
+}
+
+// hostPort reads NAME, NAME:PORT, ADDRESS or [ADDRESS]:PORT.
+func hostPort(s string) (host string, port uint16, err error) {
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return a.String(), 0, nil
+	}
+	host, text, err := net.SplitHostPort(s)
+	if err != nil {
+		host, text, err = s, "", nil
+	}
+	if text != "" {
+		n, bad := strconv.ParseUint(text, 10, 16)
+		if bad != nil || n == 0 {
+			return "", 0, fault("%.20q is no port", text)
+		}
+		port = uint16(n)
+	}
+	if host == "" || strings.ContainsAny(host, " /@<>\"\r\n:;?") {
+		return "", 0, fault("%.60q is no name of a server", s)
+	}
+	return strings.ToLower(strings.TrimSuffix(host, ".")), port, nil
+}
+
+func fault(format string, args ...any) error {
+	return &ringfence.Fault{Op: "line.plan", Kind: ringfence.KindInvalid, Text: fmt.Sprintf(format, args...), Hint: "`ringfence phone lint` says what to write"}
+}
