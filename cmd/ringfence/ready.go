@@ -197,7 +197,7 @@ func newReadyRunCommand(a *app) *cobra.Command {
 	r := &readyRun{}
 	cmd := &cobra.Command{
 		Use: "run --reflector HOST[:PORT] --key-file FILE", Short: "Test from a site what its network lets through",
-		Long: "run sends what a set of requirements asks for to a reflector, and says row by row what passed: every TCP port, and of each range both ends and random ports within, from the ports that the row\n" +
+		Long: "run sends what a set of requirements asks for to a reflector, and says row by row what passed: every TCP port, and of each range both ends and ports within at equal distances, from the ports that the row\n" +
 			"demands. Where something does not pass it looks for the exact borders. Then it looks for machines that change SIP (ALG), the kind of NAT, marks that do not survive (DSCP), the path MTU and black\n" +
 			"holes, loss, jitter and how a call would sound (MOS by ITU-T G.107, with its parameters), whether somebody takes TLS apart,\n" +
 			"and with --ntp whether time servers answer and know the time. With --proxy, --pac, --wpad or --dhcp it finds the web proxy, evaluates its auto-configuration file for the names of the set, and says\n" +
@@ -226,7 +226,7 @@ func newReadyRunCommand(a *app) *cobra.Command {
 	f.StringSliceVar(&r.only, "only", nil, "only these kinds of checks: "+strings.Join(probe.Kinds(), ", "))
 	f.StringVar(&r.name, "name", "", "the name to ask for by TLS (default: one of the set's, since that is where inspectors look)")
 	f.Uint64Var(&r.seed, "seed", 0, "of the random samples, to take the same ones again (default: random)")
-	f.IntVar(&r.samples, "samples", 8, "random ports in each range, beside its ends")
+	f.IntVar(&r.samples, "samples", 8, "ports tried in each range, beside its ends")
 	f.DurationVar(&r.voice, "voice", 10*time.Second, "how long to send voice")
 	f.DurationVar(&r.lifetime, "lifetime", 0, "also find out whether the NAT remembers a silent port for so long; it takes that long")
 	f.IntVar(&r.flows, "flows", 0, "also find out whether the NAT carries so many flows at a time, up to 4000")
