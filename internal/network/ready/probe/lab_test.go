@@ -141,6 +141,7 @@ type lab struct {
 	*testing.T
 	site, router, cloud *space
 	at                  netip.AddrPort
+	stop                func() // the reflector
 }
 
 var labKey = []byte("a key for tests only")
@@ -194,6 +195,7 @@ func (l *lab) reflect(change func(*reflector.Config)) {
 	case err := <-done:
 		l.Fatal(err)
 	}
+	l.stop = stop
 	l.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {

@@ -1,8 +1,11 @@
 package probe
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -155,7 +158,6 @@ func (p *Prober) open(ctx context.Context) (err error) {
 		_ = p.ctrl.Close()
 		return &ringfence.Fault{Op: "probe", Kind: ringfence.KindOf(err), Text: "the reflector ended the control channel", Hint: "its log says why; a wrong key is one reason", Err: err}
 	}
-	p.seenAs = r.From
 	if a, err := netip.ParseAddrPort(r.From); err == nil {
 		p.seenAs = a.Addr().String()
 	}
@@ -172,6 +174,7 @@ func (p *Prober) ask(ctx context.Context, q wire.Request) (r wire.Reply, err err
 	if err = p.ch.Send(q); err == nil {
 		err = p.ch.Receive(&r)
 	}
+	bound(&r)
 	switch {
 	case ctx.Err() != nil:
 		return r, &ringfence.Fault{Op: "probe", Kind: ringfence.KindCancelled, Text: "the test was stopped"}
@@ -183,6 +186,27 @@ func (p *Prober) ask(ctx context.Context, q wire.Request) (r wire.Reply, err err
 		return r, &ringfence.Fault{Op: "probe", Kind: ringfence.KindUnavailable, Text: "the reflector: " + r.Error}
 	}
 	return r, nil
+}
+
+// maxSaid bounds each thing that a reflector says in words, in bytes.
+const maxSaid = 300
+
+// bound leaves of a reply what can be meant: a reflector with the key can lie still, but not at length, and only in the form of what it was asked for.
+func bound(r *wire.Reply) {
+	clip := func(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxSaid)], "?") }
+	r.Error, r.Issuer, r.ALPN = clip(r.Error), clip(r.Issuer), clip(r.ALPN)
+	for name, why := range r.Unopened {
+		r.Unopened[name] = cmp.Or(clip(why), "no reason given")
+	}
+	if b, err := hex.DecodeString(r.SPKI); err != nil || len(b) != sha256.Size {
+		r.SPKI = ""
+	}
+	if _, err := netip.ParseAddrPort(r.From); err != nil {
+		r.From = ""
+	}
+	r.Strays = slices.DeleteFunc(r.Strays, func(s string) bool { _, err := netip.ParseAddrPort(s); return err != nil })
+	r.Strays = r.Strays[:min(len(r.Strays), 8)]
+	r.Message = r.Message[:min(len(r.Message), wire.MaxSize)]
 }
 
 // need opens ports at the reflector, and returns those that are open.
