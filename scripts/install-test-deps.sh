@@ -96,6 +96,8 @@ needs() {
 /usr/sbin/squid squid-openssl internal/network/ready/probe a web proxy,
 /usr/lib/squid/security_file_certgen squid-openssl internal/network/ready/probe which takes TLS apart
 /usr/bin/openssl openssl internal/network/ready/probe with an authority of its own,
+/usr/bin/turnserver coturn internal/network/ready/probe another that finds out kinds of NAT,
+/usr/bin/turnutils_natdiscovery coturn internal/network/ready/probe and asks for them
 /usr/bin/mitmdump mitmproxy internal/network/ready/probe another that does without being named,
 /usr/sbin/dnsmasq dnsmasq-base internal/network/ready/probe a server for DHCP and DNS,
 /usr/sbin/unbound unbound internal/network/ready/probe and a resolver that forwards

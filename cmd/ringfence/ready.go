@@ -184,7 +184,7 @@ type readyRun struct {
 	set, setFile, reflector, keyFile, direction, name string
 	roles, rows, only, clocks                         []string
 	seed                                              uint64
-	samples                                           int
+	samples, flows                                    int
 	voice, lifetime                                   time.Duration
 	asJSON                                            bool
 	junit, html                                       string
@@ -197,7 +197,7 @@ func newReadyRunCommand(a *app) *cobra.Command {
 	r := &readyRun{}
 	cmd := &cobra.Command{
 		Use: "run --reflector HOST[:PORT] --key-file FILE", Short: "Test from a site what its network lets through",
-		Long: "run sends what a set of requirements asks for to a reflector, and says row by row what passed: every TCP port, and of each range both ends and random ports within, from the ports that the row\n" +
+		Long: "run sends what a set of requirements asks for to a reflector, and says row by row what passed: every TCP port, and of each range both ends and ports within at equal distances, from the ports that the row\n" +
 			"demands. Where something does not pass it looks for the exact borders. Then it looks for machines that change SIP (ALG), the kind of NAT, marks that do not survive (DSCP), the path MTU and black\n" +
 			"holes, loss, jitter and how a call would sound (MOS by ITU-T G.107, with its parameters), whether somebody takes TLS apart,\n" +
 			"and with --ntp whether time servers answer and know the time. With --proxy, --pac, --wpad or --dhcp it finds the web proxy, evaluates its auto-configuration file for the names of the set, and says\n" +
@@ -205,9 +205,9 @@ func newReadyRunCommand(a *app) *cobra.Command {
 			"the names of the set, for the servers of --srv, and whether they lie. Each failure names its row, what was sent and seen, the machine on\n" +
 			"the way if it is known, what to change, with --site and --firewall the rule in the words of that firewall, and the command that tests it again.\n\n" +
 			"It ends with 0 if all that is needed works, with 4 if something that is needed does not, with 5 for a wrong key, and with 7 if the reflector cannot be reached or stops answering; what was found until\n" +
-			"then is still written. Nothing needs root, except sending from ports below 1024, which is reported as not tried without it. Progress goes to standard error.",
+			"then is still written. Nothing needs root, except sending from ports below 1024, asking DHCP, and hearing which machine changed a mark; what was not tried without it is said. Progress goes to standard error.",
 		Example: "  ringfence ready run --set webex-calling --reflector 192.0.2.2 --key-file ready.key\n  ringfence ready run --set webex-calling --role device --reflector reflector.example.com --key-file ready.key --json > site.json\n" +
-			"  ringfence ready run --row wc-p-06 --only udp --reflector 192.0.2.2 --key-file ready.key\n  ringfence ready run --only nat --lifetime 5m --reflector 192.0.2.2 --key-file ready.key\n" +
+			"  ringfence ready run --row wc-p-06 --only udp --reflector 192.0.2.2 --key-file ready.key\n  ringfence ready run --only nat --lifetime 5m --flows 500 --reflector 192.0.2.2 --key-file ready.key\n" +
 			"  ringfence ready run --site site.yaml --firewall nftables --reflector 192.0.2.2 --key-file ready.key\n" +
 			"  ringfence ready run --only proxy --wpad corp.example.com --proxy-user phone1 --proxy-password-file pw --reflector 192.0.2.2 --key-file ready.key\n" +
 			"  ringfence ready run --only dns --resolver 192.0.2.53 --srv _sips._tcp.example.com=a.example.com,b.example.com --reflector 192.0.2.2 --key-file ready.key\n" +
@@ -226,9 +226,10 @@ func newReadyRunCommand(a *app) *cobra.Command {
 	f.StringSliceVar(&r.only, "only", nil, "only these kinds of checks: "+strings.Join(probe.Kinds(), ", "))
 	f.StringVar(&r.name, "name", "", "the name to ask for by TLS (default: one of the set's, since that is where inspectors look)")
 	f.Uint64Var(&r.seed, "seed", 0, "of the random samples, to take the same ones again (default: random)")
-	f.IntVar(&r.samples, "samples", 8, "random ports in each range, beside its ends")
+	f.IntVar(&r.samples, "samples", 8, "ports tried in each range, beside its ends")
 	f.DurationVar(&r.voice, "voice", 10*time.Second, "how long to send voice")
 	f.DurationVar(&r.lifetime, "lifetime", 0, "also find out whether the NAT remembers a silent port for so long; it takes that long")
+	f.IntVar(&r.flows, "flows", 0, "also find out whether the NAT carries so many flows at a time, up to 4000")
 	f.StringSliceVar(&r.clocks, "ntp", nil, "also ask this time server, as HOST or HOST:PORT; may be repeated")
 	r.web.flags(cmd)
 	r.names.flags(cmd)
@@ -316,6 +317,8 @@ func (r *readyRun) check(s *need.Set) error {
 		return invalid(fmt.Sprintf("%.20q is no direction", r.direction), "there are outbound, inbound and internal")
 	case r.samples < 0 || r.samples > 200:
 		return invalid("--samples is 0 to 200", "")
+	case r.flows < 0 || r.flows > 4000:
+		return invalid("--flows is 0 to 4000", "a phone has some ten flows at a time; `ringfence network nat` plans for a site")
 	case r.voice < 0 || r.voice > 5*time.Minute || r.lifetime < 0 || r.lifetime > 9*time.Minute:
 		return invalid("--voice takes up to 5m, --lifetime up to 9m", "")
 	}
@@ -333,6 +336,13 @@ func (r *readyRun) again(kind string, rows []string) string {
 	}
 	if kind == "proxy" {
 		out += r.web.again()
+	} else if kind == "nat" {
+		if r.flows > 0 {
+			out += fmt.Sprintf(" --flows %d", r.flows)
+		}
+		if r.lifetime > 0 {
+			out += " --lifetime " + r.lifetime.String()
+		}
 	} else if kind == "dns" {
 		out += r.names.again()
 	} else if kind == "tcp" || kind == "udp" {
@@ -355,7 +365,7 @@ func (r *readyRun) run(cmd *cobra.Command, a *app) error {
 	if err != nil {
 		return err
 	}
-	c := probe.Config{Set: &s.Set, Version: s.Version, Direction: need.Direction(r.direction), Roles: r.roles, Rows: r.rows, Kinds: r.only, Name: r.name, Seed: r.seed, Between: r.samples, Voice: r.voice, Lifetime: r.lifetime,
+	c := probe.Config{Set: &s.Set, Version: s.Version, Direction: need.Direction(r.direction), Roles: r.roles, Rows: r.rows, Kinds: r.only, Name: r.name, Seed: r.seed, Between: r.samples, Voice: r.voice, Lifetime: r.lifetime, Flows: r.flows,
 		TLS:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}, // whatever is shown is what is looked at; nothing is said over it
 		Again: r.again, Program: "ringfence " + node.BuildVersion("").Version}
 	if c.Reflector, err = reflectorAddr(cmd.Context(), r.reflector); err != nil {

@@ -207,6 +207,23 @@ func (s *Opener) DialUDP(ctx context.Context, flow string, addr netip.AddrPort) 
 	return d.DialContext(ctx, "udp", addr.String())
 }
 
+// ListenICMP returns a socket that hears what routers say to an address of this host (RFC 792, 4443), for the named flow. It takes root, or CAP_NET_RAW.
+func (s *Opener) ListenICMP(ctx context.Context, flow string, addr netip.Addr) (net.PacketConn, error) {
+	if _, err := s.flow(flow, ringfence.Listens, "icmp", netip.AddrPortFrom(addr, 0)); err != nil {
+		return nil, err
+	}
+	network := "ip4:icmp"
+	if addr.Is6() {
+		network = "ip6:ipv6-icmp"
+	}
+	var lc net.ListenConfig
+	pc, err := lc.ListenPacket(ctx, network, addr.String())
+	if err != nil {
+		return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindDenied, Text: "what routers say cannot be heard", Hint: "it takes root, or CAP_NET_RAW", Err: err}
+	}
+	return pc, nil
+}
+
 // DialUnixgram returns a socket that sends datagrams to a socket file of this host, for the named flow.
 func (s *Opener) DialUnixgram(ctx context.Context, flow, path string) (net.Conn, error) {
 	if _, err := s.flow(flow, ringfence.Dials, "unix", netip.AddrPort{}); err != nil {

@@ -1,6 +1,7 @@
 package sockets
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"syscall"
@@ -79,5 +80,24 @@ func TestDialFrom(t *testing.T) {
 			t.Errorf("it leaves from %d, not from %d", at.Port(), from)
 		}
 		from = at.Port()
+	}
+}
+
+// What routers say is heard only for a flow that says so.
+func TestListenICMP(t *testing.T) {
+	s, err := New([]ringfence.Flow{{Name: "icmp", Purpose: "test", Room: "node", Direction: ringfence.Listens, Transport: "icmp", Peers: "this test", TLS: ringfence.TLSNone},
+		{Name: "udp", Purpose: "test", Room: "node", Direction: ringfence.Listens, Transport: "udp", Peers: "this test", TLS: ringfence.TLSNone}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, flow := range []string{"udp", "other"} {
+		if pc, err := s.ListenICMP(t.Context(), flow, netip.MustParseAddr("127.0.0.1")); ringfence.KindOf(err) != ringfence.KindDenied {
+			t.Errorf("%s: %v %v", flow, pc, err)
+		}
+	}
+	if pc, err := s.ListenICMP(t.Context(), "icmp", netip.MustParseAddr("127.0.0.1")); err == nil {
+		pc.Close()
+	} else if !errors.Is(err, syscall.EPERM) {
+		t.Error(err)
 	}
 }

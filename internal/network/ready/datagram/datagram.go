@@ -16,6 +16,8 @@ type Refusal struct {
 	By  netip.Addr     // who refused it; invalid: this host
 	Why string
 	MTU int // what would have passed, if it was too long
+	// Expired says that it came to the end of its hops there, as it was meant to (see [Conn.Hops]).
+	Expired bool
 }
 
 // Conn is a socket for datagrams. One that is no socket of this host has no marks and hears no refusals.

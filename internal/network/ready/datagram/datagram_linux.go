@@ -39,6 +39,13 @@ func (c *Conn) Whole() {
 	}
 }
 
+// Hops lets datagrams go so many routers far; the one after them says so.
+func (c *Conn) Hops(n int) {
+	if c.raw != nil {
+		c.set([3]int{syscall.IPPROTO_IP, syscall.IP_TTL, n}, [3]int{syscall.IPPROTO_IPV6, syscall.IPV6_UNICAST_HOPS, n})
+	}
+}
+
 func markOf(oob []byte) uint8 {
 	all, err := syscall.ParseSocketControlMessage(oob)
 	if err != nil {
@@ -120,6 +127,7 @@ func refusal(oob []byte, to syscall.Sockaddr) (r Refusal, ok bool) {
 		if origin == 2 || origin == 3 {
 			r.Why = fmt.Sprintf("%s (ICMP type %d code %d)", errno, kind, code)
 		}
+		r.Expired = origin == 2 && kind == 11 && code == 0 || origin == 3 && kind == 3 && code == 0
 		if errno == syscall.EMSGSIZE {
 			r.MTU = int(binary.NativeEndian.Uint32(d[8:]))
 		}

@@ -105,6 +105,9 @@ func TestNAT(t *testing.T) {
 			if !strings.HasPrefix(got.Values["mapping"], c.mapping) || got.Values["ports kept"] != c.kept || !strings.HasPrefix(got.Values["filtering"], "address- and port-dependent") {
 				t.Errorf("%v", got.Values)
 			}
+			if c.nat != "" && !strings.HasPrefix(got.Values["hairpin"], "no") {
+				t.Errorf("%v", got.Values)
+			}
 			if (got.Values["mapping"] == dependent) != (got.Status == verdict.Warn) {
 				t.Errorf("%s for %s", got.Status, got.Values["mapping"])
 			}
@@ -122,6 +125,33 @@ func TestNAT(t *testing.T) {
 		got := check(t, l.run("nat", func(c *Config) { c.Lifetime = 8 * time.Second }, media()), "nat")
 		if v := got.Values["lifetime"]; v != "between 2s and 3s" && v != "between 3s and 4s" || got.Status != verdict.Warn {
 			t.Errorf("%s: %v", got.Status, v)
+		}
+	})
+	t.Run("hairpin", func(t *testing.T) {
+		t.Parallel()
+		l := newLab(t)
+		l.router.rules("table ip t {\n chain n { type nat hook postrouting priority 100; oifname outside masquerade; iifname inside oifname inside masquerade; }\n chain d { type nat hook prerouting priority -100; iifname inside ip daddr 192.0.2.1 meta l4proto udp dnat to 10.0.0.2; }\n}")
+		if got := check(t, l.run("nat", nil, media()), "nat"); got.Values["hairpin"] != "yes" {
+			t.Errorf("%v", got.Values)
+		}
+	})
+	t.Run("exhausted", func(t *testing.T) { // V19: 64 ports for a hundred phones
+		t.Parallel()
+		l := newLab(t)
+		with := func(c *Config) { c.Flows = 100 }
+		l.router.rules("table ip t {\n chain n { type nat hook postrouting priority 100; oifname outside ip protocol udp masquerade to :40000-40999; oifname outside masquerade; }\n}")
+		got := check(t, l.run("nat", with, media()), "nat")
+		is(t, got, verdict.Pass, "")
+		if got.Values["flows"] != "100 opened, 100 answered, by 100 ports of 1 addresses outside" {
+			t.Errorf("%v", got.Values)
+		}
+		l = newLab(t)
+		l.router.rules("table ip t {\n chain n { type nat hook postrouting priority 100; oifname outside ip protocol udp masquerade to :40000-40063; oifname outside masquerade; }\n}")
+		got = check(t, l.run("nat", with, media()), "nat")
+		is(t, got, verdict.Fail, verdict.Exhausted)
+		var opened, answered, ports int
+		if _, err := fmt.Sscanf(got.Values["flows"], "%d opened, %d answered, by %d ports", &opened, &answered, &ports); err != nil || opened != 100 || answered > 64 || answered < 40 || ports != answered {
+			t.Errorf("%v", got.Values)
 		}
 	})
 	t.Run("open", func(t *testing.T) {

@@ -126,6 +126,11 @@ func (h hand) DialFrom(ctx context.Context, flow string, from, to netip.AddrPort
 	return c, e
 }
 
+func (h hand) ListenICMP(ctx context.Context, flow string, at netip.Addr) (pc net.PacketConn, err error) {
+	e := h.in(func() error { pc, err = h.o.ListenICMP(ctx, flow, at); return err })
+	return pc, e
+}
+
 func (h hand) SourceFor(to netip.AddrPort) (a netip.Addr, err error) {
 	e := h.in(func() error { a, err = h.o.SourceFor(to); return err })
 	return a, e
@@ -136,6 +141,7 @@ type lab struct {
 	*testing.T
 	site, router, cloud *space
 	at                  netip.AddrPort
+	stop                func() // the reflector
 }
 
 var labKey = []byte("a key for tests only")
@@ -189,6 +195,7 @@ func (l *lab) reflect(change func(*reflector.Config)) {
 	case err := <-done:
 		l.Fatal(err)
 	}
+	l.stop = stop
 	l.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {

@@ -171,6 +171,15 @@ func (p *Prober) nat(ctx context.Context) (verdict.Check, error) {
 		c.Status, c.Cause = verdict.Warn, verdict.Symmetric
 		c.Change = "set the NAT to endpoint-independent mapping (RFC 4787 REQ-1), e.g. without fully random ports; with mapping that depends on the destination, media by STUN and ICE needs a relay"
 	}
+	if !strings.HasPrefix(mapping, "none") {
+		c.Values["hairpin"] = p.hairpin(ctx, to)
+		c.Seen += "; from inside to outside and back in (hairpin): " + c.Values["hairpin"]
+	}
+	if p.Flows > 0 {
+		if err := p.exhaust(ctx, to, &c); err != nil {
+			return c, err
+		}
+	}
 	if p.Lifetime > 0 && mapping != dependent {
 		if err := p.lifetime(ctx, to, &c); err != nil {
 			return c, err
@@ -216,6 +225,120 @@ func (p *Prober) filtering(ctx context.Context, to netip.AddrPort) string {
 		return "address-dependent: only the address that was asked can answer, from any port"
 	}
 	return "address- and port-dependent: only what was asked can answer"
+}
+
+// hairpin sends from two sockets of this host to where the NAT shows the other one (RFC 4787 section 6). Both send, since a NAT may let in only whom it was sent to.
+func (p *Prober) hairpin(ctx context.Context, to netip.AddrPort) string {
+	type end struct {
+		s     *datagram.Conn
+		local netip.AddrPort
+		seen  netip.AddrPort
+	}
+	var ends [2]end
+	for i := range ends {
+		s, err := p.free(ctx)
+		if err != nil {
+			return "not known: " + err.Error()
+		}
+		defer func() { _ = s.Close() }()
+		h, _ := p.exchange(ctx, s, to, wire.Reach, false, 0, 0)
+		if !h.Seen.IsValid() {
+			return "not known: no answer"
+		}
+		ends[i] = end{s, addrPort(s.LocalAddr()), h.Seen}
+	}
+	b := make([]byte, wire.MaxSize+1)
+	for range tries {
+		q := p.next(wire.Reach)
+		packet := q.Append(nil, p.ch.Key, 0)
+		for i, e := range ends {
+			_ = e.s.Write(packet, ends[1-i].seen, 0)
+		}
+		for i, e := range ends {
+			_ = e.s.SetReadDeadline(time.Now().Add(p.patience))
+			n, from, _, err := e.s.Read(b)
+			if err != nil || ctx.Err() != nil {
+				continue
+			}
+			if a, err := wire.ParseProbe(b[:n]); err == nil && !a.Answer && a.Seq == q.Seq && wire.Genuine(b[:n], p.ch.Key) {
+				if from == ends[1-i].local {
+					return "yes, and the sender is shown as it is inside (RFC 4787 REQ-9 wants the outside address)"
+				}
+				return "yes"
+			}
+		}
+	}
+	return "no: phones of the site reach each other by their inside addresses only"
+}
+
+// batch is how many flows are opened at a time.
+const batch = 50
+
+// exhaust opens flows and keeps them, until there are as many as were asked for or the NAT has no more ports.
+func (p *Prober) exhaust(ctx context.Context, to netip.AddrPort, c *verdict.Check) error {
+	var socks []*datagram.Conn
+	defer func() {
+		for _, s := range socks {
+			_ = s.Close()
+		}
+	}()
+	var mu sync.Mutex
+	seen, owners, answered, first := map[netip.AddrPort]int{}, map[netip.Addr]bool{}, 0, 0
+	for len(socks) < p.Flows && ctx.Err() == nil {
+		began := len(socks)
+		for range min(batch, p.Flows-began) {
+			s, err := p.listen(ctx, 0)
+			if err != nil {
+				c.Values["flows"] = fmt.Sprintf("this host opens no more than %d sockets", len(socks))
+				break
+			}
+			socks = append(socks, s)
+		}
+		if len(socks) == began {
+			break
+		}
+		var wg sync.WaitGroup
+		failed := 0
+		for n := began; n < len(socks); n++ {
+			wg.Go(func() {
+				h, _ := p.exchange(ctx, socks[n], to, wire.Reach, false, 0, 0)
+				mu.Lock()
+				defer mu.Unlock()
+				if !h.Seen.IsValid() {
+					if failed++; first == 0 || n+1 < first {
+						first = n + 1
+					}
+					return
+				}
+				answered++
+				seen[h.Seen]++
+				owners[h.Seen.Addr()] = true
+			})
+		}
+		wg.Wait()
+		if p.Progress != nil {
+			p.Progress(len(socks), p.Flows, "nat: flows that are open")
+		}
+		if failed == len(socks)-began { // there is no use in more
+			break
+		}
+	}
+	if len(socks) == 0 {
+		return nil
+	}
+	c.Values["flows"] = fmt.Sprintf("%d opened, %d answered, by %d ports of %d addresses outside", len(socks), answered, len(seen), len(owners))
+	c.Seen += "; flows at a time: " + c.Values["flows"]
+	switch {
+	case answered < len(socks):
+		c.Status, c.Cause, c.Required = verdict.Fail, verdict.Exhausted, true
+		c.Seen += fmt.Sprintf("; the first without an answer was number %d", first)
+		c.Change = joined(slices.DeleteFunc([]string{c.Change, "give the NAT more ports: a larger range or more addresses, see `ringfence network nat`; hosts beyond that number can neither register nor call, and nobody tells them"}, func(s string) bool { return s == "" }))
+	case len(seen) < answered:
+		c.Seen += "; ports were given to several hosts at a time, as RFC 4787 REQ-1 forbids"
+		c.Status, c.Cause = verdict.Warn, verdict.Exhausted
+		c.Change = "let the NAT give no port to two flows at a time"
+	}
+	return nil
 }
 
 // steps is at how many moments it is looked whether the NAT still remembers.

@@ -40,7 +40,7 @@ func (p *Prober) marks(ctx context.Context) (verdict.Check, error) {
 		return c, err
 	}
 	defer func() { _ = s.Close() }()
-	var up, down, silent []string
+	var up, down, silent, hops []string
 	for _, mark := range all {
 		h, _ := p.exchange(ctx, s, netip.AddrPortFrom(p.Reflector.Addr(), p.works[0]), wire.Reach, false, mark, 0)
 		name := fmt.Sprintf("%d", mark)
@@ -54,6 +54,9 @@ func (p *Prober) marks(ctx context.Context) (verdict.Check, error) {
 		c.Values[name] = fmt.Sprintf("arrived as %d, answered as %d", h.SeenMark, h.mark)
 		if h.SeenMark != datagram.NoMark && h.SeenMark != mark {
 			up = append(up, fmt.Sprintf("%d arrives as %d", mark, h.SeenMark))
+			if who := p.whoMarks(ctx, netip.AddrPortFrom(p.Reflector.Addr(), p.works[0]), mark); who != "" && !slices.Contains(hops, who) {
+				hops = append(hops, who)
+			}
 		}
 		if h.mark != datagram.NoMark && h.mark != mark {
 			down = append(down, fmt.Sprintf("%d comes back as %d", mark, h.mark))
@@ -67,7 +70,10 @@ func (p *Prober) marks(ctx context.Context) (verdict.Check, error) {
 	case len(silent) > 0:
 		c.Seen = "no answer to DSCP " + strings.Join(silent, ", ") + "; "
 	}
-	c.Status, c.Cause = verdict.Warn, verdict.Marks
+	c.Status, c.Cause, c.Hop = verdict.Warn, verdict.Marks, joined(hops)
+	if len(up) > 0 && len(hops) == 0 {
+		c.Values["which machine"] = "not found out: it takes root or CAP_NET_RAW to read what routers give back, and routers that do"
+	}
 	c.Seen += joined(append(up, down...))
 	c.Change = "trust the marks of voice and signalling, or set them again by port, on every router and switch up to the provider's"
 	if len(up) == 0 && len(down) > 0 {
@@ -129,6 +135,9 @@ func (p *Prober) pathMTU(ctx context.Context) (verdict.Check, error) {
 			way = "from the service"
 		}
 		c.Seen += "; longer ones " + way + " vanish, and no router says why"
+		if short && !told {
+			c.Hop = p.whoSwallows(ctx, to, min(up+1, 1500-headers))
+		}
 		c.Change = fmt.Sprintf("let ICMP type 3 code 4 (IPv6: type 2) pass on the way, or set the MTU of the hosts to %d and clamp TCP's MSS; TLS handshakes and long SIP requests hang otherwise", min(up, down)+headers)
 	case short || down < up:
 		c.Seen += "; routers say so"

@@ -73,6 +73,13 @@ func (p *Prober) ports(ctx context.Context, i item) (verdict.Check, error) {
 	}
 	s.slowly(ctx)
 	s.judge(&c)
+	widest := 0
+	for _, r := range i.to {
+		widest = max(widest, surely(r, p.Between))
+	}
+	if widest > 1 && c.Sent != "" {
+		c.Sent += fmt.Sprintf("; a block of %d adjacent ports or more has one of them for certain", widest)
+	}
 	if left := len(wanted) - len(tos); left > 0 {
 		why := ""
 		for _, q := range wanted {

@@ -1,8 +1,11 @@
 package probe
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -29,6 +32,7 @@ const (
 	FlowWeb     = "ready-web"
 	FlowDHCP    = "ready-dhcp"
 	FlowDNS     = "ready-dns"
+	FlowICMP    = "ready-icmp"
 )
 
 // Flows declares what a prober opens.
@@ -41,7 +45,8 @@ func Flows() []ringfence.Flow {
 		flow(FlowUDP, "udp", ringfence.Listens, "probes of a readiness test; they carry nothing but a code that proves their sender, and questions to time and name servers", "the reflector, and servers that are to be tested"),
 		flow(FlowWeb, "tcp", ringfence.Dials, "ways through a web proxy that is to be tested, its auto-configuration file, and a ticket of Kerberos for it", "web proxies, web servers and key distribution centres of the site"),
 		flow(FlowDHCP, "udp", ringfence.Listens, "questions for DHCP option 252, from port 68", "the DHCP server that is named"),
-		flow(FlowDNS, "tcp", ringfence.Dials, "questions to name servers whose answers are tested", "the name servers that are named, and those of the set")}
+		flow(FlowDNS, "tcp", ringfence.Dials, "questions to name servers whose answers are tested", "the name servers that are named, and those of the set"),
+		flow(FlowICMP, "icmp", ringfence.Listens, "what routers on the way give back of probes whose hops were counted", "routers on the way to the reflector")}
 }
 
 // Opener opens sockets, also from a port of one's choice.
@@ -49,6 +54,7 @@ type Opener interface {
 	ListenUDP(ctx context.Context, flow string, addr netip.AddrPort) (net.PacketConn, error)
 	DialFrom(ctx context.Context, flow string, from, to netip.AddrPort) (net.Conn, error)
 	SourceFor(addr netip.AddrPort) (netip.Addr, error)
+	ListenICMP(ctx context.Context, flow string, addr netip.Addr) (net.PacketConn, error)
 }
 
 // Config is what is tested, and how.
@@ -68,6 +74,7 @@ type Config struct {
 	Between   int         // samples in each range, beside its ends
 	Voice     time.Duration
 	Lifetime  time.Duration                           // the longest silence after which a NAT is asked whether it remembers; 0: it is not asked
+	Flows     int                                     // how many flows at a time the NAT is asked to carry; 0: it is not asked
 	Web       *Web                                    // how the site reaches the web; nil: without a proxy
 	Names     *Names                                  // what is asked of name servers; nil: nothing
 	Clocks    []netip.AddrPort                        // time servers of the site that are asked too
@@ -151,7 +158,6 @@ func (p *Prober) open(ctx context.Context) (err error) {
 		_ = p.ctrl.Close()
 		return &ringfence.Fault{Op: "probe", Kind: ringfence.KindOf(err), Text: "the reflector ended the control channel", Hint: "its log says why; a wrong key is one reason", Err: err}
 	}
-	p.seenAs = r.From
 	if a, err := netip.ParseAddrPort(r.From); err == nil {
 		p.seenAs = a.Addr().String()
 	}
@@ -168,6 +174,7 @@ func (p *Prober) ask(ctx context.Context, q wire.Request) (r wire.Reply, err err
 	if err = p.ch.Send(q); err == nil {
 		err = p.ch.Receive(&r)
 	}
+	bound(&r)
 	switch {
 	case ctx.Err() != nil:
 		return r, &ringfence.Fault{Op: "probe", Kind: ringfence.KindCancelled, Text: "the test was stopped"}
@@ -179,6 +186,27 @@ func (p *Prober) ask(ctx context.Context, q wire.Request) (r wire.Reply, err err
 		return r, &ringfence.Fault{Op: "probe", Kind: ringfence.KindUnavailable, Text: "the reflector: " + r.Error}
 	}
 	return r, nil
+}
+
+// maxSaid bounds each thing that a reflector says in words, in bytes.
+const maxSaid = 300
+
+// bound leaves of a reply what can be meant: a reflector with the key can lie still, but not at length, and only in the form of what it was asked for.
+func bound(r *wire.Reply) {
+	clip := func(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxSaid)], "?") }
+	r.Error, r.Issuer, r.ALPN = clip(r.Error), clip(r.Issuer), clip(r.ALPN)
+	for name, why := range r.Unopened {
+		r.Unopened[name] = cmp.Or(clip(why), "no reason given")
+	}
+	if b, err := hex.DecodeString(r.SPKI); err != nil || len(b) != sha256.Size {
+		r.SPKI = ""
+	}
+	if _, err := netip.ParseAddrPort(r.From); err != nil {
+		r.From = ""
+	}
+	r.Strays = slices.DeleteFunc(r.Strays, func(s string) bool { _, err := netip.ParseAddrPort(s); return err != nil })
+	r.Strays = r.Strays[:min(len(r.Strays), 8)]
+	r.Message = r.Message[:min(len(r.Message), wire.MaxSize)]
 }
 
 // need opens ports at the reflector, and returns those that are open.

@@ -7,19 +7,34 @@ import (
 	"ringfence/internal/network/need"
 )
 
-// sample chooses ports of some ranges: both ends of each, and so many in between, one in each part of equal size.
+// sample chooses ports of some ranges: both ends of each, and so many in between, the same distance apart from a random start and one to the side in turn by chance, so that a rule for even or for
+// odd ports is met too. Every block of at least [surely] adjacent ports has one of them, whatever the chance.
 func sample(ranges []need.Ports, between int, r *rand.Rand) (out []uint16) {
 	for _, p := range ranges {
 		out = append(out, p.First, p.Last)
 		inner := int(p.Last) - int(p.First) - 1
 		n := min(between, max(inner, 0))
+		if n == 0 {
+			continue
+		}
+		start := r.IntN(max(inner/n, 1))
 		for i := range n {
-			from, to := inner*i/n, inner*(i+1)/n
-			out = append(out, p.First+1+uint16(from+r.IntN(max(to-from, 1))))
+			at := min(start+inner*i/n+r.IntN(2), inner-1)
+			out = append(out, p.First+1+uint16(at))
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// surely is how many adjacent ports of a range have a sample among them for certain.
+func surely(p need.Ports, between int) int {
+	inner := max(int(p.Last)-int(p.First)-1, 0)
+	n := min(between, inner)
+	if n == 0 {
+		return inner + 1
+	}
+	return min((inner+n-1)/n+1, inner+1)
 }
 
 // fan is how many ports between two that differ are tried at once.

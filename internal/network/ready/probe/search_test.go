@@ -47,3 +47,34 @@ func TestEdges(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// Chance decides which ports are tried and not whether a wide block is found: the same firewall fails the test today and tomorrow.
+func TestSurely(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for _, p := range []need.Ports{{First: 42000, Last: 42099}, {First: 19560, Last: 65535}, {First: 8500, Last: 8599}, {First: 1, Last: 65535}, {First: 5060, Last: 5061}, {First: 80, Last: 80}, {First: 100, Last: 102}, {First: 65520, Last: 65535}} {
+		for _, between := range []int{0, 1, 2, 8, 9, 64, 200} {
+			wide := surely(p, between)
+			parity := map[uint16]bool{}
+			for range 300 {
+				samples := sample([]need.Ports{p}, between, r)
+				if !slices.IsSorted(samples) || samples[0] != p.First || samples[len(samples)-1] != p.Last || len(samples) > between+2 {
+					t.Fatalf("%s: %v", p, samples)
+				}
+				for i := 1; i < len(samples); i++ {
+					if free := int(samples[i]) - int(samples[i-1]) - 1; free >= wide {
+						t.Fatalf("%s with %d between: none of the %d ports from %d is tried, and %d shall be found", p, between, free, samples[i-1]+1, wide)
+					}
+				}
+				for _, q := range samples[1:max(len(samples)-1, 1)] {
+					parity[q%2] = true
+				}
+			}
+			if p.Last-p.First > 10 && between > 0 && len(parity) != 2 {
+				t.Errorf("%s with %d between: %v", p, between, parity)
+			}
+		}
+	}
+	if n := surely(need.Ports{First: 42000, Last: 42099}, 8); n > 20 {
+		t.Errorf("8 ports between 42000 and 42099 find only blocks of %d", n)
+	}
+}

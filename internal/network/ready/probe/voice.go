@@ -37,6 +37,15 @@ func (j *jitter) add(transit time.Duration) {
 
 func (j *jitter) String() string { return fmt.Sprintf("%.1f ms", j.value/float64(time.Millisecond)) }
 
+// roundTrip is how long a probe was on its ways, without the time that the reflector says it kept it; what cannot be is not believed.
+func roundTrip(sent, now int64, a wire.Probe) time.Duration {
+	whole, kept := now-sent, a.Left-a.Came
+	if kept < 0 || kept > whole {
+		kept = 0
+	}
+	return time.Duration(whole - kept)
+}
+
 // voice sends what a call would send for a while, and says how it would sound.
 func (p *Prober) voice(ctx context.Context) (verdict.Check, error) {
 	c := verdict.Check{ID: "voice", Kind: "voice", Title: "How a call would sound", Required: true, Status: verdict.Pass, Values: map[string]string{}}
@@ -60,6 +69,7 @@ func (p *Prober) voice(ctx context.Context) (verdict.Check, error) {
 	var up, down jitter
 	var rtts []time.Duration
 	came := map[uint32]bool{}
+	sent := map[uint32]int64{}
 	first := p.seq.Load() + 1
 	wg.Go(func() {
 		b := make([]byte, wire.MaxSize+1)
@@ -74,11 +84,11 @@ func (p *Prober) voice(ctx context.Context) (verdict.Check, error) {
 				continue
 			}
 			mu.Lock()
-			if !came[a.Seq] {
+			if left, ok := sent[a.Seq]; ok && !came[a.Seq] {
 				came[a.Seq] = true
-				up.add(time.Duration(a.Came - a.Sent))
+				up.add(time.Duration(a.Came - left))
 				down.add(time.Duration(now - a.Left))
-				rtts = append(rtts, time.Duration(now-a.Sent-(a.Left-a.Came)))
+				rtts = append(rtts, roundTrip(left, now, a))
 			}
 			mu.Unlock()
 		}
@@ -87,6 +97,9 @@ func (p *Prober) voice(ctx context.Context) (verdict.Check, error) {
 	for range n {
 		q := p.next(wire.Stream)
 		q.Whole, q.Mark = true, voiceMark
+		mu.Lock()
+		sent[q.Seq] = q.Sent
+		mu.Unlock()
 		_ = s.Write(q.Append(nil, p.ch.Key, packetSize), netip.AddrPortFrom(p.Reflector.Addr(), p.works[0]), voiceMark)
 		select {
 		case <-tick.C:

@@ -30,6 +30,7 @@ const (
 	Replaced    Cause = "answered by another" // somebody else answered in the reflector's place
 	Rewritten   Cause = "SIP rewritten"       // an application layer gateway changed SIP messages
 	Symmetric   Cause = "NAT mapping"         // the NAT gives each destination another port, or another address
+	Exhausted   Cause = "NAT ports"           // the NAT has no more of them
 	Marks       Cause = "marks changed"       // DSCP did not survive
 	BlackHole   Cause = "MTU black hole"      // large packets vanish, and nobody says so
 	SmallMTU    Cause = "small MTU"

@@ -78,7 +78,7 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// What strangers said cannot command a terminal.
+// What strangers said cannot command a terminal, nor turn the words of a page around.
 func TestPlain(t *testing.T) {
 	r := example()
 	r.Checks[1].Seen = "a \x1b[2Jb\u202e\x07"
@@ -86,6 +86,10 @@ func TestPlain(t *testing.T) {
 	r.Text(&out)
 	if s := out.String(); !strings.Contains(s, "a ?[2Jb??\n") || strings.ContainsAny(s, "\x1b\x07\u202e") {
 		t.Errorf("%q", s)
+	}
+	out.Reset()
+	if err := r.HTML(&out); err != nil || strings.ContainsAny(out.String(), "\x1b\x07\u202e") || !strings.Contains(out.String(), "a ?[2Jb??<") {
+		t.Errorf("%v %q", err, out.String())
 	}
 }
 

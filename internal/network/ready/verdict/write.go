@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"bytes"
 	"encoding/xml"
 	"fmt"
 	"html/template"
@@ -166,13 +167,23 @@ func (r *Report) HTML(w io.Writer) error {
 			fixes = append(fixes, c)
 		}
 	}
-	return t.Execute(w, struct {
+	var out bytes.Buffer
+	if err := t.Execute(&out, struct {
 		*Report
 		Fixes               []Check
 		Passed, Failures    int
 		Warned, Skipped     int
 		Ready, Inconclusive bool
-	}{r, fixes, r.Count(Pass), r.Count(Fail), r.Count(Warn), r.Count(Skip), len(r.Failed()) == 0, r.Broken != "" || r.Count(Pass) == 0})
+	}{r, fixes, r.Count(Pass), r.Count(Fail), r.Count(Warn), r.Count(Skip), len(r.Failed()) == 0, r.Broken != "" || r.Count(Pass) == 0}); err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, strings.Map(func(c rune) rune { // what strangers said turns no words around
+		if !unicode.IsPrint(c) && c != '\n' && c != '\t' {
+			return '?'
+		}
+		return c
+	}, out.String()))
+	return err
 }
 
 const page = `<!doctype html>
