@@ -50,6 +50,8 @@ needs() {
 /sbin/ip iproute2 internal/network/nat their links,
 /usr/sbin/nft nftables internal/network/nat a kernel that translates addresses,
 /usr/bin/python3 python3 internal/network/nat and phones of few lines
+/usr/sbin/kamailio kamailio cmd/ringfence a SIP server of another vendor,
+/usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so kamailio-tls-modules cmd/ringfence and its TLS
 /usr/bin/softhsm2-util softhsm2 cmd/ringfence a PKCS #11 token of software,
 /usr/bin/pkcs11-tool opensc cmd/ringfence and what speaks to it
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with

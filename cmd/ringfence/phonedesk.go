@@ -86,6 +86,7 @@ type profiles struct {
 	opener  *sockets.Opener
 	names   *locate.Resolver
 	tls     *tls.Config
+	phone   *resync.Phone
 }
 
 // read takes the file, and fetches what the rules say.
@@ -124,19 +125,19 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	p.names = locate.New(locate.Config{Opener: p.opener, Servers: servers, Search: search, Hosts: hosts})
 	conf := p.tls.Clone()
 	line.Suites(p.set).Apply(conf)
-	phone := &resync.Phone{Device: resync.Device{MAC: mac, Product: d.product, Serial: d.serial, SWVer: d.version}, TLS: conf, Lookup: p.lookup, Now: time.Now,
+	p.phone = &resync.Phone{Device: resync.Device{MAC: mac, Product: d.product, Serial: d.serial, SWVer: d.version}, TLS: conf, Lookup: p.lookup, Now: time.Now,
 		Dial: func(ctx context.Context, at netip.AddrPort) (net.Conn, error) {
 			return p.opener.Dial(ctx, flowProfile, at)
 		},
 		Send: func(server string, text []byte) { p.syslog(ctx, server, text) }}
 	if d.state != "" {
-		phone.Keep = keptProfiles(d.state)
+		p.phone.Keep = keptProfiles(d.state)
 	}
 	for _, rule := range []string{"Profile_Rule", "Profile_Rule_B", "Profile_Rule_C", "Profile_Rule_D"} {
 		p.fetched = p.fetched || p.set.Get(rule).From != flatprofile.Default && p.set.Text(rule) != ""
 	}
 	if p.fetched = p.fetched && (d.rule != "" || d.resync); p.fetched { // a file alone is read, and leads nowhere
-		p.result = phone.Run(ctx, p.set)
+		p.result = p.phone.Run(ctx, p.set)
 		p.set = p.result.Set
 	}
 	return p, nil
