@@ -85,7 +85,7 @@ func allowed() map[string][]string {
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":       {},
 		"network/catalogue":  {"network/need"},
-		"network/evidence": {"network/feed", "network/prove", "state/durable"},
+		"network/evidence":   {"network/feed", "network/prove", "state/durable"},
 		"network/feed":       {"network/need", "network/catalogue"},
 		"network/nat":        {},
 		"network/phoneports": {"desk/flatprofile", "network/need"},
@@ -96,11 +96,11 @@ func allowed() map[string][]string {
 		"network/box":        {},
 		"network/site":       {"network/box", "network/need"},
 		// Firewalls: what one says, in one form; who writes and reads it; who compares it with what is needed.
-		"network/firewall":     {"network/box", "network/site"},
+		"network/firewall":       {"network/box", "network/site"},
 		"network/firewall/cloud": {"network/box", "network/firewall", "network/need", "network/site"},
-		"network/firewall/nft": {"network/box", "network/firewall", "network/need", "network/site"},
-		"network/published": {"network/need"},
-		"network/prove":        {"network/box", "network/firewall", "network/site"},
+		"network/firewall/nft":   {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/published":      {"network/need"},
+		"network/prove":          {"network/box", "network/firewall", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},

@@ -41,7 +41,7 @@ type Line struct {
 	NameValidate bool          `json:"validates_name"`
 	AuthInvite   bool          `json:"challenges_invite"`
 	Realm        string        `json:"realm,omitempty"`
-	SHA256       bool          `json:"sha_256"` // challenges offer it (RFC 8760); without, they offer MD5 alone
+	SHA256       bool          `json:"sha_256"`              // challenges offer it (RFC 8760); without, they offer MD5 alone
 	LocalPort    uint16        `json:"local_port,omitempty"` // of SIP over UDP
 	Refused      error         `json:"-"`                    // why the line is not used
 	Reason       string        `json:"refused,omitempty"`
