@@ -51,6 +51,7 @@ type deskStatus struct {
 	Resync      []resync.Outcome `json:"resync"`
 	Warnings    []string         `json:"warnings"`
 	Lines       []lineStatus     `json:"lines"`
+	Web         webStatus        `json:"web_proxy"`
 	Firewall    phoneports.View  `json:"firewall"`
 	Applied     string           `json:"firewall_applied,omitempty"` // the table of nftables that holds it; empty: it is a plan
 }
@@ -151,6 +152,9 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, once, firewall, asJSON bo
 
 func (x *desk) warnings() []string {
 	out := append([]string{}, x.plan.Ciphers.Warnings...)
+	if x.profiles.noWeb != nil {
+		out = append(out, "provisioning has no way out: "+x.profiles.noWeb.Error())
+	}
 	for _, l := range x.plan.Lines {
 		out = append(out, l.Warnings...)
 		if l.Refused != nil {
@@ -300,7 +304,7 @@ func (x *desk) failed() error {
 }
 
 func (x *desk) status() deskStatus {
-	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Lines: []lineStatus{}, Firewall: x.view, Applied: x.applied}
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Lines: []lineStatus{}, Web: x.profiles.webStatus(), Firewall: x.view, Applied: x.applied}
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
@@ -374,6 +378,7 @@ func printDesk(w io.Writer, s deskStatus) {
 	if s.Certificate != "" {
 		fmt.Fprintf(w, "certificate: %s\n", s.Certificate)
 	}
+	printWeb(w, s.Web)
 	how := "firewall: a plan, not in force; --firewall puts it into force"
 	if s.Applied != "" {
 		how = "firewall: in force, as the table " + s.Applied + " of nftables"
