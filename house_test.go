@@ -83,6 +83,7 @@ func allowed() map[string][]string {
 		"desk/profilerule": {},
 		"desk/line":        {"desk/flatprofile", "trust/cipherlist"},
 		"desk/resync":      {"desk/flatprofile", "desk/profilerule", "sip", "trust/chain", "trust/signedfile"},
+		"desk/webproxy":    {"desk/flatprofile", "network/pac", "network/proxy", "network/wpad"},
 		"desk/lint":        {"desk/flatprofile", "desk/profilerule", "network/phoneports", "trust/cipherlist"},
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":       {},

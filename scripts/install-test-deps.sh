@@ -38,6 +38,8 @@ needs() {
 /usr/bin/python3 python3 internal/desk/resync a web server of somebody else,
 /usr/bin/curl curl internal/desk/resync what it thinks of clients without a certificate,
 /bin/gzip gzip internal/desk/resync and packed files
+/usr/sbin/squid squid-openssl internal/desk/webproxy web proxies that want each way to sign in,
+/usr/bin/openssl openssl internal/desk/webproxy and a password in the form that one of them wants
 /usr/bin/xmllint libxml2-utils internal/desk/flatprofile what is XML as another implementation sees it
 /usr/bin/python3 python3 internal/network/names a library that reads proxy auto-configuration files,
 /usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/names as browsers do
@@ -59,6 +61,8 @@ needs() {
 /sbin/ip iproute2 internal/network/nat their links,
 /usr/sbin/nft nftables internal/network/nat a kernel that translates addresses,
 /usr/bin/python3 python3 internal/network/nat and phones of few lines
+/usr/sbin/kamailio kamailio cmd/ringfence a SIP server of another vendor,
+/usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so kamailio-tls-modules cmd/ringfence and its TLS
 /usr/bin/softhsm2-util softhsm2 cmd/ringfence a PKCS #11 token of software,
 /usr/bin/pkcs11-tool opensc cmd/ringfence and what speaks to it
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with

@@ -25,6 +25,7 @@ import (
 	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/desk/line"
 	"ringfence/internal/desk/resync"
+	"ringfence/internal/desk/webproxy"
 	"ringfence/internal/network/phoneports"
 	"ringfence/internal/node/sockets"
 	"ringfence/internal/sip/locate"
@@ -36,6 +37,8 @@ import (
 const (
 	flowProfile = "phone-profile"
 	flowSyslog  = "phone-syslog"
+	flowWeb     = "phone-web"
+	flowWPAD    = "phone-wpad"
 )
 
 func provisioningFlows() []ringfence.Flow {
@@ -43,6 +46,10 @@ func provisioningFlows() []ringfence.Flow {
 		{Name: flowProfile, Purpose: "A phone fetches its profiles over HTTPS.", Room: "cmd/ringfence", Direction: ringfence.Dials, Transport: "tcp", Peers: "the provisioning server", TLS: ringfence.TLSMutual},
 		{Name: flowSyslog, Purpose: "A phone tells of its resyncs, in the clear, since its profile names a syslog server; no secret is among that.", Room: "cmd/ringfence", Direction: ringfence.Listens, Transport: "udp",
 			Peers: "the syslog server", TLS: ringfence.TLSNone},
+		{Name: flowWeb, Purpose: "A phone goes out by the web proxy of its site, through which TLS reaches the server itself, and fetches the file that names it.", Room: "cmd/ringfence", Direction: ringfence.Dials, Transport: "tcp",
+			Peers: "the web proxy", TLS: ringfence.TLSNone},
+		{Name: flowWPAD, Purpose: "A phone asks a DHCP server where the file is that names the web proxy (option 252).", Room: "cmd/ringfence", Direction: ringfence.Listens, Transport: "udp", Ports: ringfence.PortRange{First: 68, Last: 68},
+			Peers: "the DHCP server", TLS: ringfence.TLSNone},
 	}
 }
 
@@ -59,6 +66,7 @@ type deskPhone struct {
 	key     string
 	dns     string
 	state   string
+	dhcp    string
 	resync  bool
 }
 
@@ -75,6 +83,7 @@ func (d *deskPhone) flags(cmd *cobra.Command) {
 	f.StringVar(&d.cert, "cert", "", "certificate of the phone (PEM, with its chain)")
 	f.StringVar(&d.key, "key", "", "its key (PEM)")
 	f.StringVar(&d.dns, "dns", "", "ask this DNS server, ADDR or ADDR:PORT, instead of those of this host")
+	f.StringVar(&d.dhcp, "wpad-dhcp", "", "ask this DHCP server where the file is that names the web proxy (Proxy_Mode Auto); without it DNS is asked alone")
 	f.StringVar(&d.state, "state", "", "directory that keeps the last good profiles, for when the server is gone; they hold passwords")
 }
 
@@ -86,6 +95,9 @@ type profiles struct {
 	opener  *sockets.Opener
 	names   *locate.Resolver
 	tls     *tls.Config
+	phone   *resync.Phone
+	web     *webproxy.Phone
+	noWeb   error // why the profile leaves no way to the web
 }
 
 // read takes the file, and fetches what the rules say.
@@ -124,22 +136,114 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	p.names = locate.New(locate.Config{Opener: p.opener, Servers: servers, Search: search, Hosts: hosts})
 	conf := p.tls.Clone()
 	line.Suites(p.set).Apply(conf)
-	phone := &resync.Phone{Device: resync.Device{MAC: mac, Product: d.product, Serial: d.serial, SWVer: d.version}, TLS: conf, Lookup: p.lookup, Now: time.Now,
+	p.phone = &resync.Phone{Device: resync.Device{MAC: mac, Product: d.product, Serial: d.serial, SWVer: d.version}, TLS: conf, Lookup: p.lookup, Now: time.Now,
 		Dial: func(ctx context.Context, at netip.AddrPort) (net.Conn, error) {
 			return p.opener.Dial(ctx, flowProfile, at)
 		},
 		Send: func(server string, text []byte) { p.syslog(ctx, server, text) }}
 	if d.state != "" {
-		phone.Keep = keptProfiles(d.state)
+		p.phone.Keep = keptProfiles(d.state)
+	}
+	if err := d.goByProxy(p, search); err != nil {
+		return nil, err
 	}
 	for _, rule := range []string{"Profile_Rule", "Profile_Rule_B", "Profile_Rule_C", "Profile_Rule_D"} {
 		p.fetched = p.fetched || p.set.Get(rule).From != flatprofile.Default && p.set.Text(rule) != ""
 	}
 	if p.fetched = p.fetched && (d.rule != "" || d.resync); p.fetched { // a file alone is read, and leads nowhere
-		p.result = phone.Run(ctx, p.set)
+		p.result = p.phone.Run(ctx, p.set)
 		p.set = p.result.Set
+		p.web.Setting, p.noWeb = webproxy.Of(p.set) // what came counts from now on
 	}
 	return p, nil
+}
+
+// goByProxy has provisioning go by the web proxy that the profile names. Signalling and voice know nothing of it.
+func (d *deskPhone) goByProxy(p *profiles, search []string) error {
+	conf := p.tls.Clone()
+	conf.Certificates = nil // a proxy is not told whose phone this is
+	p.web = &webproxy.Phone{Lookup: p.lookup, TLS: conf, Domains: search, Now: time.Now, Own: p.opener.SourceFor,
+		Dial: func(ctx context.Context, at netip.AddrPort) (net.Conn, error) { return p.opener.Dial(ctx, flowWeb, at) },
+		Listen: func(ctx context.Context, at netip.AddrPort) (net.PacketConn, error) {
+			return p.opener.ListenUDP(ctx, flowWPAD, at)
+		}}
+	if domain := p.set.Text("Domain"); domain != "" {
+		p.web.Domains = append([]string{domain}, search...)
+	}
+	if d.dhcp != "" {
+		at, err := netip.ParseAddr(d.dhcp)
+		if err != nil || !at.Is4() {
+			return invalid(fmt.Sprintf("--wpad-dhcp %.60q is no address of a DHCP server", d.dhcp), "write --wpad-dhcp 192.0.2.1")
+		}
+		p.web.DHCP = netip.AddrPortFrom(at, 67)
+	}
+	p.web.Setting, p.noWeb = webproxy.Of(p.set)
+	p.phone.Proxy = func(ctx context.Context, host string, port uint16) (net.Conn, string, error) {
+		if p.noWeb != nil {
+			return nil, "", p.noWeb
+		}
+		conn, use, err := p.web.Connect(ctx, webproxy.Provisioning, host, port)
+		return conn, use.Way, err
+	}
+	return nil
+}
+
+// webStatus is by which web proxy a desk phone goes, and why.
+type webStatus struct {
+	webproxy.Setting
+	Used  []webproxy.Use `json:"used"`
+	Error string         `json:"error,omitempty"`
+	Hint  string         `json:"hint,omitempty"`
+}
+
+func (p *profiles) webStatus() webStatus {
+	s := webStatus{Setting: p.web.Setting, Used: p.web.Uses()}
+	if s.Used == nil {
+		s.Used = []webproxy.Use{}
+	}
+	if p.noWeb != nil {
+		s.Error, s.Hint = p.noWeb.Error(), ringfence.HintOf(p.noWeb)
+	}
+	return s
+}
+
+func printWeb(w io.Writer, s webStatus) {
+	how := "none: Proxy_Mode is Off"
+	switch s.Mode {
+	case webproxy.Manual:
+		how = s.Host
+		if s.SignsIn {
+			how += ", as " + s.User
+		}
+	case webproxy.Auto:
+		how = "by the file at " + s.PAC
+		if s.WPAD {
+			how = "by a file that WPAD finds"
+		}
+	}
+	if s.Mode != webproxy.Off {
+		how += "; Proxy_Mode is " + string(s.Mode)
+	}
+	fmt.Fprintf(w, "web proxy: %s (%s)\n", how, s.From)
+	if s.Error != "" {
+		fmt.Fprintf(w, "  FAILED: %s\n", s.Error)
+		if s.Hint != "" {
+			fmt.Fprintf(w, "  hint: %s\n", s.Hint)
+		}
+	}
+	for _, u := range s.Used {
+		scheme := ""
+		if u.Scheme != "" && u.Scheme != "none" {
+			scheme = ", signed in by " + u.Scheme
+		}
+		fmt.Fprintf(w, "  %s to %s: %s%s, since %s\n", u.Application, u.Target, u.Way, scheme, u.Because)
+		if u.Error != "" {
+			fmt.Fprintf(w, "    FAILED: %s\n", u.Error)
+		}
+		if u.Warning != "" {
+			fmt.Fprintf(w, "    WARNING: %s\n", u.Warning)
+		}
+	}
 }
 
 // lookup returns the A records of a name. Provisioning asks for no others.
@@ -266,13 +370,14 @@ type explanation struct {
 	Resync     []resync.Outcome `json:"resync,omitempty"`
 	Messages   []string         `json:"syslog,omitempty"`
 	Warnings   []string         `json:"warnings"`
+	Web        webStatus        `json:"web_proxy"`
 	Parameters []explained      `json:"parameters"`
 }
 
 // explain says what each parameter is, where it came from, and what it did.
 func explain(p *profiles, all bool, only []string) (explanation, error) {
 	plan := line.Of(p.set)
-	out := explanation{Resync: p.result.Outcomes, Messages: p.result.Messages, Warnings: []string{}, Parameters: []explained{}}
+	out := explanation{Resync: p.result.Outcomes, Messages: p.result.Messages, Warnings: []string{}, Web: p.webStatus(), Parameters: []explained{}}
 	did := map[string]string{}
 	for _, u := range plan.Used {
 		did[u.Name] = u.Did
@@ -287,6 +392,7 @@ func explain(p *profiles, all bool, only []string) (explanation, error) {
 			did[o.Rule] = fmt.Sprintf("brought %d parameters from %s", o.Parameters, o.URL)
 		}
 	}
+	explainWeb(p, did)
 	for _, o := range phoneports.Look(p.set).Open {
 		for _, because := range o.Because {
 			name, _, _ := strings.Cut(because, " = ")
@@ -369,6 +475,30 @@ func explain(p *profiles, all bool, only []string) (explanation, error) {
 	return out, nil
 }
 
+// explainWeb says what the parameters of the web proxy did.
+func explainWeb(p *profiles, did map[string]string) {
+	s := p.web.Setting
+	switch s.Mode {
+	case webproxy.Off:
+		did["Proxy_Mode"] = "no application goes by a web proxy"
+	case webproxy.Manual:
+		did["Proxy_Mode"] = "provisioning goes by " + s.Host + "; signalling and voice do not"
+		did["Proxy_Host"], did["Proxy_Port"] = "the web proxy", "its port"
+		if s.SignsIn {
+			did["Proxy_Server_Requires_Authentication"], did["Proxy_Username"], did["Proxy_Password"] = "signs in, by the safest scheme that the proxy offers", "who signs in", "with which password"
+		}
+	case webproxy.Auto:
+		did["Proxy_Mode"] = "a file of the site decides how provisioning goes; signalling and voice go directly"
+		did["Use_Auto_Discovery__WPAD_"] = map[bool]string{true: "the file is found by DHCP and DNS", false: "the file is where PAC_URL says"}[s.WPAD]
+		if !s.WPAD {
+			did["PAC_URL"] = "where the file is"
+		}
+	}
+	if p.noWeb != nil {
+		did["Proxy_Mode"] = "FAILED: " + p.noWeb.Error()
+	}
+}
+
 func newPhoneExplainCommand() *cobra.Command {
 	d := &deskPhone{}
 	var all, asJSON bool
@@ -428,6 +558,9 @@ func printResync(w io.Writer, outcomes []resync.Outcome, messages []string) {
 
 func printExplained(w io.Writer, e explanation) {
 	printResync(w, e.Resync, e.Messages)
+	if e.Web.Mode != webproxy.Off || e.Web.Error != "" {
+		printWeb(w, e.Web)
+	}
 	var rows [][]string
 	for _, x := range e.Parameters {
 		from := x.From

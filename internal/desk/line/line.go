@@ -41,6 +41,7 @@ type Line struct {
 	NameValidate bool          `json:"validates_name"`
 	AuthInvite   bool          `json:"challenges_invite"`
 	Realm        string        `json:"realm,omitempty"`
+	SHA256       bool          `json:"sha_256"`              // challenges offer it (RFC 8760); without, they offer MD5 alone
 	LocalPort    uint16        `json:"local_port,omitempty"` // of SIP over UDP
 	Refused      error         `json:"-"`                    // why the line is not used
 	Reason       string        `json:"refused,omitempty"`
@@ -148,7 +149,8 @@ func (p *planner) line(n int) {
 		}
 	}
 	if l.AuthInvite {
-		l.Realm = p.set.Text(name("Reversed_Auth_Realm"))
+		l.Realm, l.SHA256 = p.set.Text(name("Reversed_Auth_Realm")), p.set.Yes("Auth_Support_RFC8760")
+		p.did("Auth_Support_RFC8760", "%s", map[bool]string{true: "challenges offer SHA-256 before MD5", false: "challenges offer MD5 alone"}[l.SHA256])
 		p.did(name("Auth_INVITE"), "the first INVITE is challenged, and must come from who knows the password")
 	}
 	p.server(&l, name, warn)

@@ -30,6 +30,7 @@ type circumstances struct {
 	failed    bool
 	at        *url.URL // the address in use, or nil
 	server    netip.AddrPort
+	via       string // the proxy, if the way is by one
 	err       string
 }
 
@@ -97,6 +98,14 @@ func (c *circumstances) value(name string) (string, bool) {
 		return c.set.Text("GPP_" + letter), true
 	}
 	return "", false
+}
+
+// by is where the server was asked: its address, or the proxy.
+func (c *circumstances) by() string {
+	if c.via != "" {
+		return c.via
+	}
+	return c.server.String()
 }
 
 func (c *circumstances) part(name string) string {

@@ -34,7 +34,7 @@ const (
 type answer struct {
 	body    []byte
 	codings []string
-	from    netip.AddrPort
+	from    string
 	at      *url.URL
 	tls     *tls.ConnectionState
 }
@@ -66,7 +66,7 @@ func address(text string) (*url.URL, error) {
 func (p *Phone) fetch(ctx context.Context, t profilerule.Target, c *circumstances, note func()) (answer, error) {
 	u, err := address(t.URL)
 	for hop := 0; err == nil; hop++ {
-		c.at, c.server = u, netip.AddrPort{}
+		c.at, c.server, c.via = u, netip.AddrPort{}, ""
 		if err := c.set.Permit(u.Hostname()); err != nil {
 			return answer{}, err
 		}
@@ -99,6 +99,11 @@ func (p *Phone) one(ctx context.Context, u *url.URL, t profilerule.Target, c *ci
 			return answer{}, "", bad("%s is no port", text)
 		}
 	}
+	if p.Proxy != nil {
+		if proxied, a, to, err := p.byProxy(ctx, u, uint16(port), t, c, note); proxied {
+			return a, to, err
+		}
+	}
 	found, err := p.Lookup(ctx, u.Hostname())
 	if err != nil || len(found) == 0 {
 		return answer{}, "", &ringfence.Fault{Op: "resync", Kind: ringfence.KindUnavailable, Text: "there is no A record of " + u.Hostname(), Err: err}
@@ -110,7 +115,7 @@ func (p *Phone) one(ctx context.Context, u *url.URL, t profilerule.Target, c *ci
 		}
 		c.server = netip.AddrPortFrom(addr, uint16(port))
 		note()
-		a, to, err := p.get(ctx, u, c.server, t)
+		a, to, err := p.get(ctx, u, c, t, func(ctx context.Context) (net.Conn, error) { return p.Dial(ctx, c.server) })
 		if err == nil {
 			return a, to, nil
 		}
@@ -124,6 +129,34 @@ func (p *Phone) one(ctx context.Context, u *url.URL, t profilerule.Target, c *ci
 	return answer{}, "", worst
 }
 
+// byProxy gets a file by the web proxy, if the way leads there: the proxy finds the server, and TLS goes through it to the server itself.
+func (p *Phone) byProxy(ctx context.Context, u *url.URL, port uint16, t profilerule.Target, c *circumstances, note func()) (proxied bool, a answer, to string, err error) {
+	conn, via, err := p.Proxy(ctx, u.Hostname(), port)
+	if err == nil && conn == nil {
+		return false, answer{}, "", nil
+	}
+	c.via = via
+	note()
+	if err != nil {
+		return true, answer{}, "", err
+	}
+	a, to, err = p.get(ctx, u, c, t, func(ctx context.Context) (net.Conn, error) {
+		if first := conn; first != nil {
+			conn = nil
+			return first, nil
+		}
+		again, _, err := p.Proxy(ctx, u.Hostname(), port)
+		if err == nil && again == nil {
+			err = bad("the way by the proxy is gone")
+		}
+		return again, err
+	})
+	if conn != nil { // nobody used it
+		_ = conn.Close()
+	}
+	return true, a, to, err
+}
+
 // statusError is an answer without a file.
 type statusError struct{ status int }
 
@@ -131,25 +164,25 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("the server answered %d %s", e.status, http.StatusText(e.status))
 }
 
-// get asks one address. It returns where the server redirects to, if it does.
-func (p *Phone) get(ctx context.Context, u *url.URL, at netip.AddrPort, t profilerule.Target) (answer, string, error) {
+// get asks one server over what dial opens. It returns where the server redirects to, if it does.
+func (p *Phone) get(ctx context.Context, u *url.URL, c *circumstances, t profilerule.Target, dial func(context.Context) (net.Conn, error)) (answer, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	conf := p.verified(ctx, u.Hostname(), at.Addr())
+	conf := p.verified(ctx, u.Hostname(), c.server.Addr())
 	var state *tls.ConnectionState
 	rt := &http.Transport{DisableCompression: true, MaxResponseHeaderBytes: maxHeader, DisableKeepAlives: t.UID == "", MaxConnsPerHost: 1, DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		raw, err := p.Dial(ctx, at)
+		raw, err := dial(ctx)
 		if err != nil {
 			return nil, err
 		}
-		c := tls.Client(raw, conf)
-		if err := c.HandshakeContext(ctx); err != nil {
+		sealed := tls.Client(raw, conf)
+		if err := sealed.HandshakeContext(ctx); err != nil {
 			_ = raw.Close()
 			return nil, err
 		}
-		cs := c.ConnectionState()
+		cs := sealed.ConnectionState()
 		state = &cs
-		return c, nil
+		return sealed, nil
 	}}
 	defer rt.CloseIdleConnections()
 	authorization := ""
@@ -169,7 +202,7 @@ func (p *Phone) get(ctx context.Context, u *url.URL, at netip.AddrPort, t profil
 			if ringfence.KindOf(err) == ringfence.KindInsecure {
 				kind = ringfence.KindInsecure
 			}
-			return answer{}, "", &ringfence.Fault{Op: "resync", Kind: kind, Text: fmt.Sprintf("nothing came from %s", at), Err: err, Hint: ringfence.HintOf(err)}
+			return answer{}, "", &ringfence.Fault{Op: "resync", Kind: kind, Text: fmt.Sprintf("nothing came from %s", c.by()), Err: err, Hint: ringfence.HintOf(err)}
 		}
 		body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 		_ = resp.Body.Close()
@@ -184,7 +217,7 @@ func (p *Phone) get(ctx context.Context, u *url.URL, at netip.AddrPort, t profil
 		case resp.StatusCode != http.StatusOK:
 			return answer{}, "", &ringfence.Fault{Op: "resync", Kind: statusKind(resp.StatusCode), Text: u.Redacted() + " is not to be had", Err: &statusError{resp.StatusCode}}
 		case err != nil:
-			return answer{}, "", &ringfence.Fault{Op: "resync", Kind: ringfence.KindUnavailable, Text: fmt.Sprintf("%s broke off", at), Err: err}
+			return answer{}, "", &ringfence.Fault{Op: "resync", Kind: ringfence.KindUnavailable, Text: fmt.Sprintf("%s broke off", c.by()), Err: err}
 		case len(body) > maxBody:
 			return answer{}, "", bad("the file is larger than 10 MiB")
 		}
@@ -192,7 +225,7 @@ func (p *Phone) get(ctx context.Context, u *url.URL, at netip.AddrPort, t profil
 		for _, v := range resp.Header.Values("Content-Encoding") {
 			codings = append(codings, strings.Split(v, ",")...)
 		}
-		return answer{body: body, codings: codings, from: at, at: u, tls: state}, "", nil
+		return answer{body: body, codings: codings, from: c.by(), at: u, tls: state}, "", nil
 	}
 }
 

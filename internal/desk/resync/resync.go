@@ -41,6 +41,8 @@ type Phone struct {
 	Send   func(server string, line []byte) // one message to the syslog server that the profile names
 	Keep   Keeper
 	Now    func() time.Time
+	// Proxy, if set, opens a way to a server by a web proxy, and says by which. Without a connection and without an error the way is the direct one.
+	Proxy func(ctx context.Context, host string, port uint16) (conn net.Conn, via string, err error)
 
 	custom []*x509.Certificate // of Custom_CA_Rule
 	last   time.Time
@@ -53,7 +55,7 @@ type Outcome struct {
 	Rule       string    `json:"rule"` // the parameter
 	Condition  string    `json:"condition,omitempty"`
 	URL        string    `json:"url,omitempty"`
-	Server     string    `json:"server,omitempty"`
+	Server     string    `json:"server,omitempty"` // its address, or that of the proxy
 	TLS        string    `json:"tls,omitempty"`
 	Proven     string    `json:"proven,omitempty"` // subject of the server
 	Decoded    []string  `json:"decoded,omitempty"`
@@ -150,7 +152,7 @@ func (p *Phone) file(ctx context.Context, set *flatprofile.Set, text string, o *
 	}
 	asked := false
 	a, err := p.fetch(ctx, target, c, func() {
-		o.Tried = append(o.Tried, c.server.String())
+		o.Tried = append(o.Tried, c.by())
 		if !asked {
 			asked = true
 			p.log("Log_Request_Msg", priorityNotice, c)
@@ -159,7 +161,7 @@ func (p *Phone) file(ctx context.Context, set *flatprofile.Set, text string, o *
 	if err != nil {
 		return nil, err
 	}
-	o.Server = a.from.String()
+	o.Server = a.from
 	if a.tls != nil && len(a.tls.PeerCertificates) > 0 {
 		o.TLS, o.Proven = tls.VersionName(a.tls.Version)+", "+tls.CipherSuiteName(a.tls.CipherSuite), a.tls.PeerCertificates[0].Subject.String()
 	}

@@ -42,7 +42,7 @@ func (p *Phone) verified(ctx context.Context, host string, at netip.Addr) *tls.C
 		for _, c := range cs.PeerCertificates[1:] {
 			between.AddCert(c)
 		}
-		if _, err := leaf.Verify(x509.VerifyOptions{Roots: p.roots(), Intermediates: between, CurrentTime: p.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: p.Roots(), Intermediates: between, CurrentTime: p.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
 			return untrusted("the server's certificate was not accepted: "+err.Error(), "name the authority that signed it by --ca, or by Custom_CA_Rule", err)
 		}
 		if proves(leaf, host) {
@@ -64,8 +64,8 @@ func untrusted(text, hint string, cause error) error {
 	return &ringfence.Fault{Op: "resync.tls", Kind: ringfence.KindInsecure, Text: text, Hint: hint, Err: cause}
 }
 
-// roots are the anchors of the phone: those that it came with, and those of its custom CA rule.
-func (p *Phone) roots() *x509.CertPool {
+// Roots are the anchors of the phone: those that it came with, and those of its custom CA rule.
+func (p *Phone) Roots() *x509.CertPool {
 	pool := x509.NewCertPool()
 	if p.TLS.RootCAs != nil {
 		pool = p.TLS.RootCAs.Clone()

@@ -77,6 +77,9 @@ func (p *Phone) invited(tx *transaction.Server) {
 	c.s.Reject(480, "", "")
 }
 
+// maxCredentials is how many credentials of a request are looked at.
+const maxCredentials = 8
+
 // nonceLife is how long a challenge of ours can be answered.
 const nonceLife = time.Minute
 
@@ -102,10 +105,17 @@ func (p *Phone) knowsPassword(tx *transaction.Server) bool {
 		return false
 	}
 	m, stale := tx.Request, false
-	if cred, ok := m.CredentialsFor(sip.HeaderAuthorization, p.cfg.InviteRealm); ok {
+	seen := 0
+	for v := range m.All(sip.HeaderAuthorization) { // the caller's own, for its server, can stand there too
+		if seen++; seen > maxCredentials {
+			break
+		}
+		cred, err := sip.ParseCredentials(v)
+		if err != nil || string(cred.Realm) != p.cfg.InviteRealm || string(cred.Username) != p.cfg.AuthUser {
+			continue
+		}
 		state := nonces.Check(cred.Nonce)
-		if state == sip.NonceGood && string(cred.Username) == p.cfg.AuthUser && cred.MatchesURI(m.RequestURI()) &&
-			cred.Verify(sip.HA1(cred.Algorithm, p.cfg.AuthUser, p.cfg.InviteRealm, p.cfg.Password), "INVITE") {
+		if state == sip.NonceGood && cred.MatchesURI(m.RequestURI()) && cred.Verify(sip.HA1(cred.Algorithm, p.cfg.AuthUser, p.cfg.InviteRealm, p.cfg.Password), "INVITE") {
 			if state = nonces.Use(cred.Nonce, cred.NC); state == sip.NonceGood {
 				return true
 			}
@@ -115,7 +125,9 @@ func (p *Phone) knowsPassword(tx *transaction.Server) bool {
 	p.log.Info("a call was challenged", "phone", p.cfg.User, "from", string(m.Get(sip.HeaderFrom)), "by", tx.Conn.Remote)
 	tx.Reply(401, "", func(w *sip.Writer) {
 		algorithms := []sip.DigestAlgorithm{sip.DigestSHA256}
-		if p.cfg.AllowMD5 {
+		if p.cfg.InviteMD5 {
+			algorithms = []sip.DigestAlgorithm{sip.DigestMD5}
+		} else if p.cfg.AllowMD5 {
 			algorithms = append(algorithms, sip.DigestMD5)
 		}
 		nonce := nonces.New()

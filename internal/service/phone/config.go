@@ -79,7 +79,9 @@ type Config struct {
 	// AnyName takes any server whose certificate TLS believes, whatever its name. Nothing is sent that names the server (SNI).
 	AnyName bool
 	// InviteRealm, if set, makes the phone challenge each first INVITE in this realm: who sends it must know AuthUser and Password.
+	// It offers SHA-256, and MD5 behind it with AllowMD5; with InviteMD5 MD5 alone, for servers that stumble over anything else.
 	InviteRealm string
+	InviteMD5   bool
 
 	User     string // user part of the address-of-record, e.g. "alice"
 	Domain   string // its domain

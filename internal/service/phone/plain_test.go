@@ -115,8 +115,17 @@ func TestInviteChallenge(t *testing.T) {
 		if strings.Contains(string(m.Bytes()), "MD5") {
 			t.Errorf("MD5 is offered though nobody allowed it: %s", m.Bytes())
 		}
+		for _, md5 := range []bool{false, true} {
+			w.phone(t, "bob", 11, func(c *Config) { c.InviteRealm, c.Password, c.AllowMD5, c.InviteMD5 = "desk", "secret", true, md5 })
+			m := w.ask(t, "bob", sip.INVITE, nil, "application/sdp", offer)
+			if n := strings.Count(string(m.Bytes()), "WWW-Authenticate:"); m.Status() != 401 || strings.Contains(string(m.Bytes()), "SHA-256") == md5 || (n == 1) != md5 {
+				t.Errorf("MD5 alone %v: %s", md5, m.Bytes())
+			}
+		}
 		answer := func(c sip.Challenge, user, password, uri string, nc uint32) int {
 			m := w.ask(t, "alice", sip.INVITE, func(w *sip.Writer) {
+				other := sip.Challenge{Realm: "desk", Nonce: "of another", Algorithm: sip.DigestSHA256, QOP: true} // the caller's own, for its server
+				w.Header(sip.HeaderAuthorization, other.Authorize(sip.Answer{Username: "bob", Password: "x", Method: "INVITE", URI: uri, CNonce: "0", NC: 1}))
 				w.Header(sip.HeaderAuthorization, c.Authorize(sip.Answer{Username: user, Password: password, Method: "INVITE", URI: uri, CNonce: "0123456789abcdef", NC: nc}))
 			}, "application/sdp", "v=0\r\nm=audio x\r\n") // what is let in is refused for its description, at once
 			return m.Status()

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"ringfence"
+	"ringfence/internal/network/phoneports"
+)
+
+// phoneTable is the table of nftables that holds a desk phone's firewall.
+const phoneTable = "ringfence_phone"
+
+// phoneRules writes the firewall of a desk phone: what is open, the way back for what the phone opened itself, and nothing else. What leaves is let out.
+func phoneRules(v phoneports.View) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table inet %s\ndelete table inet %s\ntable inet %s {\n\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n", phoneTable, phoneTable, phoneTable)
+	b.WriteString("\t\tiif \"lo\" accept\n\t\tct state established,related accept\n\t\tct state invalid drop\n")
+	b.WriteString("\t\ticmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept\n")
+	if v.Ping {
+		b.WriteString("\t\ticmp type echo-request accept\n\t\ticmpv6 type echo-request accept\n")
+	}
+	rtp := ""
+	for _, o := range v.Open {
+		if o.One { // one port by chance: this phone has no such service, so none of them
+			continue
+		}
+		ports := o.Ports.String()
+		if o.Service == "RTP and RTCP" {
+			rtp = ports
+		}
+		fmt.Fprintf(&b, "\t\t%s dport %s accept comment %q\n", o.Transport, ports, o.Service)
+	}
+	if v.Unreachable { // a closed port of UDP says that it is
+		b.WriteString("\t\tmeta l4proto udp reject\n")
+	}
+	b.WriteString("\t}\n")
+	if !v.Unreachable && rtp != "" { // of the range of RTP it may still be said
+		fmt.Fprintf(&b, "\tchain output {\n\t\ttype filter hook output priority filter; policy accept;\n\t\ticmp type destination-unreachable @th,240,16 != %s drop\n\t\ticmpv6 type destination-unreachable @th,400,16 != %s drop\n\t}\n", rtp, rtp)
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// applyPhoneFirewall puts the firewall into force, and returns the name of its table; none if the profile switches the firewall off. It does so only where the network is
+// the phone's own: elsewhere it would cut off the host.
+func applyPhoneFirewall(ctx context.Context, v phoneports.View) (string, error) {
+	own, err := os.Stat("/proc/self/net/dev") // a file of its own in each network; of process 1 it can be seen also where the links in ns cannot be read
+	if err == nil {
+		var first os.FileInfo
+		if first, err = os.Stat("/proc/1/net/dev"); err == nil && os.SameFile(first, own) {
+			return "", &ringfence.Fault{Kind: ringfence.KindDenied, Text: "the firewall of a phone is not put into force on the host's own network", Hint: "run the phone in a network namespace: ip netns exec PHONE ringfence phone up --firewall …"}
+		}
+	}
+	if err != nil {
+		return "", &ringfence.Fault{Kind: ringfence.KindDenied, Text: "it cannot be found out whether the network is the phone's own", Err: err, Hint: "run it in a network namespace that shows /proc; without --firewall it is a plan"}
+	}
+	if !v.Firewall {
+		return "", nil
+	}
+	if err := runNFT(ctx, phoneRules(v)); err != nil {
+		return "", err
+	}
+	return phoneTable, nil
+}
+
+// removePhoneFirewall takes it out of force when the phone ends.
+func removePhoneFirewall(ctx context.Context, table string) {
+	if table != "" {
+		_ = runNFT(ctx, "delete table inet "+table+"\n")
+	}
+}

@@ -1,0 +1,430 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringfence"
+	"ringfence/internal/desk/line"
+	"ringfence/internal/desk/resync"
+	"ringfence/internal/network/phoneports"
+	"ringfence/internal/node"
+	"ringfence/internal/node/sockets"
+	"ringfence/internal/service/phone"
+	"ringfence/internal/state/durable"
+)
+
+// lineStatus is where a line stands.
+type lineStatus struct {
+	Line       int              `json:"line"`
+	Address    string           `json:"address"`
+	Transport  line.Transport   `json:"transport"`
+	InTheClear bool             `json:"in_the_clear"`
+	State      string           `json:"state"` // as phone.State says, or "refused"
+	Server     string           `json:"server,omitempty"`
+	Expires    time.Time        `json:"expires,omitzero"`
+	Auth       ringfence.Auth   `json:"auth,omitempty"`
+	Proof      *ringfence.Proof `json:"proof,omitempty"`
+	Error      string           `json:"error,omitempty"`
+	Hint       string           `json:"hint,omitempty"`
+	Warnings   []string         `json:"warnings"`
+}
+
+// deskStatus is where a desk phone stands.
+type deskStatus struct {
+	At          time.Time        `json:"at"`
+	PID         int              `json:"pid"`
+	Certificate string           `json:"certificate,omitempty"` // subject, and until when
+	Resync      []resync.Outcome `json:"resync"`
+	Warnings    []string         `json:"warnings"`
+	Lines       []lineStatus     `json:"lines"`
+	Web         webStatus        `json:"web_proxy"`
+	Firewall    phoneports.View  `json:"firewall"`
+	Applied     string           `json:"firewall_applied,omitempty"` // the table of nftables that holds it; empty: it is a plan
+}
+
+// desk is a desk phone that runs.
+type desk struct {
+	*handset
+	flags    *deskPhone
+	profiles *profiles
+	plan     line.Plan
+	view     phoneports.View
+	applied  string
+	mu       sync.Mutex
+	lines    []*phone.Phone // by index of plan.Lines; nil if it is refused
+}
+
+func newPhoneUpCommand(h *handset) *cobra.Command {
+	d := &deskPhone{}
+	var once, firewall, asJSON bool
+	cmd := &cobra.Command{
+		Use: "up", Short: "Be the desk phone that a configuration file describes", Args: cobra.NoArgs,
+		Long: "up reads a desk phone's file (--cfg), or fetches its profile (--profile-rule), registers each line as it says, and answers calls until it is interrupted. Voice is SRTP, whatever the file says.\n\n" +
+			"A line signals over UDP or TCP, in the clear, only where its SIP_Transport says so, and up says so loudly. Auto means TLS here. Servers that Restricted_Access_Domains does not list are refused.\n" +
+			"Auth_INVITE challenges the first INVITE; TLS_Name_Validate and TLS_Cipher_List count as on the phone. up prints which ports the phone's firewall leaves open; with --firewall it puts that\n" +
+			"into force with nftables, which takes a network namespace of the phone's own.\n\n" +
+			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`. It fails with --once if a line is not registered.",
+		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --cfg cfg.xml --once --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return d.up(cmd, h, once, firewall, asJSON)
+		},
+	}
+	d.flags(cmd)
+	cmd.Flags().BoolVar(&once, "once", false, "register, say where each line stands, and end")
+	cmd.Flags().BoolVar(&firewall, "firewall", false, "put the phone's firewall into force with nftables, in a network namespace of its own")
+	return jsonFlag(cmd, &asJSON)
+}
+
+// firstAttempt is how long up waits for the lines before it says where they stand: longer than timer F of RFC 3261.
+const firstAttempt = 35 * time.Second
+
+func (d *deskPhone) up(cmd *cobra.Command, h *handset, once, firewall, asJSON bool) error {
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	out := cmd.OutOrStdout()
+	if asJSON {
+		out = cmd.ErrOrStderr()
+	}
+	p, err := d.read(ctx)
+	if err != nil {
+		return err
+	}
+	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set)}
+	printResync(out, p.result.Outcomes, p.result.Messages)
+	for _, w := range x.warnings() {
+		fmt.Fprintln(cmd.ErrOrStderr(), "WARNING: "+w)
+	}
+	if firewall {
+		if x.applied, err = applyPhoneFirewall(ctx, x.view); err != nil {
+			return err
+		}
+		defer removePhoneFirewall(context.WithoutCancel(ctx), x.applied)
+	}
+	stack, err := x.start(ctx)
+	if err != nil {
+		return err
+	}
+	defer stack.Close()
+	defer x.close()
+	x.wait(ctx)
+	s := x.status()
+	x.keep(s)
+	if err := show(cmd, asJSON, s, func(w io.Writer) { printDesk(w, s) }); err != nil {
+		return err
+	}
+	if once {
+		return x.failed()
+	}
+	for _, q := range x.lines {
+		if q != nil {
+			go tellRegistration(ctx, cmd.ErrOrStderr(), q)
+			go func() { _ = h.listen(ctx, out, q) }()
+		}
+	}
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if d.state != "" {
+				_ = os.Remove(filepath.Join(d.state, statusName))
+			}
+			return nil
+		case <-tick.C:
+			x.keep(x.status())
+		}
+	}
+}
+
+func (x *desk) warnings() []string {
+	out := append([]string{}, x.plan.Ciphers.Warnings...)
+	if x.profiles.noWeb != nil {
+		out = append(out, "provisioning has no way out: "+x.profiles.noWeb.Error())
+	}
+	for _, l := range x.plan.Lines {
+		out = append(out, l.Warnings...)
+		if l.Refused != nil {
+			out = append(out, fmt.Sprintf("line %d is not used: %s", l.Number, l.Reason))
+		}
+	}
+	return out
+}
+
+// start opens the lines that are not refused.
+func (x *desk) start(ctx context.Context) (*phone.Stack, error) {
+	flows := phone.Flows(ringfence.PortRange{}, x.plan.Media)
+	usable := 0
+	for _, l := range x.plan.Lines {
+		if l.Refused == nil {
+			usable++
+			if l.Clear {
+				flows = append(flows, phone.PlainFlow(lineFlow(l), string(l.Transport), ringfence.PortRange{First: l.LocalPort, Last: l.LocalPort}))
+			}
+		}
+	}
+	if usable == 0 {
+		for _, l := range x.plan.Lines {
+			return nil, l.Refused
+		}
+		return nil, invalid("the profile has no line that is enabled", "set Proxy_1_ and User_ID_1_")
+	}
+	opener, err := sockets.New(flows)
+	if err != nil {
+		return nil, err
+	}
+	stack := phone.NewStack(phone.StackConfig{Opener: opener, Log: node.Discard(), UserAgent: "Ringfence desk phone"})
+	x.lines = make([]*phone.Phone, len(x.plan.Lines))
+	for i, l := range x.plan.Lines {
+		if l.Refused != nil {
+			continue
+		}
+		conf, err := x.config(ctx, l, opener)
+		if err == nil {
+			x.lines[i], err = stack.Start(conf)
+		}
+		if err != nil {
+			x.plan.Lines[i].Refused, x.plan.Lines[i].Reason = err, err.Error()
+		}
+	}
+	return stack, nil
+}
+
+func lineFlow(l line.Line) string { return fmt.Sprintf("phone-sip-%d", l.Number) }
+
+// config makes a phone of a line.
+func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) (phone.Config, error) {
+	conf := phone.Config{ServerName: l.Host, User: l.User, Domain: l.Domain, Display: l.Display, AuthUser: l.AuthUser, Password: l.Password, AllowMD5: true, AnyName: !l.NameValidate, Expires: l.Expires,
+		MediaPorts: x.plan.Media, UserAgent: "Ringfence desk phone"}
+	port := uint16(5061)
+	if l.Clear {
+		port = 5060
+		conf.Plain, conf.SIPPort, conf.Flow, conf.AnyName = string(l.Transport), l.LocalPort, lineFlow(l), false
+	}
+	if l.Port != 0 {
+		port = l.Port
+	}
+	if l.AuthInvite {
+		conf.InviteRealm, conf.InviteMD5 = l.Realm, !l.SHA256
+	}
+	conf.TLS = x.trust(l)
+	servers, err := x.profiles.names.Host(l.Host, port)
+	if l.ByDNS && !l.Clear && l.Port == 0 {
+		servers, err = x.profiles.names.Domain(l.Host, port)
+	}
+	if err != nil {
+		return conf, err
+	}
+	found, err := servers.Find(ctx)
+	for _, at := range found {
+		var source netip.Addr
+		if source, err = opener.SourceFor(at); err == nil {
+			conf.MediaAddr, conf.Servers = source, oneFamily{servers, source}
+			return conf, nil
+		}
+	}
+	if err == nil {
+		err = &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "there is no address of " + l.Host}
+	}
+	return conf, err
+}
+
+// trust is the TLS of a line: its suites, and whether the server's name counts.
+func (x *desk) trust(l line.Line) *tls.Config {
+	conf := x.profiles.tls.Clone()
+	x.plan.Ciphers.Apply(conf)
+	conf.RootCAs = x.profiles.phone.Roots()
+	if l.NameValidate {
+		return conf
+	}
+	roots := conf.RootCAs
+	conf.InsecureSkipVerify = true // VerifyConnection checks the chain, and the profile says that the name does not count
+	conf.VerifyConnection = func(cs tls.ConnectionState) error {
+		if len(cs.PeerCertificates) == 0 {
+			return errors.New("the server showed no certificate")
+		}
+		between := x509.NewCertPool()
+		for _, c := range cs.PeerCertificates[1:] {
+			between.AddCert(c)
+		}
+		_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between})
+		return err
+	}
+	return conf
+}
+
+// wait gives every line one attempt.
+func (x *desk) wait(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, firstAttempt)
+	defer cancel()
+	for _, q := range x.lines {
+		if q != nil {
+			_ = q.WaitRegistration(ctx, func(r phone.Registration) bool { return r.State == phone.Registered || r.Err != nil })
+		}
+	}
+}
+
+func (x *desk) close() {
+	var wg sync.WaitGroup
+	for _, q := range x.lines {
+		if q != nil {
+			wg.Go(func() { _ = q.Close() })
+		}
+	}
+	wg.Wait()
+}
+
+// failed returns why the first line that should be registered is not.
+func (x *desk) failed() error {
+	for i, l := range x.plan.Lines {
+		switch q := x.lines[i]; {
+		case l.Refused != nil:
+			return l.Refused
+		case !q.Registered():
+			if err := q.Registration().Err; err != nil {
+				return err
+			}
+			return &ringfence.Fault{Kind: ringfence.KindTimeout, Text: fmt.Sprintf("line %d is still %s", l.Number, q.Registration().State)}
+		}
+	}
+	return x.profiles.result.Failed()
+}
+
+func (x *desk) status() deskStatus {
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Lines: []lineStatus{}, Web: x.profiles.webStatus(), Firewall: x.view, Applied: x.applied}
+	if s.Resync == nil {
+		s.Resync = []resync.Outcome{}
+	}
+	if certs := x.profiles.tls.Certificates; len(certs) > 0 && certs[0].Leaf != nil {
+		s.Certificate = fmt.Sprintf("%s, until %s", certs[0].Leaf.Subject, certs[0].Leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	for i, l := range x.plan.Lines {
+		at := lineStatus{Line: l.Number, Address: "sip:" + l.User + "@" + l.Domain, Transport: l.Transport, InTheClear: l.Clear, State: "refused", Error: l.Reason, Warnings: l.Warnings}
+		if l.Refused != nil {
+			at.Hint = ringfence.HintOf(l.Refused)
+		}
+		if i < len(x.lines) && x.lines[i] != nil {
+			q := x.lines[i]
+			r, proof := q.Registration(), q.Proof()
+			at.State, at.Expires, at.Auth, at.Proof = r.State.String(), r.Expires.UTC().Truncate(time.Second), r.Auth, &proof
+			if r.Expires.IsZero() {
+				at.Expires = time.Time{}
+			}
+			if server := q.Server(); server.IsValid() {
+				at.Server = server.String()
+			}
+			if r.Err != nil {
+				at.Error, at.Hint = r.Err.Error(), ringfence.HintOf(r.Err)
+			}
+		}
+		s.Lines = append(s.Lines, at)
+	}
+	return s
+}
+
+const statusName = "status.json"
+
+// keep leaves the status for `phone status`. A phone goes on without.
+func (x *desk) keep(s deskStatus) {
+	if x.flags.state == "" {
+		return
+	}
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err == nil {
+		err = os.MkdirAll(x.flags.state, 0o700)
+	}
+	if err == nil {
+		_ = durable.Replace(filepath.Join(x.flags.state, statusName), b)
+	}
+}
+
+func printDesk(w io.Writer, s deskStatus) {
+	var rows [][]string
+	for _, l := range s.Lines {
+		sealed := "-"
+		if l.Proof != nil && l.State == phone.Registered.String() {
+			if sealed = string(l.Proof.Verdict); l.Proof.TLS != nil {
+				sealed += ", " + l.Proof.TLS.Version + ", " + l.Proof.TLS.Suite
+			}
+		}
+		transport := string(l.Transport)
+		if l.InTheClear {
+			transport += " IN THE CLEAR"
+		}
+		rows = append(rows, []string{fmt.Sprint(l.Line), l.Address, transport, l.State, l.Server, string(l.Auth), sealed})
+	}
+	table(w, []string{"LINE", "ADDRESS", "TRANSPORT", "STATE", "SERVER", "AUTH", "PROOF"}, rows)
+	for _, l := range s.Lines {
+		if l.Error != "" {
+			fmt.Fprintf(w, "line %d: %s\n", l.Line, l.Error)
+			if l.Hint != "" {
+				fmt.Fprintf(w, "  hint: %s\n", l.Hint)
+			}
+		}
+	}
+	if s.Certificate != "" {
+		fmt.Fprintf(w, "certificate: %s\n", s.Certificate)
+	}
+	printWeb(w, s.Web)
+	how := "firewall: a plan, not in force; --firewall puts it into force"
+	if s.Applied != "" {
+		how = "firewall: in force, as the table " + s.Applied + " of nftables"
+	}
+	fmt.Fprintln(w, "\n"+how)
+	printPhone(w, "firewall", s.Firewall)
+}
+
+func newPhoneStatusCommand() *cobra.Command {
+	var state string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "Say where a running desk phone stands", Args: cobra.NoArgs,
+		Long: "status prints what `ringfence phone up --state DIR` keeps in its directory: each line with its registration and proof, the last resync, the certificate, the warnings, and the ports that the\n" +
+			"phone's firewall leaves open. It fails if no phone runs there, or if it has said nothing for a quarter of a minute.",
+		Example: "  ringfence phone status --state /var/lib/desk\n  ringfence phone status --state /var/lib/desk --json | jq '.lines[].state'",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if state == "" {
+				return invalid("there is no --state", "give the directory that `ringfence phone up --state` was given")
+			}
+			var s deskStatus
+			b, err := readWhole(filepath.Join(state, statusName), 1<<20)
+			if errors.Is(err, fs.ErrNotExist) {
+				return &ringfence.Fault{Kind: ringfence.KindNotFound, Text: "no desk phone runs with " + state, Hint: "start it: ringfence phone up --cfg cfg.xml --state " + state}
+			}
+			if err == nil {
+				err = json.Unmarshal(b, &s)
+			}
+			if err != nil {
+				return &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "the status in " + state + " cannot be read", Err: err}
+			}
+			if err := show(cmd, asJSON, s, func(w io.Writer) {
+				printResync(w, s.Resync, nil)
+				printDesk(w, s)
+				for _, text := range s.Warnings {
+					fmt.Fprintln(w, "WARNING: "+text)
+				}
+			}); err != nil {
+				return err
+			}
+			if silent := time.Since(s.At); silent > 15*time.Second {
+				return &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: fmt.Sprintf("the phone has said nothing for %s", silent.Truncate(time.Second)), Hint: fmt.Sprintf("is its process %d still there?", s.PID)}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&state, "state", "", "directory that `ringfence phone up --state` was given")
+	return jsonFlag(cmd, &asJSON)
+}
