@@ -64,7 +64,6 @@ type desk struct {
 	plan     line.Plan
 	view     phoneports.View
 	applied  string
-	mu       sync.Mutex
 	lines    []*phone.Phone // by index of plan.Lines; nil if it is refused
 }
 
