@@ -41,9 +41,11 @@ func (t Tree) Risks(s Site) (out []Wrong) {
 		if f.Endpoint.Transport == "public" {
 			continue // an authority looks there, and nobody else
 		}
-		if f.Endpoint.Transport == "phones" {
+		switch f.Endpoint.Transport {
+		case "phones":
 			f.phoneRisks(risk)
-		} else {
+		case "cti": // nobody comes there without a certificate, nor any phone
+		default:
 			f.risks(s, risk)
 		}
 		f.commonRisks(s, risk)

@@ -28,7 +28,7 @@ func TestRisks(t *testing.T) {
 		"public":     {DNSNames: []string{"example.com"}, PublicKey: long.Public()},
 	}
 	site := Site{Domain: "example.com", Presents: func(alias string) *x509.Certificate { return presents[alias] }, Listens: map[string]netip.AddrPort{}}
-	for i, c := range []string{"sip", "sip-wss", "sip-oauth", "https", "tvs", "capf"} {
+	for i, c := range []string{"sip", "sip-wss", "sip-oauth", "https", "tvs", "capf", "cti"} {
 		site.Listens[c] = netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(5061+i))
 	}
 	for name, x := range map[string]struct {
@@ -45,6 +45,7 @@ func TestRisks(t *testing.T) {
 		"passwords":                 {Tree{"/interface/sip": {ClientAuth: "require"}}, []string{"client-auth: phones that sign in"}},
 		"tokens":                    {Tree{"/interface/sip-oauth": {ClientAuth: "require"}}, []string{"client-auth: phones that sign in"}},
 		"no certificate yet":        {Tree{"/interface/capf": {ClientAuth: "require"}}, []string{"client-auth: phones that have no"}},
+		"whoever follows calls":     {Tree{"/interface/cti": {Anchors: []string{"carrier"}, Subjects: []string{"carrier.example"}, Identity: "public"}}, nil},
 		"old phones":                {Tree{"/system": {Min: "1.3"}}, []string{"refused at capf", "refused at tvs"}},
 		"what no list names":        {Tree{"/interface/capf": {Identity: "node"}}, []string{"identity: enterprise phones believe"}},
 		"somebody else's":           {Tree{"/interface/https": {Identity: "public"}}, []string{"also when they renew"}},
