@@ -78,6 +78,7 @@ func allowed() map[string][]string {
 		"service/cti": {"trust/quota"},
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll", "trust/subject"},
+		"service/swarm": {"service/phone"},
 		// What a desk phone does with its configuration file.
 		"desk/flatprofile": {},
 		"desk/profilerule": {},

@@ -25,7 +25,7 @@ func newDeviceCommand(a *app) *cobra.Command {
 
 func newDeviceAddCommand(a *app) *cobra.Command {
 	var user, auth, kind, security string
-	var asJSON bool
+	var noCode, asJSON bool
 	cmd := &cobra.Command{
 		Use: "add ID --user USER", Short: "Add a phone; its activation code is shown once",
 		Long: "add makes a device of a user and prints, once, what the phone needs: a one-time activation code of 16 digits with its QR code, or for a\n" +
@@ -36,7 +36,7 @@ func newDeviceAddCommand(a *app) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var d api.DeviceAdded
-			in := api.NewDevice{ID: ringfence.DeviceID(args[0]), User: ringfence.UserID(user), Kind: kind, Auth: ringfence.Auth(auth), Security: security}
+			in := api.NewDevice{ID: ringfence.DeviceID(args[0]), User: ringfence.UserID(user), Kind: kind, Auth: ringfence.Auth(auth), Security: security, NoCode: noCode}
 			if err := a.ask(cmd.Context(), http.MethodPost, "/devices", nil, in, &d); err != nil {
 				return err
 			}
@@ -47,6 +47,7 @@ func newDeviceAddCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&auth, "auth", "certificate", "how it proves itself: certificate, token, digest-sha-256 or digest-md5")
 	cmd.Flags().StringVar(&kind, "kind", "", "model or application")
 	cmd.Flags().StringVar(&security, "security", "", "its security profile, out of `ringfence profile list`; none if it is not given")
+	cmd.Flags().BoolVar(&noCode, "no-code", false, "make no activation code now; `ringfence device code` makes one")
 	_ = cmd.MarkFlagRequired("user")
 	_ = cmd.RegisterFlagCompletionFunc("user", a.completeUserFlag)
 	_ = cmd.RegisterFlagCompletionFunc("auth", cobra.FixedCompletions([]string{"certificate", "token", "digest-sha-256", "digest-md5"}, cobra.ShellCompDirectiveNoFileComp))
@@ -73,6 +74,10 @@ func printAdded(w io.Writer, d api.DeviceAdded) {
 		return
 	}
 	acc := d.Account
+	if acc == nil {
+		fmt.Fprintf(w, "%s is there; `ringfence device code %s` makes an activation code.\n", d.Device.ID, d.Device.ID)
+		return
+	}
 	host, port := acc.Server, ""
 	if i := strings.LastIndex(acc.Server, ":"); i >= 0 {
 		host, port = acc.Server[:i], acc.Server[i+1:]

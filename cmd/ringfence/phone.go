@@ -41,7 +41,7 @@ type handset struct {
 	asJSON   bool
 }
 
-func newPhoneCommand() *cobra.Command {
+func newPhoneCommand(a *app) *cobra.Command {
 	h := &handset{}
 	cmd := &cobra.Command{
 		Use:   "phone",
@@ -81,7 +81,7 @@ func newPhoneCommand() *cobra.Command {
 			Long:    "listen stays registered and answers every call, until it is interrupted.",
 			Example: "  ringfence phone listen --tone 440",
 			RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.listen) }},
-		newPhoneUpCommand(h), newPhoneStatusCommand(), newPhoneLintCommand(), newPhoneExplainCommand(),
+		newPhoneUpCommand(h), newPhoneStatusCommand(), newPhoneLintCommand(), newPhoneExplainCommand(), newPhoneSwarmCommand(a, h),
 	)
 	return cmd
 }

@@ -45,7 +45,7 @@ func newRootCommand() *cobra.Command {
 		}
 		root.AddCommand(verbs...)
 	}
-	add("run", newUpCommand(a), newDemoCommand(version), newPhoneCommand(), newVersionCommand())
+	add("run", newUpCommand(a), newDemoCommand(version), newPhoneCommand(a), newVersionCommand())
 	add("people", newUserCommand(a), newDeviceCommand(a))
 	add("see", newStatusCommand(a), newCallCommand(a), newRegistrationsCommand(a), newConnectionsCommand(a), newTrunkCommand(a), newCTICommand(a), newFlowsCommand(a), newCDRCommand(a), newAuditCommand(a))
 	add("admin", newConfigCommand(a), newLoginCommand(a), newTokenCommand(a), newSignInCommand(a), newTrustCommand(a), newTLSCommand(a), newProfileCommand(a), newTrustListsCommand(a), newNetworkCommand(a), newReadyCommand(a), newCompletionCommand())

@@ -75,6 +75,14 @@ func (p people) Reload(ctx context.Context) error {
 	return err
 }
 
+// Refresh implements admin.Roster.
+func (p people) Refresh(ctx context.Context, user ringfence.UserID) error {
+	err := p.Roster.Refresh(ctx, user)
+	p.n.usersChanged()
+	p.n.publish(bus.Event{Kind: bus.RosterChanged})
+	return err
+}
+
 // catchUp reads who was revoked, and ends here what such a device still has. It runs when another node says so, when the bus may
 // have lost something, and now and then.
 func (n *Node) catchUp(ctx context.Context) {

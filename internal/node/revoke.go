@@ -45,7 +45,11 @@ func (n *Node) cut(ctx context.Context, id ringfence.DeviceID, reason string) (e
 			err = failed
 		}
 	}
-	keep(n.Roster.Reload(ctx))
+	if d := n.Roster.Device(id); d != nil {
+		keep(n.Roster.Refresh(ctx, d.User))
+	} else {
+		keep(n.Roster.Reload(ctx))
+	}
 	n.Registrar.Forget(id)
 	certs, failed := n.Store.CertificatesOf(ctx, id)
 	keep(failed)

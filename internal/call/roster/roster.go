@@ -2,6 +2,7 @@ package roster
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,8 @@ import (
 type Source interface {
 	Users(ctx context.Context, after ringfence.UserID, limit int) ([]store.User, error)
 	Devices(ctx context.Context, after ringfence.DeviceID, limit int) ([]store.Device, error)
+	User(ctx context.Context, id ringfence.UserID) (store.User, error)
+	DevicesOf(ctx context.Context, user ringfence.UserID) ([]store.Device, error)
 }
 
 type snapshot struct {
@@ -22,6 +25,21 @@ type snapshot struct {
 	numbers map[ringfence.Number]ringfence.UserID
 	md5     bool
 	plain   []ringfence.DeviceID // devices with an exception, which may be over
+}
+
+func (s *snapshot) addUser(u *store.User) {
+	s.users[u.ID] = u
+	for _, n := range u.Numbers {
+		s.numbers[n] = u.ID
+	}
+}
+
+func (s *snapshot) addDevice(d *store.Device) {
+	s.devices[d.ID] = d
+	s.md5 = s.md5 || slices.Contains(d.Profile.Auth, ringfence.AuthDigestMD5)
+	if d.Profile.Plain != nil {
+		s.plain = append(s.plain, d.ID)
+	}
 }
 
 // Roster answers who is who. Its methods may be called from any goroutine; what they return must not be changed.
@@ -55,12 +73,8 @@ func (r *Roster) Reload(ctx context.Context) error {
 			return err
 		}
 		for i := range users {
-			u := &users[i]
-			s.users[u.ID] = u
-			for _, n := range u.Numbers {
-				s.numbers[n] = u.ID
-			}
-			after = u.ID
+			s.addUser(&users[i])
+			after = users[i].ID
 		}
 		if len(users) < page {
 			break
@@ -72,17 +86,51 @@ func (r *Roster) Reload(ctx context.Context) error {
 			return err
 		}
 		for i := range devices {
-			s.devices[devices[i].ID] = &devices[i]
-			s.md5 = s.md5 || slices.Contains(devices[i].Profile.Auth, ringfence.AuthDigestMD5)
-			if devices[i].Profile.Plain != nil {
-				s.plain = append(s.plain, devices[i].ID)
-			}
+			s.addDevice(&devices[i])
 			after = devices[i].ID
 		}
 		if len(devices) < page {
 			break
 		}
 	}
+	r.now.Store(s)
+	return nil
+}
+
+// Refresh reads one user with its devices again, or takes notice that it is gone; on error nothing changes. It takes turns with Reload.
+func (r *Roster) Refresh(ctx context.Context, user ringfence.UserID) error {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	u, err := r.source.User(ctx, user)
+	gone := ringfence.KindOf(err) == ringfence.KindNotFound
+	if err != nil && !gone {
+		return err
+	}
+	devices, err := r.source.DevicesOf(ctx, user)
+	if err != nil {
+		return err
+	}
+	old := r.now.Load()
+	s := &snapshot{users: maps.Clone(old.users), numbers: maps.Clone(old.numbers), devices: make(map[ringfence.DeviceID]*store.Device, len(old.devices)+1)}
+	if before := s.users[user]; before != nil {
+		for _, n := range before.Numbers {
+			if s.numbers[n] == user {
+				delete(s.numbers, n)
+			}
+		}
+	}
+	if delete(s.users, user); !gone {
+		s.addUser(&u)
+	}
+	for _, d := range old.devices {
+		if d.User != user {
+			s.addDevice(d)
+		}
+	}
+	for i := range devices {
+		s.addDevice(&devices[i])
+	}
+	slices.Sort(s.plain)
 	r.now.Store(s)
 	return nil
 }

@@ -130,6 +130,9 @@ func (s *Server) addDevice(ctx context.Context, in *newDeviceIn) (*body[api.Devi
 	if err := s.c.Store.CreateDevice(ctx, d); err != nil {
 		return nil, taken(err, "the device "+string(d.ID)+" is there already")
 	}
+	if b.NoCode && (d.Profile.Auth[0] == ringfence.AuthCertificate || d.Profile.Auth[0] == ringfence.AuthToken) {
+		return answer(api.DeviceAdded{Device: s.deviceOut(d, false)}), s.c.Roster.Refresh(ctx, d.User)
+	}
 	out, err := s.credentials(ctx, d)
 	if err != nil {
 		if undone := s.c.Store.DeleteDevice(ctx, d.ID); undone != nil {
@@ -137,7 +140,7 @@ func (s *Server) addDevice(ctx context.Context, in *newDeviceIn) (*body[api.Devi
 		}
 		return nil, err
 	}
-	return answer(out), s.c.Roster.Reload(ctx)
+	return answer(out), s.c.Roster.Refresh(ctx, d.User)
 }
 
 // fitsProfile says whether a device can have its security profile: the profile is there, and lets it prove itself as it does.
@@ -201,7 +204,7 @@ func (s *Server) setProfile(ctx context.Context, in *profileIn) (*body[api.Devic
 	if err != nil {
 		return nil, err
 	}
-	if err := s.c.Roster.Reload(ctx); err != nil {
+	if err := s.c.Roster.Refresh(ctx, out.User); err != nil {
 		return nil, err
 	}
 	if changed { // it comes back at once, and by what the new profile allows

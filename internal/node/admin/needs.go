@@ -77,6 +77,7 @@ type Records interface {
 // Roster knows users and devices in memory; *roster.Roster is one.
 type Roster interface {
 	Reload(ctx context.Context) error
+	Refresh(ctx context.Context, user ringfence.UserID) error
 	Counts() (users, devices int)
 	Exceptions(now time.Time) []roster.Exception
 	User(id ringfence.UserID) *store.User

@@ -143,7 +143,7 @@ func (s *Server) addUser(ctx context.Context, in *newUserIn) (*body[api.User], e
 	if err := s.c.Store.CreateUser(ctx, u); err != nil {
 		return nil, taken(err, "the user "+string(u.ID)+" or one of its numbers is there already")
 	}
-	return answer(userOut(u, 0)), s.c.Roster.Reload(ctx)
+	return answer(userOut(u, 0)), s.c.Roster.Refresh(ctx, u.ID)
 }
 
 // taken words a conflict of the store.
@@ -188,7 +188,7 @@ func (s *Server) setUser(ctx context.Context, in *userChangeIn) (*body[api.User]
 	if err != nil {
 		return nil, err
 	}
-	if err := s.c.Roster.Reload(ctx); err != nil {
+	if err := s.c.Roster.Refresh(ctx, in.ID); err != nil {
 		return nil, err
 	}
 	out, err := s.user(ctx, in.ID)
@@ -232,5 +232,5 @@ func (s *Server) removeUser(ctx context.Context, in *userPath) (*body[api.Ended]
 		sum.Calls += e.Calls
 		err = firstOf(err, cut, s.dropException(ctx, d.ID))
 	}
-	return answer(sum), firstOf(err, s.c.Roster.Reload(ctx))
+	return answer(sum), firstOf(err, s.c.Roster.Refresh(ctx, in.ID))
 }

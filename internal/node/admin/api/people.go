@@ -93,6 +93,7 @@ type NewDevice struct {
 	Auth ringfence.Auth     `json:"auth,omitempty" enum:"certificate,token,digest-sha-256,digest-md5" doc:"how it proves itself: a certificate (the default), an access token of OAuth for programs in which somebody signs in, or for phones that can neither, a password; digest-md5 is weaker and for phones that know nothing else"`
 	// Security is a name out of GET /security.
 	Security string `json:"security,omitempty" maxLength:"64" doc:"its security profile; empty: none" example:"encrypted"`
+	NoCode   bool   `json:"no_code,omitempty" doc:"make no activation code now, for a device that gets its certificate in another way, or a code later"`
 }
 
 // DeviceProfile gives a device a security profile.
