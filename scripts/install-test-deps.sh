@@ -85,6 +85,7 @@ needs() {
 /usr/sbin/ipset ipset cmd/ringfence with their sets
 /sbin/ip iproute2 internal/network/ready/probe a site, a router and a cloud on networks of their own,
 /usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway,
+/usr/bin/irtt irtt internal/network/ready/probe another that measures a stream of packets,
 /usr/sbin/squid squid-openssl internal/network/ready/probe a web proxy,
 /usr/lib/squid/security_file_certgen squid-openssl internal/network/ready/probe which takes TLS apart
 /usr/bin/openssl openssl internal/network/ready/probe with an authority of its own,

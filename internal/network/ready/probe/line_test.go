@@ -130,7 +130,7 @@ func poor(one, run int, delay, vary time.Duration, seed uint64) passes {
 		if vary > 0 {
 			d += time.Duration(f.r.Int64N(int64(vary)))
 		}
-		return d, one == 0 || f.n%one >= run
+		return d, one == 0 || f.n%one < one/2 || f.n%one >= one/2+run
 	}
 }
 
