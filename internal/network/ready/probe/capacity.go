@@ -14,7 +14,7 @@ import (
 const (
 	callSize  = 182 // SRTP with 20 ms of G.711 and a tag of 80 bits
 	maxSteps  = 24
-	maxQueued = 50 * time.Millisecond // that 95 of 100 packets may be slower than the fastest
+	maxQueued = 50 * time.Millisecond // that packets may wait in a queue that stays
 	// MaxCalls bounds how many calls at a time are tried.
 	MaxCalls = wire.MaxCalls
 )
@@ -95,8 +95,7 @@ func (p *Prober) capacity(ctx context.Context) (verdict.Check, error) {
 			}
 			packets += len(f.sent)
 			s = f.step(calls)
-			_, queued := f.added(f.rtt)
-			wait(ctx, min(queued, 2*time.Second)+2*p.patience) // what still waits in queues is not of the next step
+			wait(ctx, min(f.standing(f.rtt), 2*time.Second)+2*p.patience) // what still waits in queues is not of the next step
 			if s.fault == "" || n > 0 && !s.late {
 				break
 			}
@@ -117,7 +116,7 @@ func (p *Prober) capacity(ctx context.Context) (verdict.Check, error) {
 	c.Values["calls"] = fmt.Sprint(fit)
 	c.Values["steps"] = strings.Join(told, "; ")
 	c.Values["call"] = fmt.Sprintf("each way %d bytes of SRTP (G.711) each 20 ms, with DSCP %d: %.1f kbit/s with the heads of UDP and IP", callSize, voiceMark, p.callRate())
-	c.Values["method"] = fmt.Sprintf("so many streams at a time, doubled and then searched between, %v each and %v for the outcome; they fit while at most %.0f %% are lost each way and 95 of 100 packets are at most %v slower than the fastest", short, long, 100*maxLoss, maxQueued)
+	c.Values["method"] = fmt.Sprintf("so many streams at a time, doubled and then searched between, %v each and %v for the outcome; they fit while at most %.0f %% are lost each way and in no fifth of a second all packets are more than %v slower than the fastest", short, long, 100*maxLoss, maxQueued)
 	c.Sent = fmt.Sprintf("up to %d calls at a time in %d steps, %.1f MB each way", most, len(done), float64(packets*(callSize+p.heads()))/1e6)
 	c.Seen = fmt.Sprintf("%d calls fit", fit)
 	if over.calls > 0 {

@@ -18,7 +18,6 @@ import (
 const (
 	packetTime = 20 * time.Millisecond
 	voiceMark  = 46
-	maxBehind  = 5 * time.Millisecond
 	// maxSockets is how many ports of ours the packets of many calls leave from.
 	maxSockets = 128
 )
@@ -94,7 +93,7 @@ func (p *Prober) fly(ctx context.Context, calls, packets, size int) (*flight, er
 		due := began.Add(held + time.Duration(i)*packetTime/time.Duration(calls))
 		if d := time.Until(due); d > 0 {
 			wait(ctx, d)
-		} else if d < -maxBehind { // a host that was held up goes on from now: to catch up would be a load that nobody asked for
+		} else if d < -packetTime { // a host that was held up goes on from now: to catch up would be a load that nobody asked for
 			held -= d
 		}
 		if ctx.Err() != nil {
@@ -196,6 +195,25 @@ func (f *flight) added(transit []time.Duration) (median, most time.Duration) {
 	return all[len(all)/2] - all[0], all[len(all)*95/100] - all[0]
 }
 
+// standing is for how long packets wait in a queue that does not go away: of each fifth of a second the least that they took longer than the fastest of all, and of these the most. What is slow for a moment,
+// since a host is busy or packets met, is no queue (RFC 8289 section 3.2 tells them apart so).
+func (f *flight) standing(transit []time.Duration) (most time.Duration) {
+	all := f.those(transit)
+	per := f.calls * int(200*time.Millisecond/packetTime)
+	for first := 0; first < len(transit); first += per {
+		least, any := time.Duration(0), false
+		for i := first; i < min(first+per, len(transit)); i++ {
+			if d := transit[i]; f.came[i] && (!any || d < least) {
+				least, any = d, true
+			}
+		}
+		if any {
+			most = max(most, least-all[0])
+		}
+	}
+	return most
+}
+
 // way is what a flight says of one direction.
 type way struct {
 	name      string
@@ -204,11 +222,12 @@ type way struct {
 	jitter    time.Duration // RFC 3550, of the first call
 	median    time.Duration
 	most      time.Duration
+	standing  time.Duration
 }
 
 func (f *flight) ways() [2]way {
 	one := func(name string, loss float64, transit []time.Duration, j jitter) way {
-		w := way{name: name, loss: loss, variation: f.variation(transit), jitter: time.Duration(j.value)}
+		w := way{name: name, loss: loss, variation: f.variation(transit), jitter: time.Duration(j.value), standing: f.standing(transit)}
 		w.median, w.most = f.added(transit)
 		return w
 	}
@@ -220,8 +239,8 @@ func (w way) fault(most time.Duration) string {
 	switch {
 	case w.loss > maxLoss:
 		return fmt.Sprintf("%.1f %% lost %s", 100*w.loss, w.name)
-	case w.most > most:
-		return fmt.Sprintf("%s %s in queues", ms(w.most), w.name)
+	case w.standing > most:
+		return fmt.Sprintf("%s %s in queues", ms(w.standing), w.name)
 	}
 	return ""
 }

@@ -161,8 +161,8 @@ func TestCapacity(t *testing.T) {
 		says, suggest string
 	}{
 		{"wide", narrow(1e9, time.Second), narrow(1e9, time.Second), 6, 6, verdict.Pass, "", "6 calls fit", ""},
-		{"narrow to the service", narrow(5.5*call, 60*time.Millisecond), narrow(1e9, time.Second), 20, 5, verdict.Fail, verdict.Quality, "5 calls fit; with 6: ", "no more than 5 calls"},
-		{"long queue back", narrow(1e9, time.Second), narrow(3.4*call, 3*time.Second), 20, 3, verdict.Fail, verdict.Quality, "3 calls fit; with 4: ", "no more than 3 calls"},
+		{"narrow to the service", narrow(5.3*call, 150*time.Millisecond), narrow(1e9, time.Second), 20, 5, verdict.Fail, verdict.Quality, "5 calls fit; with 6: ", "no more than 5 calls"},
+		{"long queue back", narrow(1e9, time.Second), narrow(3.2*call, 3*time.Second), 20, 3, verdict.Fail, verdict.Quality, "3 calls fit; with 4: ", "no more than 3 calls"},
 		{"none", narrow(.5*call, 20*time.Millisecond), narrow(1e9, time.Second), 2, 0, verdict.Fail, verdict.Quality, "not even one call fits: ", "a policer"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -199,6 +199,32 @@ func TestCapacityPoliced(t *testing.T) {
 	is(t, got, verdict.Fail, verdict.Quality)
 	if got.Values["calls"] != "4" || !strings.Contains(got.Seen, "% lost up") {
 		t.Errorf("%s", got.Seen)
+	}
+}
+
+// A queue that stays is told from moments in which a host is busy.
+func TestStanding(t *testing.T) {
+	f := &flight{calls: 2, came: make([]bool, 200)}
+	transit := make([]time.Duration, 200)
+	for i := range transit {
+		f.came[i] = i%7 != 0
+		transit[i] = 3 * time.Millisecond
+		if i%20 > 1 {
+			transit[i] = 90 * time.Millisecond // each time but two packets in a fifth of a second
+		}
+	}
+	if got := f.standing(transit); got != 0 {
+		t.Errorf("%v", got)
+	}
+	for i := range 40 {
+		transit[100+i] += 60 * time.Millisecond
+	}
+	if got := f.standing(transit); got != 60*time.Millisecond {
+		t.Errorf("%v", got)
+	}
+	clear(f.came)
+	if got := f.standing(transit); got != 0 {
+		t.Errorf("%v", got)
 	}
 }
 
