@@ -57,6 +57,7 @@ needs() {
 /usr/sbin/nft nftables internal/network/marks whose kernel takes the marks
 /usr/bin/openssl openssl internal/network/feed signatures as another implementation sees them
 /usr/bin/openssl openssl internal/network/posture servers of known settings
+/usr/bin/sslscan sslscan internal/network/posture and another that asks them
 /usr/bin/unshare util-linux internal/network/nat networks of its own,
 /sbin/ip iproute2 internal/network/nat their links,
 /usr/sbin/nft nftables internal/network/nat a kernel that translates addresses,
@@ -97,6 +98,9 @@ needs() {
 /usr/sbin/ipset ipset cmd/ringfence with their sets
 /sbin/ip iproute2 internal/network/ready/probe a site, a router and a cloud on networks of their own,
 /usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway,
+/usr/bin/nmap nmap internal/network/ready/probe what looks at ports from outside,
+/usr/sbin/hping3 hping3 internal/network/ready/probe and another, from ports of choice,
+/usr/bin/irtt irtt internal/network/ready/probe another that measures a stream of packets,
 /usr/sbin/squid squid-openssl internal/network/ready/probe a web proxy,
 /usr/lib/squid/security_file_certgen squid-openssl internal/network/ready/probe which takes TLS apart
 /usr/bin/openssl openssl internal/network/ready/probe with an authority of its own,

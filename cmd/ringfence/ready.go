@@ -93,6 +93,7 @@ func reflectAt(s string) (netip.AddrPort, error) {
 func newReadyReflectCommand() *cobra.Command {
 	var listen, second, keyFile string
 	var allow []string
+	var calls int
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "reflect [--listen ADDRESS[:PORT]]", Short: "Be the far end of readiness tests",
@@ -106,7 +107,10 @@ func newReadyReflectCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c := reflector.Config{Listen: at, Log: func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), stamp(time.Now())+" "+text) }}
+			if calls < 0 || calls > wire.MaxCalls {
+				return invalid(fmt.Sprintf("--calls is 0 to %d", wire.MaxCalls), "each call takes some 85 kbit/s each way")
+			}
+			c := reflector.Config{Listen: at, Calls: calls, Log: func(text string) { fmt.Fprintln(cmd.ErrOrStderr(), stamp(time.Now())+" "+text) }}
 			if second != "" {
 				if c.Second, err = netip.ParseAddr(second); err != nil || c.Second == at.Addr() || at.Addr().IsUnspecified() {
 					return invalid(fmt.Sprintf("%.60q is no other address of this host", second), "give two addresses, --listen 192.0.2.2 --second 192.0.2.3, or leave --second out")
@@ -156,6 +160,7 @@ func newReadyReflectCommand() *cobra.Command {
 	f.StringVar(&listen, "listen", "0.0.0.0", "address, and port of the control channel (default "+readyPort+")")
 	f.StringVar(&second, "second", "", "another address of this host, to tell kinds of NAT apart")
 	f.StringVar(&keyFile, "key-file", "", "file of the shared key; it is made if it is not there")
+	f.IntVar(&calls, "calls", 100, "how many calls at a time a prober may send to find out how many a line carries; 0: none")
 	f.StringSliceVar(&allow, "allow", []string{"1-65535"}, "ports that may be opened")
 	return jsonFlag(cmd, &asJSON)
 }
@@ -184,7 +189,7 @@ type readyRun struct {
 	set, setFile, reflector, keyFile, direction, name string
 	roles, rows, only, clocks                         []string
 	seed                                              uint64
-	samples, flows                                    int
+	samples, flows, calls                             int
 	voice, lifetime                                   time.Duration
 	asJSON                                            bool
 	junit, html                                       string
@@ -199,7 +204,7 @@ func newReadyRunCommand(a *app) *cobra.Command {
 		Use: "run --reflector HOST[:PORT] --key-file FILE", Short: "Test from a site what its network lets through",
 		Long: "run sends what a set of requirements asks for to a reflector, and says row by row what passed: every TCP port, and of each range both ends and ports within at equal distances, from the ports that the row\n" +
 			"demands. Where something does not pass it looks for the exact borders. Then it looks for machines that change SIP (ALG), the kind of NAT, marks that do not survive (DSCP), the path MTU and black\n" +
-			"holes, loss, jitter and how a call would sound (MOS by ITU-T G.107, with its parameters), whether somebody takes TLS apart,\n" +
+			"holes, loss, jitter and how a call would sound (MOS by ITU-T G.107, with its parameters), with --calls how many calls fit, whether somebody takes TLS apart,\n" +
 			"and with --ntp whether time servers answer and know the time. With --proxy, --pac, --wpad or --dhcp it finds the web proxy, evaluates its auto-configuration file for the names of the set, and says\n" +
 			"for each product whether it is let in, what goes through, and whether SIP and media, which never do, have their own way. With --resolver it asks name servers: over UDP and TCP, for\n" +
 			"the names of the set, for the servers of --srv, and whether they lie. Each failure names its row, what was sent and seen, the machine on\n" +
@@ -208,6 +213,7 @@ func newReadyRunCommand(a *app) *cobra.Command {
 			"then is still written. Nothing needs root, except sending from ports below 1024, asking DHCP, and hearing which machine changed a mark; what was not tried without it is said. Progress goes to standard error.",
 		Example: "  ringfence ready run --set webex-calling --reflector 192.0.2.2 --key-file ready.key\n  ringfence ready run --set webex-calling --role device --reflector reflector.example.com --key-file ready.key --json > site.json\n" +
 			"  ringfence ready run --row wc-p-06 --only udp --reflector 192.0.2.2 --key-file ready.key\n  ringfence ready run --only nat --lifetime 5m --flows 500 --reflector 192.0.2.2 --key-file ready.key\n" +
+			"  ringfence ready run --only capacity --calls 50 --reflector 192.0.2.2 --key-file ready.key\n" +
 			"  ringfence ready run --site site.yaml --firewall nftables --reflector 192.0.2.2 --key-file ready.key\n" +
 			"  ringfence ready run --only proxy --wpad corp.example.com --proxy-user phone1 --proxy-password-file pw --reflector 192.0.2.2 --key-file ready.key\n" +
 			"  ringfence ready run --only dns --resolver 192.0.2.53 --srv _sips._tcp.example.com=a.example.com,b.example.com --reflector 192.0.2.2 --key-file ready.key\n" +
@@ -230,6 +236,7 @@ func newReadyRunCommand(a *app) *cobra.Command {
 	f.DurationVar(&r.voice, "voice", 10*time.Second, "how long to send voice")
 	f.DurationVar(&r.lifetime, "lifetime", 0, "also find out whether the NAT remembers a silent port for so long; it takes that long")
 	f.IntVar(&r.flows, "flows", 0, "also find out whether the NAT carries so many flows at a time, up to 4000")
+	f.IntVar(&r.calls, "calls", 0, fmt.Sprintf("also find out how many calls at a time the line carries, up to so many (at most %d); it takes a minute or two, and fills the line", wire.MaxCalls))
 	f.StringSliceVar(&r.clocks, "ntp", nil, "also ask this time server, as HOST or HOST:PORT; may be repeated")
 	r.web.flags(cmd)
 	r.names.flags(cmd)
@@ -319,6 +326,8 @@ func (r *readyRun) check(s *need.Set) error {
 		return invalid("--samples is 0 to 200", "")
 	case r.flows < 0 || r.flows > 4000:
 		return invalid("--flows is 0 to 4000", "a phone has some ten flows at a time; `ringfence network nat` plans for a site")
+	case r.calls < 0 || r.calls > wire.MaxCalls:
+		return invalid(fmt.Sprintf("--calls is 0 to %d", wire.MaxCalls), "each call takes some 85 kbit/s each way")
 	case r.voice < 0 || r.voice > 5*time.Minute || r.lifetime < 0 || r.lifetime > 9*time.Minute:
 		return invalid("--voice takes up to 5m, --lifetime up to 9m", "")
 	}
@@ -343,6 +352,8 @@ func (r *readyRun) again(kind string, rows []string) string {
 		if r.lifetime > 0 {
 			out += " --lifetime " + r.lifetime.String()
 		}
+	} else if kind == "capacity" {
+		out += fmt.Sprintf(" --calls %d", r.calls)
 	} else if kind == "dns" {
 		out += r.names.again()
 	} else if kind == "tcp" || kind == "udp" {
@@ -365,7 +376,7 @@ func (r *readyRun) run(cmd *cobra.Command, a *app) error {
 	if err != nil {
 		return err
 	}
-	c := probe.Config{Set: &s.Set, Version: s.Version, Direction: need.Direction(r.direction), Roles: r.roles, Rows: r.rows, Kinds: r.only, Name: r.name, Seed: r.seed, Between: r.samples, Voice: r.voice, Lifetime: r.lifetime, Flows: r.flows,
+	c := probe.Config{Set: &s.Set, Version: s.Version, Direction: need.Direction(r.direction), Roles: r.roles, Rows: r.rows, Kinds: r.only, Name: r.name, Seed: r.seed, Between: r.samples, Voice: r.voice, Lifetime: r.lifetime, Flows: r.flows, Calls: r.calls,
 		TLS:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}, // whatever is shown is what is looked at; nothing is said over it
 		Again: r.again, Program: "ringfence " + node.BuildVersion("").Version}
 	if c.Reflector, err = reflectorAddr(cmd.Context(), r.reflector); err != nil {

@@ -53,7 +53,9 @@ func (p *people) Devices(_ context.Context, after ringfence.DeviceID, _ int) ([]
 
 func (p *people) User(context.Context, ringfence.UserID) (store.User, error) { panic("nobody changes") }
 
-func (p *people) DevicesOf(context.Context, ringfence.UserID) ([]store.Device, error) { panic("nobody changes") }
+func (p *people) DevicesOf(context.Context, ringfence.UserID) ([]store.Device, error) {
+	panic("nobody changes")
+}
 
 func (p *people) DigestSecret(_ context.Context, username, _ string, alg ringfence.Auth) (store.DigestSecret, error) {
 	ha1, ok := p.secrets[username+" "+string(alg)]

@@ -237,11 +237,11 @@ func TestVoice(t *testing.T) {
 }
 
 func TestBurstRatio(t *testing.T) {
-	came := map[uint32]bool{}
-	for i := range uint32(100) {
+	came := make([]bool, 100)
+	for i := range came {
 		came[i] = i%20 > 3 // five bursts of four
 	}
-	if got := burstRatio(0, 100, came); got < 3.19 || got > 3.21 {
+	if got := burstRatio(came); got < 3.19 || got > 3.21 {
 		t.Errorf("%v", got)
 	}
 }

@@ -195,13 +195,13 @@ func (l *lab) reflect(change func(*reflector.Config)) {
 	case err := <-done:
 		l.Fatal(err)
 	}
-	l.stop = stop
-	l.Cleanup(func() {
+	l.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-done; err != nil {
 			l.Error(err)
 		}
 	})
+	l.Cleanup(l.stop)
 }
 
 // row is a requirement of a test.

@@ -75,17 +75,20 @@ type Config struct {
 	Voice     time.Duration
 	Lifetime  time.Duration                           // the longest silence after which a NAT is asked whether it remembers; 0: it is not asked
 	Flows     int                                     // how many flows at a time the NAT is asked to carry; 0: it is not asked
+	Calls     int                                     // how many calls at a time the line is asked to carry; 0: it is not asked
 	Web       *Web                                    // how the site reaches the web; nil: without a proxy
 	Names     *Names                                  // what is asked of name servers; nil: nothing
 	Clocks    []netip.AddrPort                        // time servers of the site that are asked too
 	Progress  func(done, total int, what string)      // may be nil
 	Again     func(kind string, rows []string) string // the command that makes one test again
 	Program   string
+
+	callStep, callHold time.Duration // of the search for how many calls fit; 0: as users have it
 }
 
 // Kinds returns the kinds of checks, in the order in which they are made.
 func Kinds() []string {
-	return []string{"tcp", "udp", "sip", "nat", "dscp", "mtu", "voice", "tls", "proxy", "dns", "ntp"}
+	return []string{"tcp", "udp", "sip", "nat", "dscp", "mtu", "voice", "capacity", "tls", "proxy", "dns", "ntp"}
 }
 
 // Prober makes one test.
@@ -247,7 +250,7 @@ func (p *Prober) checks(ctx context.Context) error {
 	for n := range items {
 		items[n].froms, items[n].tos = sample(items[n].from, 2, p.rand), sample(items[n].to, p.Between, p.rand)
 	}
-	type step struct {
+	type part struct {
 		what string
 		run  func(context.Context) ([]verdict.Check, error)
 	}
@@ -257,31 +260,31 @@ func (p *Prober) checks(ctx context.Context) error {
 			return []verdict.Check{c}, err
 		}
 	}
-	var steps []step
+	var steps []part
 	for _, kind := range []string{"tcp", "udp", "icmp"} {
 		for _, i := range items {
 			if i.transport == kind && (p.wants(kind) || kind == "icmp" && len(p.Kinds) == 0) {
-				steps = append(steps, step{kind + " " + i.row.ID, one(func(ctx context.Context) (verdict.Check, error) { return p.ports(ctx, i) })})
+				steps = append(steps, part{kind + " " + i.row.ID, one(func(ctx context.Context) (verdict.Check, error) { return p.ports(ctx, i) })})
 			}
 		}
 	}
 	for _, k := range []struct {
 		kind string
 		run  func(context.Context) (verdict.Check, error)
-	}{{"sip", p.gateways}, {"nat", p.nat}, {"dscp", p.marks}, {"mtu", p.pathMTU}, {"voice", p.voice}, {"tls", p.interception}} {
-		if p.wants(k.kind) {
-			steps = append(steps, step{k.kind, one(k.run)})
+	}{{"sip", p.gateways}, {"nat", p.nat}, {"dscp", p.marks}, {"mtu", p.pathMTU}, {"voice", p.voice}, {"capacity", p.capacity}, {"tls", p.interception}} {
+		if p.wants(k.kind) && (k.kind != "capacity" || p.Calls > 0) {
+			steps = append(steps, part{k.kind, one(k.run)})
 		}
 	}
 	if p.Web != nil && p.wants("proxy") {
-		steps = append(steps, step{"proxy", p.proxies})
+		steps = append(steps, part{"proxy", p.proxies})
 	}
 	if p.Config.Names != nil && p.wants("dns") {
-		steps = append(steps, step{"dns", p.names})
+		steps = append(steps, part{"dns", p.names})
 	}
 	for _, server := range p.Clocks {
 		if p.wants("ntp") {
-			steps = append(steps, step{"ntp", one(func(ctx context.Context) (verdict.Check, error) { return p.clock(ctx, server) })})
+			steps = append(steps, part{"ntp", one(func(ctx context.Context) (verdict.Check, error) { return p.clock(ctx, server) })})
 		}
 	}
 	if p.wants("tcp") {

@@ -44,6 +44,7 @@ type Config struct {
 	TLS    *tls.Config // with a certificate of its own; nil: no TLS
 	SPKI   string      // SHA-256 of its key, hex
 	Issuer string
+	Calls  int // how many calls at a time one session may send; each takes some 85 kbit/s each way
 	Now    func() time.Time
 	Log    func(text string) // may be nil
 }

@@ -250,7 +250,7 @@ func TestOnce(t *testing.T) {
 
 func TestRate(t *testing.T) {
 	now := time.Unix(0, 0)
-	s := &session{tokens: perSecond, filled: now}
+	s := &session{rate: perSecond, tokens: perSecond, filled: now}
 	n := 0
 	for range 3 * perSecond {
 		if s.mayAnswer(now) {

@@ -27,6 +27,7 @@ type session struct {
 	mu       sync.Mutex
 	highest  uint32
 	window   [windowSize / 64]uint64 // which of the last numbers have come
+	rate     float64                 // answers in a second
 	tokens   float64
 	filled   time.Time
 	streamed uint32
@@ -40,7 +41,7 @@ type message struct {
 	from  netip.AddrPort
 }
 
-const windowSize = 1 << 14
+const windowSize = 1 << 16
 
 // once reports whether a number comes for the first time; one that is too old to know does not.
 func (s *session) once(seq uint32) bool {
@@ -63,7 +64,7 @@ func (s *session) once(seq uint32) bool {
 func (s *session) mayAnswer(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tokens = min(perSecond, s.tokens+now.Sub(s.filled).Seconds()*perSecond)
+	s.tokens = min(s.rate, s.tokens+now.Sub(s.filled).Seconds()*s.rate)
 	s.filled = now
 	if s.tokens < 1 {
 		return false
@@ -115,7 +116,7 @@ func (r *Reflector) control(ctx context.Context, c net.Conn) {
 		return
 	}
 	now := r.Now()
-	s := &session{id: ch.Session, key: ch.Key, from: addrPort(c.RemoteAddr()), ports: map[portKey]bool{}, tokens: perSecond, filled: now, strays: map[netip.AddrPort]bool{}, messages: map[uint32]message{}, heard: map[netip.AddrPort]bool{}}
+	s := &session{id: ch.Session, key: ch.Key, from: addrPort(c.RemoteAddr()), ports: map[portKey]bool{}, rate: perSecond, tokens: perSecond, filled: now, strays: map[netip.AddrPort]bool{}, messages: map[uint32]message{}, heard: map[netip.AddrPort]bool{}}
 	r.mu.Lock()
 	full := len(r.sessions) >= maxSessions
 	if !full {
@@ -176,6 +177,12 @@ func (r *Reflector) do(ctx context.Context, s *session, q wire.Request) wire.Rep
 		return wire.Reply{Arrived: true, Message: m.bytes, MessageBy: m.from.String()}
 	case "poke":
 		return r.poke(s, q)
+	case "load":
+		calls := max(0, min(q.Calls, r.Calls, wire.MaxCalls))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.rate = perSecond + float64(calls*wire.CallRate)
+		return wire.Reply{Calls: calls}
 	case "presented":
 		out := wire.Reply{SPKI: r.SPKI, Issuer: r.Issuer, Sockets: r.TLS != nil}
 		if r.TLS != nil && len(r.TLS.NextProtos) > 0 {

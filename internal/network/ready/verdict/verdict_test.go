@@ -18,19 +18,50 @@ func TestQuality(t *testing.T) {
 		s      Stream
 		r, mos float64
 	}{
-		{Stream{Delay: 150 * time.Millisecond, Bpl: 4.3}, 89.6, 4.33},
-		{Stream{Delay: 150 * time.Millisecond, Loss: .01, Bpl: 4.3}, 71.7, 3.67},
-		{Stream{Delay: 150 * time.Millisecond, Loss: .01, Bpl: 25.1}, 86.0, 4.23},
-		{Stream{Delay: 300 * time.Millisecond, Loss: .01, Bpl: 4.3}, 54.6, 2.81},
-		{Stream{Delay: 300 * time.Millisecond, Loss: .01, Bpl: 25.1}, 68.9, 3.54},
-		{Stream{Delay: 150 * time.Millisecond, Loss: .01, Ie: 11, Bpl: 19}, 74.4, 3.80},
+		{Stream{Bpl: 4.3}, 93.2, 4.41}, // G.107: the rating with all defaults
+		{Stream{Delay: 150 * time.Millisecond, Bpl: 4.3}, 89.5, 4.33},
+		{Stream{Delay: 150 * time.Millisecond, Loss: .01, Bpl: 4.3}, 71.6, 3.67},
+		{Stream{Delay: 150 * time.Millisecond, Loss: .01, Bpl: 25.1}, 85.9, 4.22},
+		{Stream{Delay: 300 * time.Millisecond, Loss: .01, Bpl: 4.3}, 54.7, 2.83},
+		{Stream{Delay: 300 * time.Millisecond, Loss: .01, Bpl: 25.1}, 69.0, 3.55},
+		{Stream{Delay: 150 * time.Millisecond, Loss: .01, Ie: 11, Bpl: 19}, 74.3, 3.80},
 		{Stream{Loss: 1, Bpl: 1}, 0, 1},
+		{Stream{Delay: -time.Second, Bpl: 1}, 93.2, 4.41},
 	} {
 		if r, mos := c.s.Quality(); math.Abs(r-c.r) > .06 || math.Abs(mos-c.mos) > .02 {
 			t.Errorf("%v: R %.2f, MOS %.2f; want %.1f and %.2f", c.s, r, mos, c.r, c.mos)
 		}
 	}
 }
+
+// What the ITU-T printed as tables before there were formulas, and beside them: MOS of a rating (G.107 table B.1), and impairments by random loss (G.113 appendix I of 1999 to 2001).
+func TestQualityAsPublished(t *testing.T) {
+	for r, mos := range map[float64]float64{90: 4.34, 80: 4.03, 70: 3.60, 60: 3.10, 50: 2.58} {
+		if got := opinion(r); math.Abs(got-mos) > .01 {
+			t.Errorf("R %v is MOS %.3f; table B.1 has %v", r, got, mos)
+		}
+	}
+	none, _ := Stream{Bpl: 1}.Quality()
+	for _, c := range []struct {
+		codec   string
+		ie, bpl float64
+		table   map[float64]float64
+		within  float64
+	}{
+		{"G.729A with VAD", 11, 19, map[float64]float64{0: 11, .5: 13, 1: 15, 1.5: 17, 2: 19, 3: 23, 4: 26, 8: 36, 16: 49}, .6},
+		{"G.723.1 at 6.3 kbit/s with VAD", 15, 16.1, map[float64]float64{0: 15, .5: 17, 1: 19, 1.5: 22, 2: 24, 3: 27, 4: 32, 8: 41, 16: 55}, 1.1},
+		{"G.711 with concealment", codecIe711, codecBpl711, map[float64]float64{0: 0, 2: 7, 3: 10, 5: 15, 10: 25}, 2.1},
+	} {
+		for loss, ie := range c.table {
+			r, _ := Stream{Loss: loss / 100, Ie: c.ie, Bpl: c.bpl}.Quality()
+			if math.Abs(none-r-ie) > c.within {
+				t.Errorf("%s with %v %% lost: impairment %.2f; the table has %v", c.codec, loss, none-r, ie)
+			}
+		}
+	}
+}
+
+const codecIe711, codecBpl711 = 0, 25.1
 
 func example() *Report {
 	return &Report{Format: Format, Set: "example", SetTitle: "An <example>", Firewall: "cisco-ios", Began: time.Unix(0, 0), Ended: time.Unix(30, 0), Checks: []Check{

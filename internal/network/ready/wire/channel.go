@@ -25,17 +25,22 @@ type Channel struct {
 const (
 	nonceLen = 16
 	maxFrame = 1 << 16
+	// MaxCalls bounds how many calls at a time a test can send, and CallRate is what each of them sends in a second, in packets.
+	MaxCalls = 1000
+	CallRate = 50
 	// MinKey is the least length of a shared key, in bytes.
 	MinKey = 16
 )
 
 // Request is what a prober asks of a reflector.
 type Request struct {
-	Op  string   `json:"op"` // "open", "counts", "sip", "presented", "poke"
+	Op  string   `json:"op"` // "open", "counts", "sip", "presented", "poke", "load"
 	TCP []uint16 `json:"tcp,omitempty"`
 	UDP []uint16 `json:"udp,omitempty"`
 	Seq uint32   `json:"seq,omitempty"` // of the SIP message, or of the answer that is to come
 	To  string   `json:"to,omitempty"`  // where that answer goes: an address from which a probe of this session came
+	// Calls is how many calls at a time the prober wants to send, of 50 packets in a second each.
+	Calls int `json:"calls,omitempty"`
 }
 
 // Reply is what a reflector says.
@@ -53,6 +58,7 @@ type Reply struct {
 	Issuer    string            `json:"issuer,omitempty"`
 	ALPN      string            `json:"alpn,omitempty"`    // the protocol that the reflector takes within TLS, if it is offered (RFC 7301)
 	Sockets   bool              `json:"sockets,omitempty"` // it answers web sockets within TLS
+	Calls     int               `json:"calls,omitempty"`   // how many calls at a time it answers
 }
 
 // Dial begins a channel as the prober. A reflector that does not know the key is not believed.
