@@ -105,6 +105,8 @@ type Config struct {
 	// Auto, if set, is run in a goroutine of its own for each incoming call, which is then not put into [Phone.Incoming]. ctx
 	// ends with the phone.
 	Auto func(ctx context.Context, c *Call)
+	// Screen, if set, is asked before a call rings. A status other than 0 refuses it, and with an address to, a 302, sends the caller there. It must not block.
+	Screen func(from Peer) (status int, to string)
 	// Audio gives an incoming or transferred call its source and sink; nil means silence and [Discard].
 	Audio func(c *Call) (Source, Sink)
 	// RefuseTransfer makes the phone refuse to be told to call somebody (REFER).
