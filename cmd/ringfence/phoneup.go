@@ -70,7 +70,8 @@ type desk struct {
 	features *feature.Desk
 	sounds   atomic.Int32 // files of calls
 	opener   *sockets.Opener
-	lines    []*phone.Phone // by index of plan.Lines; nil if it is refused
+	at       map[int]*lineServers // by number of the line
+	lines    []*phone.Phone       // by index of plan.Lines; nil if it is refused
 }
 
 func newPhoneUpCommand(h *handset) *cobra.Command {
@@ -120,7 +121,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, once, 
 	if _, _, err := h.options(); err != nil { // rather now than at the first call
 		return err
 	}
-	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set)}
+	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}}
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
 		Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})
 	printResync(out, p.result.Outcomes, p.result.Messages)
@@ -163,6 +164,11 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, once, 
 		}
 	}
 	x.features.Watch(ctx)
+	for i, q := range x.lines {
+		if q != nil && len(x.plan.Lines[i].Then) > 0 {
+			go x.comeBack(ctx, x.plan.Lines[i], q)
+		}
+	}
 	if err := x.control(ctx); err != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "WARNING: `ringfence phone do` does not reach this phone: %v\n", err)
 	}
@@ -258,10 +264,7 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 		conf.InviteRealm, conf.InviteMD5 = l.Realm, !l.SHA256
 	}
 	conf.TLS = x.trust(l)
-	servers, err := x.profiles.names.Host(l.Host, port)
-	if l.ByDNS && !l.Clear && l.Port == 0 {
-		servers, err = x.profiles.names.Domain(l.Host, port)
-	}
+	servers, err := x.servers(l, port)
 	if err != nil {
 		return conf, err
 	}
@@ -269,7 +272,9 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 	for _, at := range found {
 		var source netip.Addr
 		if source, err = opener.SourceFor(at); err == nil {
-			conf.MediaAddr, conf.Servers = source, oneFamily{servers, source}
+			servers.media = source
+			conf.MediaAddr, conf.Servers = source, servers
+			x.at[l.Number] = servers
 			return conf, nil
 		}
 	}

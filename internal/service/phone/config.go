@@ -61,6 +61,13 @@ type Servers interface {
 	Avoid(server netip.AddrPort, wait time.Duration)
 }
 
+// NamedServers are servers that are not all known by the same name.
+type NamedServers interface {
+	Servers
+	// NameOf returns the name that the certificate of a server must have.
+	NameOf(server netip.AddrPort) string
+}
+
 // Config describes one phone. Server or Servers, ServerName, TLS, User, Domain and MediaAddr are required.
 type Config struct {
 	Opener    ringfence.Opener // for [Open]; a phone of a [Stack] uses the stack's
