@@ -84,7 +84,7 @@ func allowed() map[string][]string {
 		"desk/resync":      {"desk/flatprofile", "desk/profilerule", "sip", "trust/chain", "trust/signedfile"},
 		"desk/webproxy":    {"desk/flatprofile", "network/pac", "network/proxy", "network/wpad"},
 		"desk/feature":     {"desk/flatprofile", "media/codec", "service/phone"},
-		"desk/page":        {"desk/feature", "desk/flatprofile"},
+		"desk/page":        {"desk/feature", "desk/flatprofile", "trust/quota"},
 		"desk/lint":        {"desk/flatprofile", "desk/profilerule", "network/phoneports", "trust/cipherlist"},
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":       {},

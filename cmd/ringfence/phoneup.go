@@ -69,15 +69,18 @@ type desk struct {
 	applied  string
 	features *feature.Desk
 	sounds   atomic.Int32 // files of calls
-	opener   *sockets.Opener
-	at       map[int]*lineServers // by number of the line
-	lines    []*phone.Phone       // by index of plan.Lines; nil if it is refused
+	// restarting is set when the phone ends to start again.
+	restarting atomic.Bool
+	opener     *sockets.Opener
+	at         map[int]*lineServers // by number of the line
+	lines      []*phone.Phone       // by index of plan.Lines; nil if it is refused
 }
 
 func newPhoneUpCommand(h *handset) *cobra.Command {
 	d := &deskPhone{}
 	var once, firewall, asJSON bool
 	answers := answering{}
+	web := ""
 	cmd := &cobra.Command{
 		Use: "up", Short: "Be the desk phone that a configuration file describes", Args: cobra.NoArgs,
 		Long: "up reads a desk phone's file (--cfg), or fetches its profile (--profile-rule), registers each line as it says, and answers calls until it is interrupted. Voice is SRTP, whatever the file says.\n\n" +
@@ -87,13 +90,19 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`, and lets `ringfence phone do` tell it what to do. With --record call.wav the calls are kept in call-1.wav and so on. It fails with --once if a line is not registered.",
 		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --cfg cfg.xml --once --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.up(cmd, h, answers, once, firewall, asJSON)
+			for {
+				again, err := d.up(cmd, h, answers, web, once, firewall, asJSON)
+				if !again || err != nil {
+					return err
+				}
+			}
 		},
 	}
 	d.flags(cmd)
 	cmd.Flags().BoolVar(&once, "once", false, "register, say where each line stands, and end")
 	cmd.Flags().DurationVar(&answers.after, "ring", 0, "let calls ring this long before the phone answers them by itself")
 	cmd.Flags().BoolVar(&answers.never, "no-answer", false, "leave calls ringing until `ringfence phone do answer`")
+	cmd.Flags().StringVar(&web, "web", "", "serve the phone's web pages here, over HTTPS: ADDR, at Web_Server_Port, or ADDR:PORT; the passwords are those of the profile")
 	cmd.Flags().BoolVar(&firewall, "firewall", false, "put the phone's firewall into force with nftables, in a network namespace of its own")
 	return jsonFlag(cmd, &asJSON)
 }
@@ -107,7 +116,7 @@ type answering struct {
 	never bool
 }
 
-func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, once, firewall, asJSON bool) error {
+func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web string, once, firewall, asJSON bool) (again bool, err error) {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	out := cmd.OutOrStdout()
@@ -116,10 +125,10 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, once, 
 	}
 	p, err := d.read(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if _, _, err := h.options(); err != nil { // rather now than at the first call
-		return err
+		return false, err
 	}
 	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}}
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
@@ -130,13 +139,13 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, once, 
 	}
 	if firewall {
 		if x.applied, err = applyPhoneFirewall(ctx, x.view); err != nil {
-			return err
+			return false, err
 		}
 		defer removePhoneFirewall(context.WithoutCancel(ctx), x.applied)
 	}
 	stack, err := x.start(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer stack.Close()
 	defer x.close()
@@ -144,10 +153,10 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, once, 
 	s := x.status()
 	x.keep(s)
 	if err := show(cmd, asJSON, s, func(w io.Writer) { printDesk(w, s) }); err != nil {
-		return err
+		return false, err
 	}
 	if once {
-		return x.failed()
+		return false, x.failed()
 	}
 	fmt.Fprintln(out, "waiting for calls; interrupt to end")
 	for i, q := range x.lines {
@@ -169,6 +178,11 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, once, 
 			go x.comeBack(ctx, x.plan.Lines[i], q)
 		}
 	}
+	if web != "" {
+		if err := x.serve(ctx, web, cancel, cmd.ErrOrStderr()); err != nil {
+			return false, err
+		}
+	}
 	if err := x.control(ctx); err != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "WARNING: `ringfence phone do` does not reach this phone: %v\n", err)
 	}
@@ -181,7 +195,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, once, 
 				_ = os.Remove(filepath.Join(d.state, statusName))
 				_ = os.Remove(filepath.Join(d.state, controlName))
 			}
-			return nil
+			return x.restarting.Load(), nil
 		case <-tick.C:
 			x.keep(x.status())
 		}
@@ -205,7 +219,7 @@ func (x *desk) warnings() []string {
 
 // start opens the lines that are not refused.
 func (x *desk) start(ctx context.Context) (*phone.Stack, error) {
-	flows := append(phone.Flows(ringfence.PortRange{}, x.plan.Media), controlFlow(ringfence.Listens))
+	flows := append(phone.Flows(ringfence.PortRange{}, x.plan.Media), controlFlow(ringfence.Listens), pageFlow())
 	usable := 0
 	for _, l := range x.plan.Lines {
 		if l.Refused == nil {
