@@ -81,7 +81,7 @@ func newPhoneCommand(a *app) *cobra.Command {
 			Long:    "listen stays registered and answers every call, until it is interrupted.",
 			Example: "  ringfence phone listen --tone 440",
 			RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.listen) }},
-		newPhoneUpCommand(h), newPhoneStatusCommand(), newPhoneLintCommand(), newPhoneExplainCommand(), newPhoneSwarmCommand(a, h),
+		newPhoneUpCommand(h), newPhoneStatusCommand(), newPhoneLintCommand(), newPhoneExplainCommand(), newPhoneDoCommand(), newPhoneSwarmCommand(a, h),
 	)
 	return cmd
 }
@@ -125,7 +125,7 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 	fmt.Fprintf(out, "registered as %s at %s\n", p.Address(), p.Server())
 	ctx, done := context.WithCancel(ctx)
 	defer done()
-	go tellRegistration(ctx, cmd.ErrOrStderr(), p)
+	go tellRegistration(ctx, cmd.ErrOrStderr(), p, func(phone.Event) {})
 	if err := do(ctx, out, p); err != nil || !h.asJSON {
 		return err
 	}
@@ -134,7 +134,7 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 
 // tellRegistration says when the phone cannot be called any more, why, and when it can again. Otherwise one that listens would be silent
 // when its sign-in is over or its certificate was revoked.
-func tellRegistration(ctx context.Context, out io.Writer, p *phone.Phone) {
+func tellRegistration(ctx context.Context, out io.Writer, p *phone.Phone, other func(phone.Event)) {
 	last := ""
 	for {
 		select {
@@ -143,7 +143,9 @@ func tellRegistration(ctx context.Context, out io.Writer, p *phone.Phone) {
 		case e := <-p.Events():
 			r := e.Registration
 			switch {
-			case e.Kind != phone.RegistrationChanged || ctx.Err() != nil:
+			case ctx.Err() != nil:
+			case e.Kind != phone.RegistrationChanged:
+				other(e)
 			case r.State == phone.Registered && last != "":
 				fmt.Fprintf(out, "registered again at %s\n", p.Server())
 				last = ""
@@ -223,7 +225,7 @@ func (h *handset) call(ctx context.Context, out io.Writer, p *phone.Phone, numbe
 		c.Hangup()
 		return err
 	}
-	return h.talk(ctx, out, c, rec)
+	return h.talk(ctx, out, c, rec, h.record)
 }
 
 func (h *handset) answer(ctx context.Context, out io.Writer, p *phone.Phone) error {
@@ -261,7 +263,7 @@ func (h *handset) take(ctx context.Context, out io.Writer, c *phone.Call) error 
 	if err := c.Answer(ctx, opt); err != nil {
 		return err
 	}
-	return h.talk(ctx, out, c, rec)
+	return h.talk(ctx, out, c, rec, h.record)
 }
 
 // phoneReport is what --json prints after a call.
@@ -272,8 +274,8 @@ type phoneReport struct {
 	End   string          `json:"end"`
 }
 
-// talk stays until the call ends and reports.
-func (h *handset) talk(ctx context.Context, out io.Writer, c *phone.Call, rec *phone.Recorder) error {
+// talk stays until the call ends and reports; what was heard goes into the file record.
+func (h *handset) talk(ctx context.Context, out io.Writer, c *phone.Call, rec *phone.Recorder, record string) error {
 	fmt.Fprintf(out, "in a call with %s\n", c.Peer().Number)
 	if h.digits != "" {
 		if err := c.SendDigits(h.digits); err != nil {
@@ -305,7 +307,7 @@ func (h *handset) talk(ctx context.Context, out io.Writer, c *phone.Call, rec *p
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(h.record, wav, 0o600); err != nil {
+		if err := os.WriteFile(record, wav, 0o600); err != nil {
 			return invalid(err.Error(), "")
 		}
 	}

@@ -13,11 +13,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"ringfence"
+	"ringfence/internal/desk/feature"
 	"ringfence/internal/desk/line"
 	"ringfence/internal/desk/resync"
 	"ringfence/internal/network/phoneports"
@@ -54,6 +56,7 @@ type deskStatus struct {
 	Web         webStatus        `json:"web_proxy"`
 	Firewall    phoneports.View  `json:"firewall"`
 	Applied     string           `json:"firewall_applied,omitempty"` // the table of nftables that holds it; empty: it is a plan
+	Phone       feature.State    `json:"phone"`
 }
 
 // desk is a desk phone that runs.
@@ -64,26 +67,42 @@ type desk struct {
 	plan     line.Plan
 	view     phoneports.View
 	applied  string
-	lines    []*phone.Phone // by index of plan.Lines; nil if it is refused
+	features *feature.Desk
+	sounds   atomic.Int32 // files of calls
+	// restarting is set when the phone ends to start again.
+	restarting atomic.Bool
+	opener     *sockets.Opener
+	at         map[int]*lineServers // by number of the line
+	lines      []*phone.Phone       // by index of plan.Lines; nil if it is refused
 }
 
 func newPhoneUpCommand(h *handset) *cobra.Command {
 	d := &deskPhone{}
 	var once, firewall, asJSON bool
+	answers := answering{}
+	web := ""
 	cmd := &cobra.Command{
 		Use: "up", Short: "Be the desk phone that a configuration file describes", Args: cobra.NoArgs,
 		Long: "up reads a desk phone's file (--cfg), or fetches its profile (--profile-rule), registers each line as it says, and answers calls until it is interrupted. Voice is SRTP, whatever the file says.\n\n" +
 			"A line signals over UDP or TCP, in the clear, only where its SIP_Transport says so, and up says so loudly. Auto means TLS here. Servers that Restricted_Access_Domains does not list are refused.\n" +
 			"Auth_INVITE challenges the first INVITE; TLS_Name_Validate and TLS_Cipher_List count as on the phone. up prints which ports the phone's firewall leaves open; with --firewall it puts that\n" +
 			"into force with nftables, which takes a network namespace of the phone's own.\n\n" +
-			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`. It fails with --once if a line is not registered.",
+			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`, and lets `ringfence phone do` tell it what to do. With --record call.wav the calls are kept in call-1.wav and so on. It fails with --once if a line is not registered.",
 		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --cfg cfg.xml --once --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.up(cmd, h, once, firewall, asJSON)
+			for {
+				again, err := d.up(cmd, h, answers, web, once, firewall, asJSON)
+				if !again || err != nil {
+					return err
+				}
+			}
 		},
 	}
 	d.flags(cmd)
 	cmd.Flags().BoolVar(&once, "once", false, "register, say where each line stands, and end")
+	cmd.Flags().DurationVar(&answers.after, "ring", 0, "let calls ring this long before the phone answers them by itself")
+	cmd.Flags().BoolVar(&answers.never, "no-answer", false, "leave calls ringing until `ringfence phone do answer`")
+	cmd.Flags().StringVar(&web, "web", "", "serve the phone's web pages here, over HTTPS: ADDR, at Web_Server_Port, or ADDR:PORT; the passwords are those of the profile")
 	cmd.Flags().BoolVar(&firewall, "firewall", false, "put the phone's firewall into force with nftables, in a network namespace of its own")
 	return jsonFlag(cmd, &asJSON)
 }
@@ -91,7 +110,13 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 // firstAttempt is how long up waits for the lines before it says where they stand: longer than timer F of RFC 3261.
 const firstAttempt = 35 * time.Second
 
-func (d *deskPhone) up(cmd *cobra.Command, h *handset, once, firewall, asJSON bool) error {
+// answering is when the phone takes calls by itself.
+type answering struct {
+	after time.Duration
+	never bool
+}
+
+func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web string, once, firewall, asJSON bool) (again bool, err error) {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	out := cmd.OutOrStdout()
@@ -100,22 +125,27 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, once, firewall, asJSON bo
 	}
 	p, err := d.read(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set)}
+	if _, _, err := h.options(); err != nil { // rather now than at the first call
+		return false, err
+	}
+	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}}
+	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
+		Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})
 	printResync(out, p.result.Outcomes, p.result.Messages)
 	for _, w := range x.warnings() {
 		fmt.Fprintln(cmd.ErrOrStderr(), "WARNING: "+w)
 	}
 	if firewall {
 		if x.applied, err = applyPhoneFirewall(ctx, x.view); err != nil {
-			return err
+			return false, err
 		}
 		defer removePhoneFirewall(context.WithoutCancel(ctx), x.applied)
 	}
 	stack, err := x.start(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer stack.Close()
 	defer x.close()
@@ -123,16 +153,38 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, once, firewall, asJSON bo
 	s := x.status()
 	x.keep(s)
 	if err := show(cmd, asJSON, s, func(w io.Writer) { printDesk(w, s) }); err != nil {
-		return err
+		return false, err
 	}
 	if once {
-		return x.failed()
+		return false, x.failed()
 	}
-	for _, q := range x.lines {
+	fmt.Fprintln(out, "waiting for calls; interrupt to end")
+	for i, q := range x.lines {
 		if q != nil {
-			go tellRegistration(ctx, cmd.ErrOrStderr(), q)
-			go func() { _ = h.listen(ctx, out, q) }()
+			number := x.plan.Lines[i].Number
+			go tellRegistration(ctx, cmd.ErrOrStderr(), q, func(e phone.Event) {
+				switch e.Kind {
+				case phone.Notified:
+					x.features.Told(number, e.Package, e.Body)
+				case phone.Transferred:
+					x.features.Transferred(ctx, number, e.Call)
+				}
+			})
 		}
+	}
+	x.features.Watch(ctx)
+	for i, q := range x.lines {
+		if q != nil && len(x.plan.Lines[i].Then) > 0 {
+			go x.comeBack(ctx, x.plan.Lines[i], q)
+		}
+	}
+	if web != "" {
+		if err := x.serve(ctx, web, cancel, cmd.ErrOrStderr()); err != nil {
+			return false, err
+		}
+	}
+	if err := x.control(ctx); err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "WARNING: `ringfence phone do` does not reach this phone: %v\n", err)
 	}
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
@@ -141,8 +193,9 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, once, firewall, asJSON bo
 		case <-ctx.Done():
 			if d.state != "" {
 				_ = os.Remove(filepath.Join(d.state, statusName))
+				_ = os.Remove(filepath.Join(d.state, controlName))
 			}
-			return nil
+			return x.restarting.Load(), nil
 		case <-tick.C:
 			x.keep(x.status())
 		}
@@ -151,6 +204,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, once, firewall, asJSON bo
 
 func (x *desk) warnings() []string {
 	out := append([]string{}, x.plan.Ciphers.Warnings...)
+	out = append(out, feature.Of(x.profiles.set).Wrong...)
 	if x.profiles.noWeb != nil {
 		out = append(out, "provisioning has no way out: "+x.profiles.noWeb.Error())
 	}
@@ -165,7 +219,7 @@ func (x *desk) warnings() []string {
 
 // start opens the lines that are not refused.
 func (x *desk) start(ctx context.Context) (*phone.Stack, error) {
-	flows := phone.Flows(ringfence.PortRange{}, x.plan.Media)
+	flows := append(phone.Flows(ringfence.PortRange{}, x.plan.Media), controlFlow(ringfence.Listens), pageFlow())
 	usable := 0
 	for _, l := range x.plan.Lines {
 		if l.Refused == nil {
@@ -185,6 +239,7 @@ func (x *desk) start(ctx context.Context) (*phone.Stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	x.opener = opener
 	stack := phone.NewStack(phone.StackConfig{Opener: opener, Log: node.Discard(), UserAgent: "Ringfence desk phone"})
 	x.lines = make([]*phone.Phone, len(x.plan.Lines))
 	for i, l := range x.plan.Lines {
@@ -197,7 +252,9 @@ func (x *desk) start(ctx context.Context) (*phone.Stack, error) {
 		}
 		if err != nil {
 			x.plan.Lines[i].Refused, x.plan.Lines[i].Reason = err, err.Error()
+			continue
 		}
+		x.features.Attach(l.Number, l.User, x.lines[i])
 	}
 	return stack, nil
 }
@@ -216,14 +273,12 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 	if l.Port != 0 {
 		port = l.Port
 	}
+	conf.Auto, conf.Screen, conf.Audio = x.features.Auto(l.Number), x.features.Screen(l.Number), x.features.Audio()
 	if l.AuthInvite {
 		conf.InviteRealm, conf.InviteMD5 = l.Realm, !l.SHA256
 	}
 	conf.TLS = x.trust(l)
-	servers, err := x.profiles.names.Host(l.Host, port)
-	if l.ByDNS && !l.Clear && l.Port == 0 {
-		servers, err = x.profiles.names.Domain(l.Host, port)
-	}
+	servers, err := x.servers(l, port)
 	if err != nil {
 		return conf, err
 	}
@@ -231,7 +286,9 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 	for _, at := range found {
 		var source netip.Addr
 		if source, err = opener.SourceFor(at); err == nil {
-			conf.MediaAddr, conf.Servers = source, oneFamily{servers, source}
+			servers.media = source
+			conf.MediaAddr, conf.Servers = source, servers
+			x.at[l.Number] = servers
 			return conf, nil
 		}
 	}
@@ -303,7 +360,7 @@ func (x *desk) failed() error {
 }
 
 func (x *desk) status() deskStatus {
-	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Lines: []lineStatus{}, Web: x.profiles.webStatus(), Firewall: x.view, Applied: x.applied}
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
@@ -377,6 +434,7 @@ func printDesk(w io.Writer, s deskStatus) {
 	if s.Certificate != "" {
 		fmt.Fprintf(w, "certificate: %s\n", s.Certificate)
 	}
+	printFeatures(w, s.Phone)
 	printWeb(w, s.Web)
 	how := "firewall: a plan, not in force; --firewall puts it into force"
 	if s.Applied != "" {

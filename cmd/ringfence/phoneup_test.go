@@ -81,15 +81,22 @@ failure_route[ANSWER] {
 // freePorts returns a port that is free for UDP and TCP, and one for TCP.
 func freePorts(t *testing.T) (string, string) {
 	t.Helper()
-	u, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var u net.PacketConn
+	var both net.Listener
+	for try := 0; ; try++ { // what is free for UDP may be taken for TCP
+		var err error
+		if u, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		if both, err = net.Listen("tcp", u.LocalAddr().String()); err == nil {
+			break
+		}
+		_ = u.Close()
+		if try == 50 {
+			t.Fatal(err)
+		}
 	}
 	defer u.Close()
-	both, err := net.Listen("tcp", u.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer both.Close()
 	one, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

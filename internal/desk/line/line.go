@@ -31,6 +31,8 @@ type Line struct {
 	Host         string        `json:"server"`         // where requests go: the outbound proxy if there is one, else the proxy
 	Port         uint16        `json:"port,omitempty"` // 0: that of the transport
 	ByDNS        bool          `json:"by_srv"`         // found by SRV records
+	Then         []Server      `json:"then"`           // servers when that one is gone, in order
+	FallBack     time.Duration `json:"-"`              // how soon the first server is tried again
 	Domain       string        `json:"domain"`
 	User         string        `json:"user"`
 	AuthUser     string        `json:"auth_user"`
@@ -46,6 +48,14 @@ type Line struct {
 	Refused      error         `json:"-"`                    // why the line is not used
 	Reason       string        `json:"refused,omitempty"`
 	Warnings     []string      `json:"warnings"`
+}
+
+// Server is a server of the line after the first.
+type Server struct {
+	Parameter string        `json:"parameter"` // that names it
+	Host      string        `json:"server"`
+	Port      uint16        `json:"port,omitempty"`
+	FallBack  time.Duration `json:"-"` // how soon it is left again
 }
 
 // Use is a parameter and what it did.
@@ -120,7 +130,7 @@ func (p *planner) line(n int) {
 		p.did(name("Line_Enable"), "line %d is not used", n)
 		return
 	}
-	l := Line{Number: n, Warnings: []string{}, Expires: time.Hour, Register: p.set.Yes(name("Register")), NameValidate: p.set.Yes(name("TLS_Name_Validate")), AuthInvite: p.set.Yes(name("Auth_INVITE")), ByDNS: p.set.Yes(name("Use_DNS_SRV"))}
+	l := Line{Number: n, Warnings: []string{}, Then: []Server{}, Expires: time.Hour, Register: p.set.Yes(name("Register")), NameValidate: p.set.Yes(name("TLS_Name_Validate")), AuthInvite: p.set.Yes(name("Auth_INVITE")), ByDNS: p.set.Yes(name("Use_DNS_SRV"))}
 	warn := func(format string, args ...any) { l.Warnings = append(l.Warnings, fmt.Sprintf(format, args...)) }
 	p.did(name("Line_Enable"), "line %d is used", n)
 	p.transport(&l, name, warn)
@@ -218,6 +228,7 @@ func (p *planner) server(l *Line, name func(string) string, warn func(string, ..
 			refuse(err)
 		}
 	}
+	p.others(l, name, warn)
 	if l.ByDNS {
 		p.did(name("Use_DNS_SRV"), "finds the server by SRV records")
 		if l.Clear {
@@ -232,6 +243,38 @@ func (p *planner) server(l *Line, name func(string) string, warn func(string, ..
 	}
 	if !l.Register {
 		refuse(fault("%s = No: the line does not register", name("Register")))
+	}
+}
+
+// others are the servers that the line goes to when its first one is gone.
+func (p *planner) others(l *Line, name func(string) string, warn func(string, ...any)) {
+	for _, x := range [...]struct{ proxy, interval string }{{"Alternate_Proxy", "Proxy_Fallback_Intvl"}, {"Survivability_Proxy", "Survivability_Proxy_Fallback_Intvl"}} {
+		of := x.proxy
+		if of == "Alternate_Proxy" && p.set.Text(name("Alternate_Outbound_Proxy")) != "" && p.set.Yes(name("Use_Outbound_Proxy")) {
+			of = "Alternate_Outbound_Proxy"
+		}
+		v := p.set.Get(name(of))
+		if v.Value == "" {
+			continue
+		}
+		host, port, err := hostPort(v.Value)
+		if err == nil {
+			err = p.set.Permit(host)
+		}
+		if err != nil {
+			p.did(v.Name, "is not used: %v", err)
+			warn("line %d: %s (%s) is not used: %v", l.Number, v.Name, v.Where(), err)
+			continue
+		}
+		s := Server{Parameter: v.Name, Host: host, Port: port, FallBack: 30 * time.Second}
+		if n, err := strconv.ParseUint(p.set.Text(name(x.interval)), 10, 16); err == nil && n > 0 {
+			s.FallBack = time.Duration(n) * time.Second
+		}
+		p.did(v.Name, "registers there when the servers before it are gone, and looks for them again after %v", s.FallBack)
+		l.Then = append(l.Then, s)
+	}
+	if len(l.Then) > 0 && p.set.Yes(name("Dual_Registration")) {
+		p.did(name("Dual_Registration"), "this phone registers at one server at a time")
 	}
 }
 

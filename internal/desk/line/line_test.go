@@ -47,6 +47,10 @@ func TestLines(t *testing.T) {
 		{base + "<Restricted_Access_Domains>pbx.example.com</Restricted_Access_Domains><Outbound_Proxy_1_>edge.example.com</Outbound_Proxy_1_><Use_Outbound_Proxy_1_>Yes</Use_Outbound_Proxy_1_>", func(l Line) bool { return true }, "", "edge.example.com is refused"},
 		{base + "<Auth_INVITE_1_>Yes</Auth_INVITE_1_><Auth_ID_1_>id</Auth_ID_1_><Use_Auth_ID_1_>Yes</Use_Auth_ID_1_>", func(l Line) bool { return l.AuthInvite && l.Realm == "pbx.example.com" && l.AuthUser == "id" }, "", ""},
 		{"<Proxy_1_>p.example.com</Proxy_1_><User_ID_1_>a</User_ID_1_><Auth_INVITE_1_>Yes</Auth_INVITE_1_>", func(l Line) bool { return true }, "", "no INVITE could be let in"},
+		{base + "<SIP_Transport_1_>TLS</SIP_Transport_1_><Alternate_Proxy_1_>two.example.com:5071</Alternate_Proxy_1_><Survivability_Proxy_1_>192.0.2.7</Survivability_Proxy_1_>", func(l Line) bool {
+			return len(l.Then) == 2 && l.Then[0] == Server{"Alternate_Proxy_1_", "two.example.com", 5071, time.Hour} && l.Then[1] == Server{"Survivability_Proxy_1_", "192.0.2.7", 0, 30 * time.Second}
+		}, "", ""},
+		{base + "<SIP_Transport_1_>TLS</SIP_Transport_1_><Restricted_Access_Domains>pbx.example.com</Restricted_Access_Domains><Alternate_Proxy_1_>two.example.com</Alternate_Proxy_1_>", func(l Line) bool { return len(l.Then) == 0 && l.Refused == nil }, "Alternate_Proxy_1_ (cfg.xml:1) is not used", ""},
 		{"<Proxy_1_>p.example.com</Proxy_1_>", func(l Line) bool { return true }, "", "no server and user"},
 		{"<Proxy_1_>p.example.com:x</Proxy_1_><User_ID_1_>a</User_ID_1_>", func(l Line) bool { return true }, "", "no server and user"},
 		{base + "<Register_1_>No</Register_1_>", func(l Line) bool { return !l.Register }, "", "does not register"},

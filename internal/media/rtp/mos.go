@@ -16,6 +16,11 @@ func G711() Impairment { return Impairment{Ie: 0, Bpl: 25.1} }
 // buffer of twice the jitter. Delay costs Id = 0.024 d + 0.11 (d - 177.3) H(d - 177.3), d in ms, the usual approximation
 // of G.107 equation 7-27.
 func (c Impairment) MOS(loss float64, jitter, trip time.Duration) float64 {
+	return score(c.R(loss, jitter, trip))
+}
+
+// R is the rating behind [Impairment.MOS], 0 to 93.2.
+func (c Impairment) R(loss float64, jitter, trip time.Duration) float64 {
 	d := float64(trip/2+20*time.Millisecond+2*jitter) / float64(time.Millisecond)
 	id := 0.024 * d
 	if d > 177.3 {
@@ -23,7 +28,7 @@ func (c Impairment) MOS(loss float64, jitter, trip time.Duration) float64 {
 	}
 	loss = max(0, min(loss, 1)) * 100
 	ie := c.Ie + (95-c.Ie)*loss/(loss+c.Bpl) // equation 7-29
-	return score(93.2 - id - ie)
+	return max(0, 93.2-id-ie)
 }
 
 // score is G.107 annex B: from the rating R to the mean opinion score.

@@ -36,6 +36,9 @@ func (p *Phone) invited(tx *transaction.Server) {
 		tx.Reply(486, "", func(w *sip.Writer) { warn(w, p.cfg.Domain, "do not disturb") })
 		return
 	}
+	if p.cfg.Screen != nil && old == nil && p.screened(tx) {
+		return
+	}
 	invited, err := p.readOffer(m.Body())
 	if err != nil {
 		status := 488
@@ -61,7 +64,11 @@ func (p *Phone) invited(tx *transaction.Server) {
 	c.setState(Ringing)
 	switch {
 	case old != nil: // it takes the place of a call that was answered already
-		if p.spawn(func() { _ = c.Answer(p.ctx, CallOptions{}) }) {
+		if p.spawn(func() {
+			if c.Answer(p.ctx, CallOptions{}) == nil {
+				p.emit(Event{Kind: Transferred, Call: c})
+			}
+		}) {
 			return
 		}
 	case p.cfg.Auto != nil:
@@ -75,6 +82,29 @@ func (p *Phone) invited(tx *transaction.Server) {
 		return
 	}
 	c.s.Reject(480, "", "")
+}
+
+// screened refuses a call, or sends its caller elsewhere, if whoever was told to look at it wants that.
+func (p *Phone) screened(tx *transaction.Server) bool {
+	from, _ := peerOf(tx.Request)
+	status, to := p.cfg.Screen(from)
+	if status == 0 {
+		return false
+	}
+	uri := ""
+	if to != "" {
+		var err error
+		if uri, err = p.target(to); err != nil {
+			p.log.Warn("a call cannot be forwarded", "phone", p.cfg.User, "to", to, "cause", err)
+			status = 480
+		}
+	}
+	tx.Reply(status, "", func(w *sip.Writer) {
+		if uri != "" {
+			w.Header(sip.HeaderContact, "<"+uri+">")
+		}
+	})
+	return true
 }
 
 // maxCredentials is how many credentials of a request are looked at.

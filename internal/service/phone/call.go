@@ -262,16 +262,22 @@ func (c *Call) learn(m *sip.Message) {
 	if m == nil {
 		return
 	}
+	if peer, ok := peerOf(m); ok {
+		c.peer = peer
+	}
+}
+
+// peerOf returns who sent a message, as the server asserts it, or of a request as it says itself.
+func peerOf(m *sip.Message) (Peer, bool) {
 	v := m.Get(sip.HeaderPAssertedIdentity)
 	if len(v) == 0 && m.IsRequest() {
 		v = m.Get(sip.HeaderFrom)
 	}
-	if len(v) == 0 {
-		return
+	a, err := sip.ParseNameAddr(v)
+	if len(v) == 0 || err != nil || !a.URI.IsSIP() {
+		return Peer{}, false
 	}
-	if a, err := sip.ParseNameAddr(v); err == nil && a.URI.IsSIP() {
-		c.peer = Peer{Number: string(sip.Unescape(a.URI.User)), Address: a.URI.String(), Display: strings.ReplaceAll(string(a.Display), `\`, "")}
-	}
+	return Peer{Number: string(sip.Unescape(a.URI.User)), Address: a.URI.String(), Display: strings.ReplaceAll(string(a.Display), `\`, "")}, true
 }
 
 // finish ends the call here. It runs on the shard, once.

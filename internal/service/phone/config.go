@@ -61,6 +61,13 @@ type Servers interface {
 	Avoid(server netip.AddrPort, wait time.Duration)
 }
 
+// NamedServers are servers that are not all known by the same name.
+type NamedServers interface {
+	Servers
+	// NameOf returns the name that the certificate of a server must have.
+	NameOf(server netip.AddrPort) string
+}
+
 // Config describes one phone. Server or Servers, ServerName, TLS, User, Domain and MediaAddr are required.
 type Config struct {
 	Opener    ringfence.Opener // for [Open]; a phone of a [Stack] uses the stack's
@@ -105,6 +112,8 @@ type Config struct {
 	// Auto, if set, is run in a goroutine of its own for each incoming call, which is then not put into [Phone.Incoming]. ctx
 	// ends with the phone.
 	Auto func(ctx context.Context, c *Call)
+	// Screen, if set, is asked before a call rings. A status other than 0 refuses it, and with an address to, a 302, sends the caller there. It must not block.
+	Screen func(from Peer) (status int, to string)
 	// Audio gives an incoming or transferred call its source and sink; nil means silence and [Discard].
 	Audio func(c *Call) (Source, Sink)
 	// RefuseTransfer makes the phone refuse to be told to call somebody (REFER).

@@ -135,7 +135,7 @@ func (m *media) close() {
 	}
 	close(m.stop)
 	if m.sealer != nil && m.packets > 0 {
-		m.control(rtp.AppendBye(m.report(), m.ssrc))
+		m.control(rtp.AppendBye(m.voiceReport(m.report()), m.ssrc))
 	}
 	m.mu.Unlock()
 	_ = m.pc.Close()

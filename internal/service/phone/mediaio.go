@@ -271,6 +271,24 @@ func (m *media) report() []byte {
 	return rtp.AppendName(b, m.ssrc, fmt.Sprintf("%08x", m.ssrc)) // a name that tells nothing about the person
 }
 
+// voiceReport appends how the call sounded here (RFC 3611 section 4.7), if anything was heard.
+func (m *media) voiceReport(b []byte) []byte {
+	block, ok := m.receiver.Report(time.Since(m.begin))
+	if !ok {
+		return b
+	}
+	heard := m.receiver.Snapshot()
+	late, _ := m.jitter.Trouble()
+	all := float64(heard.PacketsIn + heard.Lost)
+	loss, gone := float64(heard.Lost)/all, float64(late)/all
+	_, depth := m.jitter.Depth()
+	milliseconds := func(d time.Duration) uint16 { return uint16(min(d/time.Millisecond, 0xffff)) }
+	buffer := milliseconds(time.Duration(depth) * frameTime)
+	mos := rtp.G711().MOS(loss+gone, m.receiver.Jitter(), m.trip)
+	return rtp.AppendVoice(b, m.ssrc, rtp.VoIPMetrics{SSRC: block.SSRC, Loss: uint8(min(loss*256, 255)), Discard: uint8(min(gone*256, 255)), RoundTrip: milliseconds(m.trip), EndSystem: milliseconds(2*frameTime) + buffer,
+		R: uint8(rtp.G711().R(loss+gone, m.receiver.Jitter(), m.trip)), MOSLQ: uint8(10 * rtp.G711().MOS(loss+gone, 0, 0)), MOSCQ: uint8(10 * mos), JitterNow: buffer, JitterPeak: buffer})
+}
+
 // control seals and sends an RTCP packet.
 func (m *media) control(b []byte) {
 	to := m.choice.RTCP

@@ -27,7 +27,7 @@ const (
 	RegistrationChanged EventKind = iota // Registration is set
 	Notified                             // an unsolicited NOTIFY: Package and Body are set
 	MessageReceived                      // a MESSAGE: From, ContentType and Body are set
-	Transferred                          // the phone was told to call somebody, and does: Call is set
+	Transferred                          // there is a call by somebody else's doing, as the phone was told to place it, or to let it take the place of another: Call is set
 )
 
 // Event is something that happened to a phone outside its calls.

@@ -49,7 +49,7 @@ func (verifier) Verify(cs tls.ConnectionState) (transport.Peer, *ringfence.TLSPr
 func (p *Phone) Proof() ringfence.Proof {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := ringfence.Proof{ID: p.cfg.User + "@" + p.cfg.Domain, Peer: "server " + p.cfg.ServerName, Verdict: ringfence.Refused,
+	out := ringfence.Proof{ID: p.cfg.User + "@" + p.cfg.Domain, Peer: "server " + p.serverName(), Verdict: ringfence.Refused,
 		Auth: ringfence.AuthNone, TLS: p.proof, At: time.Now()}
 	if p.proof != nil {
 		out.Auth = ringfence.AuthCertificate // the server always proves itself so; how we did is in Registration
@@ -80,4 +80,12 @@ func tlsCause(err error) (text, hint string, ok bool) {
 		return "the server refused the TLS handshake", "check that the phone's certificate is valid and was not revoked", true
 	}
 	return "", "", false
+}
+
+// serverName is the name that the present server must have. p.mu is held.
+func (p *Phone) serverName() string {
+	if named, ok := p.cfg.Servers.(NamedServers); ok && p.conn != nil {
+		return named.NameOf(p.conn.Remote)
+	}
+	return p.cfg.ServerName
 }

@@ -180,7 +180,13 @@ func (p *Phone) candidates(ctx context.Context, conf *tls.Config) ([]transport.C
 	}
 	servers, err := p.cfg.Servers.Find(ctx)
 	out := make([]transport.Candidate, len(servers))
+	named, _ := p.cfg.Servers.(NamedServers)
 	for i, at := range servers {
+		conf := conf
+		if named != nil && conf != nil && !p.cfg.AnyName {
+			conf = conf.Clone()
+			conf.ServerName = named.NameOf(at)
+		}
 		out[i] = transport.Candidate{Addr: at, TLS: conf, Failed: func(error) { p.cfg.Servers.Avoid(at, avoidFor) }}
 	}
 	p.mu.Lock()
@@ -206,6 +212,19 @@ func (p *Phone) leave(conn *transport.Conn, wait time.Duration, cause error) boo
 	p.cfg.Servers.Avoid(conn.Remote, max(wait, avoidFor))
 	conn.Close(cause)
 	return true
+}
+
+// Reconnect has the phone look for its best server again, and register there. It does nothing while there are calls.
+func (p *Phone) Reconnect() {
+	p.home.Do(func() {
+		conn := p.currentConn()
+		if p.stopping || conn == nil || len(p.Calls()) > 0 || !p.Registered() {
+			return
+		}
+		p.moving = true
+		p.moves = 0
+		conn.Close(nil)
+	})
 }
 
 func (p *Phone) connected(attempt int) {

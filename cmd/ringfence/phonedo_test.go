@@ -1,0 +1,273 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ringfence/internal/desk/feature"
+	"ringfence/internal/media/codec"
+)
+
+// said is what a program printed, while it runs.
+type said struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// deskUp is a desk phone that runs in a test.
+type deskUp struct {
+	*testing.T
+	name, state string
+	said        *said
+	stop        func()
+}
+
+// runDesk starts a phone from the parameters of a profile, and waits until it says where it stands.
+func runDesk(t *testing.T, dir, name, parameters string, flags ...string) *deskUp {
+	t.Helper()
+	d := &deskUp{T: t, name: name, state: filepath.Join(dir, name), said: &said{}}
+	file := filepath.Join(dir, name+".xml")
+	if err := os.WriteFile(file, []byte("<flat-profile>"+parameters+"</flat-profile>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() {
+		ended <- execute(ctx, append([]string{"phone", "up", "--cfg", file, "--ca", filepath.Join(dir, "ca.pem"), "--state", d.state}, flags...), d.said, d.said)
+	}()
+	d.stop = sync.OnceFunc(func() {
+		cancel()
+		if code := <-ended; code != 0 {
+			t.Errorf("%s: exit code %d", name, code)
+		}
+	})
+	t.Cleanup(func() {
+		d.stop()
+		if t.Failed() {
+			t.Logf("%s:\n%s", name, d.said)
+		}
+	})
+	d.until("it is registered", func(s feature.State) bool { return len(s.Lines) > 0 && s.Lines[0].Registered })
+	return d
+}
+
+// do has the phone do something, which ends with a code.
+func (d *deskUp) do(want int, args ...string) string {
+	d.Helper()
+	var out, errs bytes.Buffer
+	if code := execute(d.Context(), append(append([]string{"phone", "do"}, args...), "--state", d.state), &out, &errs); code != want {
+		d.Fatalf("%s: %v: exit code %d, want %d: %s%s", d.name, args, code, want, out.String(), errs.String())
+	}
+	return out.String() + errs.String()
+}
+
+// until waits for what the phone shows.
+func (d *deskUp) until(what string, f func(feature.State) bool) feature.State {
+	d.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var s feature.State
+	for range 400 {
+		var out bytes.Buffer
+		if execute(d.Context(), []string{"phone", "do", "show", "--json", "--state", d.state}, &out, io.Discard) == 0 {
+			s = feature.State{}
+			if err := json.Unmarshal(out.Bytes(), &s); err != nil {
+				d.Fatal(err)
+			}
+			if f(s) {
+				return s
+			}
+		}
+		<-tick.C
+	}
+	d.Fatalf("%s: %s: it does not come about: %+v", d.name, what, s)
+	return s
+}
+
+func calls(n int, state string) func(feature.State) bool {
+	return func(s feature.State) bool {
+		for _, c := range s.Calls {
+			if c.State != state {
+				return false
+			}
+		}
+		return len(s.Calls) == n
+	}
+}
+
+// tones says which of the tones were in a second of a WAV file, as a share of its power: by the sum of each with a complex wave of its frequency (Goertzel).
+func tones(t *testing.T, file string, hz ...float64) map[float64]bool {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	sound, err := codec.ParseWAV(b)
+	if err != nil {
+		return nil
+	}
+	best := map[float64]bool{}
+	for at := 0; at+sound.Rate <= len(sound.Samples); at += sound.Rate / 4 {
+		second := sound.Samples[at : at+sound.Rate]
+		power, found := 0.0, map[float64]bool{}
+		for _, v := range second {
+			power += float64(v) * float64(v)
+		}
+		for _, f := range hz {
+			var re, im float64
+			for i, v := range second {
+				re += float64(v) * math.Cos(2*math.Pi*f*float64(i)/float64(sound.Rate))
+				im += float64(v) * math.Sin(2*math.Pi*f*float64(i)/float64(sound.Rate))
+			}
+			if power > 0 && 2*(re*re+im*im)/(float64(len(second))*power) > 0.2 {
+				found[f] = true
+			}
+		}
+		if len(found) > len(best) {
+			best = found
+		}
+	}
+	return best
+}
+
+// TestDeskPhonesAtAnotherServer has three desk phones, of which one signals over TLS, one over TCP and one over UDP, call each other by a server of another vendor, and do what desk phones do.
+func TestDeskPhonesAtAnotherServer(t *testing.T) {
+	dir := t.TempDir()
+	port, sealed, _ := kamailio(t, dir, "MD5")
+	udp, _ := freePorts(t)
+	line := func(user, transport, port, more string) string {
+		return "<Proxy_1_>localhost:" + port + "</Proxy_1_><User_ID_1_>" + user + "</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>" + transport + "</SIP_Transport_1_>" + more
+	}
+	record := func(name string) string { return filepath.Join(dir, name+".wav") }
+	alice := runDesk(t, dir, "alice", line("alice", "TLS", sealed, "<Speed_Dial_2_Number>carol</Speed_Dial_2_Number><Speed_Dial_2_Name>Carol</Speed_Dial_2_Name>"), "--tone", "440", "--record", record("alice"), "--no-answer")
+	bob := runDesk(t, dir, "bob", line("bob", "TCP", port, ""), "--tone", "620", "--record", record("bob"))
+	carol := runDesk(t, dir, "carol", line("carol", "UDP", port, "<SIP_Port_1_>"+udp+"</SIP_Port_1_>"), "--tone", "880", "--record", record("carol"))
+	if info, err := os.Stat(filepath.Join(alice.state, controlName)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info, err)
+	}
+
+	// A call, hold, and a second one; then a conference: each hears the two others.
+	alice.do(0, "dial", "bob")
+	alice.until("bob answers", calls(1, "up"))
+	alice.do(3, "resume") // nothing is held
+	alice.do(0, "hold", "1")
+	bob.until("bob is held", func(s feature.State) bool { return len(s.Calls) == 1 && s.Calls[0].Holds })
+	alice.do(0, "speed", "2")
+	s := alice.until("carol answers", calls(2, "up"))
+	if !s.Calls[0].Held || s.Calls[1].Number != "carol" || s.Calls[1].Verdict != "sealed" {
+		t.Errorf("%+v", s.Calls)
+	}
+	alice.do(4, "hangup")
+	alice.do(0, "digits", "12#", "--call", "2")
+	alice.do(0, "conference")
+	bob.until("bob is taken back", func(s feature.State) bool { return len(s.Calls) == 1 && !s.Calls[0].Holds })
+	alice.do(4, "conference", "1", "2")
+	tick := time.NewTicker(2500 * time.Millisecond) // of sound
+	<-tick.C
+	tick.Stop()
+	alice.do(0, "hangup", "2")
+	if s := alice.until("the conference is over", calls(1, "up")); s.Calls[0].Conference {
+		t.Errorf("%+v", s.Calls)
+	}
+	alice.do(0, "hangup")
+	for _, d := range []*deskUp{alice, bob, carol} {
+		d.until("nobody is in a call", calls(0, ""))
+	}
+	all := []float64{440, 620, 880}
+	for name, want := range map[string]string{"alice-1": "map[620:true 880:true]", "bob-1": "map[440:true 880:true]", "carol-1": "map[440:true 620:true]"} {
+		tick := time.NewTicker(50 * time.Millisecond) // the file is there a moment after the call has ended
+		got := ""
+		for range 100 {
+			if got = fmt.Sprint(tones(t, record(name), all...)); got == want {
+				break
+			}
+			<-tick.C
+		}
+		tick.Stop()
+		if got != want {
+			t.Errorf("%s heard %s, want %s", name, got, want)
+		}
+	}
+
+	// Blind transfer: bob, whom alice called, goes on to carol; attended: alice has both, and joins them.
+	alice.do(0, "dial", "bob")
+	alice.until("bob answers", calls(1, "up"))
+	alice.do(3, "transfer", "nobody")
+	alice.until("the call goes on", calls(1, "up"))
+	alice.do(0, "transfer", "carol")
+	alice.until("alice is out", calls(0, ""))
+	bob.until("bob speaks with carol", func(s feature.State) bool { return calls(1, "up")(s) && s.Calls[0].Number == "carol" })
+	bob.do(0, "hangup")
+	carol.until("carol is free", calls(0, ""))
+	alice.do(0, "dial", "bob")
+	alice.until("bob answers", calls(1, "up"))
+	alice.do(0, "hold")
+	alice.do(0, "dial", "carol")
+	s = alice.until("carol answers", calls(2, "up"))
+	alice.do(0, "transfer", "--call", fmt.Sprint(s.Calls[0].ID), "--to", fmt.Sprint(s.Calls[1].ID))
+	alice.until("alice is out", calls(0, ""))
+	bob.until("bob speaks with carol", func(s feature.State) bool { return calls(1, "up")(s) && s.Calls[0].Number == "carol" })
+	carol.until("carol speaks with bob", func(s feature.State) bool { return calls(1, "up")(s) && s.Calls[0].Number == "bob" })
+	carol.do(0, "hangup")
+	bob.until("bob is free", calls(0, ""))
+
+	// Calls that ring, are refused, missed, forwarded and not let through; all are in the lists.
+	bob.do(0, "dial", "alice")
+	alice.until("it rings", calls(1, "ringing"))
+	alice.do(0, "answer")
+	bob.until("alice answers", calls(1, "up"))
+	bob.do(0, "hangup")
+	alice.until("it is over", calls(0, ""))
+	bob.do(0, "dial", "alice")
+	alice.until("it rings", calls(1, "ringing"))
+	alice.do(0, "hangup")
+	bob.until("it is refused", calls(0, ""))
+	alice.do(0, "dnd", "on")
+	bob.do(0, "dial", "alice")
+	bob.until("it is not let through", calls(0, ""))
+	alice.do(0, "dnd", "off")
+	alice.do(0, "forward", "all", "carol")
+	bob.do(0, "dial", "alice")
+	bob.until("carol answers", calls(1, "up"))
+	carol.until("carol speaks with bob", calls(1, "up"))
+	bob.do(0, "hangup")
+	alice.do(0, "forward", "all", "off")
+	alice.do(2, "forward", "some", "carol")
+	alice.do(2, "forward", "all", "not a number")
+	alice.do(3, "key", "1")
+	s = alice.until("the lists are whole", func(s feature.State) bool { return len(s.Lists) >= 9 })
+	kinds := []string{}
+	for _, e := range s.Lists[:4] {
+		kinds = append(kinds, e.Kind+" "+e.Number+" "+e.To)
+	}
+	if got := strings.Join(kinds, ", "); got != "forwarded bob carol, missed bob , missed bob , received bob " {
+		t.Error(got)
+	}
+	if text := alice.do(0, "show"); !strings.Contains(text, "speed dial 2: carol Carol") || !strings.Contains(text, "FORWARDED TO") {
+		t.Error(text)
+	}
+	alice.stop()
+	alice.do(3, "show")
+}
