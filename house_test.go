@@ -74,6 +74,7 @@ func allowed() map[string][]string {
 			"sip", "sip/dialog", "sip/sdp", "sip/transaction", "sip/transport", "state/store"},
 		"call/watch": {"call/control", "call/registrar", "sip", "sip/transaction", "sip/transport"},
 		// Services are built on what a stranger's product could use as well: the phone knows no room of calls or state.
+		"service/cti": {"trust/quota"},
 		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll", "trust/subject"},
 		// What a desk phone does with its configuration file.
@@ -85,34 +86,51 @@ func allowed() map[string][]string {
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":       {},
 		"network/catalogue":  {"network/need"},
-		"network/evidence": {"network/feed", "network/prove", "state/durable"},
+		"network/evidence":   {"network/feed", "network/prove", "state/durable"},
 		"network/feed":       {"network/need", "network/catalogue"},
 		"network/nat":        {},
 		"network/phoneports": {"desk/flatprofile", "network/need"},
-		"network/posture":    {"trust/cipherlist"},
-		"network/marks":      {"network/need", "network/catalogue"},
-		"network/names":      {"network/need", "network/catalogue"},
-		"network/sheet":      {"network/need", "network/catalogue"},
-		"network/box":        {},
-		"network/site":       {"network/box", "network/need"},
+		// Web proxies: a way through one, with a ticket if it wants one. Neither knows what goes through.
+		"network/proxy":    {},
+		"network/kerberos": {},
+		"network/pac":      {},
+		"network/wpad":     {},
+		"network/posture":  {"trust/cipherlist"},
+		"network/marks":    {"network/need", "network/catalogue"},
+		"network/names":    {"network/need", "network/catalogue"},
+		"network/sheet":    {"network/need", "network/catalogue"},
+		"network/box":      {},
+		"network/site":     {"network/box", "network/need"},
 		// Firewalls: what one says, in one form; who writes and reads it; who compares it with what is needed.
-		"network/firewall":     {"network/box", "network/site"},
+		"network/firewall":       {"network/box", "network/need", "network/site"},
+		"network/firewall/nft":   {"network/box", "network/firewall", "network/firewall/entry", "network/need", "network/site"},
 		"network/firewall/cloud": {"network/box", "network/firewall", "network/need", "network/site"},
-		"network/firewall/nft": {"network/box", "network/firewall", "network/need", "network/site"},
-		"network/published": {"network/need"},
-		"network/prove":        {"network/box", "network/firewall", "network/site"},
+		"network/published":      {"network/need"},
+		"network/prove":          {"network/box", "network/firewall", "network/site"},
+		"network/audit":          {"network/box", "network/catalogue", "network/firewall", "network/firewall/entry", "network/need", "network/prove", "network/site"},
+		// Network devices: what their rules have in common, and each in its own words.
+		"network/firewall/entry":    {"network/box", "network/firewall", "network/need", "network/site"},
+		"network/firewall/pf":       {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/panos":    {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/iosacl":   {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/asa":      {"network/box", "network/firewall", "network/firewall/entry", "network/site"},
+		"network/firewall/iptables": {"network/box", "network/firewall", "network/site"},
+		"network/firewall/ufw":      {"network/box", "network/firewall", "network/firewall/iptables", "network/site"},
+		"network/target":            {"network/audit", "network/box", "network/firewall", "network/firewall/asa", "network/firewall/cloud", "network/firewall/entry", "network/firewall/iosacl", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/firewall/ufw", "network/need", "network/prove", "network/site"},
 		// The readiness probe: what both ends say, how datagrams carry more than bytes, and the two ends.
 		"network/ready/wire":      {},
 		"network/ready/datagram":  {},
 		"network/ready/ntp":       {},
+		"network/ready/dns":       {},
 		"network/ready/verdict":   {},
 		"network/ready/reflector": {"network/need", "network/ready/datagram", "network/ready/wire"},
-		"network/ready/probe":     {"network/need", "network/ready/datagram", "network/ready/ntp", "network/ready/verdict", "network/ready/wire"},
+		"network/ready/probe":     {"network/need", "network/pac", "network/proxy", "network/ready/datagram", "network/ready/dns", "network/ready/ntp", "network/ready/verdict", "network/ready/wire", "network/wpad"},
 		// The node knows everybody; nobody below knows the node.
-		"node/config": {"call/dialplan", "call/trunk", "media/codec", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
+		"node/config": {"call/dialplan", "call/trunk", "media/codec", "service/cti", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
-		"node/admin/api":      {"call/control", "call/dialplan", "network/need", "node/observe/ladder", "state/store", "trust/profile", "trust/tlspolicy", "trust/trustlist"},
+		"node/admin/api":      {"call/control", "call/dialplan", "network/firewall", "network/need", "node/observe/ladder", "state/store", "trust/profile", "trust/tlspolicy", "trust/trustlist"},
 		"node/admin/client":   {"node/admin/api"},
+		"node/follow":         {"call/control", "call/roster", "service/cti", "sip/transaction"},
 		"node/records":        {"state/store"},
 		"node/observe/redact": {},
 		"node/observe/outbox": {},
@@ -129,42 +147,51 @@ func allowed() map[string][]string {
 		"test/interop": everything,
 		"test/faults":  everything,
 		"testkit":      {},
+		// Firewalls are tested on a router, with the site files of a branch.
+		"testkit/router": {"network/box", "network/site", "testkit"},
+		"testkit/branch": {"network/catalogue", "network/need", "network/site"},
 		// A whole node of a test is above the node; the network in memory, which rooms below use, is not.
 		"testkit/onehost": everything,
+		// What firewalls are tested with.
+		"testkit/policies": {"network/box", "network/catalogue", "network/firewall", "network/need", "network/site"},
 	}
 }
 
 // entrances are rooms that only those named may import: they sit on the roof or exist for tests.
 func entrances() map[string][]string {
 	return map[string][]string{
-		"node":            {"cmd/ringfence", "testkit/onehost", "test/interop", "test/faults"},
-		"node/admin":      {"node"},
-		"node/config":     {"node", "node/admin", "cmd/ringfence", "testkit/onehost", "test/interop", "test/faults"},
-		"testkit":         {},
-		"testkit/onehost": {},
+		"node":             {"cmd/ringfence", "testkit/onehost", "test/interop", "test/faults"},
+		"node/admin":       {"node"},
+		"node/config":      {"node", "node/admin", "cmd/ringfence", "testkit/onehost", "test/interop", "test/faults"},
+		"testkit":          {"testkit/router"},
+		"testkit/onehost":  {},
+		"testkit/policies": {},
+		"testkit/router":   {},
+		"testkit/branch":   {},
 	}
 }
 
 // outsiders says which rooms may import a module of somebody else. Everybody else lives on the standard library.
 func outsiders() map[string][]string {
 	return map[string][]string{
-		"github.com/pion/rtp":           {"media/rtp"},
-		"github.com/pion/rtcp":          {"media/rtp"},
-		"github.com/pion/srtp/v3":       {"media/rtp"},
-		"github.com/jackc/pgx/v5":       {"state/store"},
-		"modernc.org/sqlite":            {"state/store"},
-		"github.com/nats-io":            {"state/bus"},
-		"github.com/coder/websocket":    {"sip/transport"},
-		"github.com/goccy/go-yaml":      {"network/catalogue", "network/site", "node/config", "node/admin", "cmd/ringfence"},
-		"golang.org/x/crypto":           {"state/store", "trust/ca", "trust/enroll", "trust/publicname"},
-		"golang.org/x/sys":              {"media/relay", "node/sockets"},
-		"golang.org/x/net":              {"media/relay", "node", "sip/locate"},
-		"github.com/danielgtaylor/huma": {"node/admin"},
-		"github.com/prometheus":         {"node", "node/admin"},
-		"go.opentelemetry.io":           {"node/observe/trace"},
-		"github.com/spf13/cobra":        {"cmd/ringfence"},
-		"github.com/go-jose/go-jose/v4": {"network/evidence", "network/feed", "trust/acme", "trust/oidc", "trust/token", "trust/trustlist"},
-		"rsc.io/qr":                     {"cmd/ringfence", "node/admin"},
+		"github.com/pion/rtp":            {"media/rtp"},
+		"github.com/pion/rtcp":           {"media/rtp"},
+		"github.com/pion/srtp/v3":        {"media/rtp"},
+		"github.com/jackc/pgx/v5":        {"state/store"},
+		"modernc.org/sqlite":             {"state/store"},
+		"github.com/nats-io":             {"state/bus"},
+		"github.com/coder/websocket":     {"sip/transport"},
+		"github.com/goccy/go-yaml":       {"network/catalogue", "network/site", "node/config", "node/admin", "cmd/ringfence"},
+		"golang.org/x/crypto":            {"state/store", "trust/ca", "trust/enroll", "trust/publicname", "network/kerberos", "network/proxy"},
+		"github.com/jcmturner/gokrb5/v8": {"network/kerberos"},
+		"golang.org/x/sys":               {"media/relay", "node/sockets"},
+		"golang.org/x/net":               {"media/relay", "node", "sip/locate", "network/ready/dns"},
+		"github.com/danielgtaylor/huma":  {"node/admin"},
+		"github.com/prometheus":          {"node", "node/admin"},
+		"go.opentelemetry.io":            {"node/observe/trace"},
+		"github.com/spf13/cobra":         {"cmd/ringfence"},
+		"github.com/go-jose/go-jose/v4":  {"network/evidence", "network/feed", "trust/acme", "trust/oidc", "trust/token", "trust/trustlist"},
+		"rsc.io/qr":                      {"cmd/ringfence", "node/admin"},
 	}
 }
 
@@ -194,7 +221,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "network/catalogue", "network/evidence", "network/feed", "network/firewall/cloud", "network/firewall/nft", "network/phoneports", "network/posture", "network/published", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/published", "network/ready/dns", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

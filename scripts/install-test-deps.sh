@@ -32,6 +32,8 @@ needs() {
 /usr/bin/openssl openssl internal/trust/trustlist certificates of the worked example, and signatures of lists in both forms
 /usr/bin/openssl openssl internal/trust/tvs certificates, their names, and TLS as another implementation sees them
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
+/usr/sbin/nft nftables internal/network/audit the kernel's own view of the rules that change,
+/usr/bin/patch patch internal/network/audit and the tool that takes a diff
 /usr/bin/openssl openssl internal/desk/resync certificates, and files encrypted, by another implementation,
 /usr/bin/python3 python3 internal/desk/resync a web server of somebody else,
 /usr/bin/curl curl internal/desk/resync what it thinks of clients without a certificate,
@@ -39,9 +41,16 @@ needs() {
 /usr/bin/xmllint libxml2-utils internal/desk/flatprofile what is XML as another implementation sees it
 /usr/bin/python3 python3 internal/network/names a library that reads proxy auto-configuration files,
 /usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/names as browsers do
-/usr/sbin/squid squid internal/network/names a web proxy,
+/usr/sbin/squid squid-openssl internal/network/names a web proxy,
 /usr/sbin/dnsmasq dnsmasq-base internal/network/names a resolver,
 /usr/sbin/unbound-checkconf unbound internal/network/names and another, each of which reads its file
+/usr/bin/python3 python3 internal/network/pac a library that reads proxy auto-configuration files,
+/usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/pac as browsers do
+/usr/sbin/squid squid-openssl internal/network/proxy a web proxy that wants each scheme,
+/usr/bin/openssl openssl internal/network/proxy the passwords that it knows,
+/usr/sbin/krb5kdc krb5-kdc internal/network/proxy a realm of Kerberos,
+/usr/sbin/kdb5_util krb5-kdc internal/network/proxy its database,
+/usr/sbin/kadmin.local krb5-admin-server internal/network/proxy and who fills it
 /usr/bin/unshare util-linux internal/network/marks a network of its own,
 /usr/sbin/nft nftables internal/network/marks whose kernel takes the marks
 /usr/bin/openssl openssl internal/network/feed signatures as another implementation sees them
@@ -55,17 +64,37 @@ needs() {
 /usr/bin/softhsm2-util softhsm2 cmd/ringfence a PKCS #11 token of software,
 /usr/bin/pkcs11-tool opensc cmd/ringfence and what speaks to it
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with
+/usr/bin/python3 python3 cmd/ringfence a CTI client of few lines
 /usr/bin/unshare util-linux cmd/ringfence a network of its own,
 /usr/sbin/nft nftables cmd/ringfence on which rules are put into force
+/usr/sbin/squid squid-openssl cmd/ringfence and a web proxy there
 /usr/sbin/chronyd chrony internal/network/ready/probe a time server
 /sbin/ip iproute2 cmd/ringfence a network of its own,
 /usr/bin/openssl openssl test/interop TLS as another implementation sees it
 /sbin/ip iproute2 test/faults a network of its own,
 /usr/sbin/nft nftables test/faults in which packets are dropped
+/sbin/ip iproute2 internal/testkit/router a network of its own
 /sbin/ip iproute2 internal/network/firewall/nft a network of its own,
 /usr/sbin/nft nftables internal/network/firewall/nft whose rules are read back, and packets sent through
+/sbin/ip iproute2 internal/network/firewall/iptables the same
+/usr/sbin/iptables-legacy iptables internal/network/firewall/iptables with both kinds of iptables,
+/usr/sbin/ipset ipset internal/network/firewall/iptables and sets of addresses
+/sbin/ip iproute2 internal/network/firewall/ufw the same
+/usr/sbin/iptables-legacy iptables internal/network/firewall/ufw with iptables
+/usr/sbin/ufw ufw internal/network/firewall/ufw under ufw
+/usr/sbin/ufw ufw cmd/ringfence the same under ufw
+/usr/sbin/iptables-legacy iptables cmd/ringfence whose rules are proved while they are in force,
+/usr/sbin/ipset ipset cmd/ringfence with their sets
 /sbin/ip iproute2 internal/network/ready/probe a site, a router and a cloud on networks of their own,
-/usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway
+/usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway,
+/usr/sbin/squid squid-openssl internal/network/ready/probe a web proxy,
+/usr/lib/squid/security_file_certgen squid-openssl internal/network/ready/probe which takes TLS apart
+/usr/bin/openssl openssl internal/network/ready/probe with an authority of its own,
+/usr/bin/mitmdump mitmproxy internal/network/ready/probe another that does without being named,
+/usr/sbin/dnsmasq dnsmasq-base internal/network/ready/probe a server for DHCP and DNS,
+/usr/sbin/unbound unbound internal/network/ready/probe and a resolver that forwards
+/usr/sbin/dnsmasq dnsmasq-base internal/network/ready/dns a name server,
+/usr/bin/dig bind9-dnsutils internal/network/ready/dns and what it says by somebody else
 /usr/bin/testssl testssl.sh test/interop every TLS port is examined
 /usr/bin/gnutls-cli gnutls-bin test/interop TLS as a third implementation sees it,
 /usr/bin/certtool gnutls-bin test/interop certificates and revocation lists too,

@@ -25,12 +25,18 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the scenarios of testdata/script: the whole program, with real nodes on free ports of the loopback address.
 func TestScripts(t *testing.T) {
-	// What ready.txtar runs by itself.
+	// What scripts run by themselves.
+	testkit.Need(t, "/usr/bin/python3", "python3")
 	testkit.Need(t, "/sbin/ip", "iproute2")
 	testkit.Need(t, "/usr/sbin/nft", "nftables")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
+			guides, err := filepath.Abs("../../docs/guides")
+			if err != nil {
+				return err
+			}
+			e.Setenv("GUIDES", guides)
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
 			e.Setenv("RINGFENCE_DATA", filepath.Join(e.WorkDir, "data"))

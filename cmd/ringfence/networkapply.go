@@ -117,16 +117,11 @@ func (f *applyFlags) run(cmd *cobra.Command, a *app) error {
 		_ = os.Remove(f.undoFile())
 		return err
 	}
-	b, old, err := ruleset(cmd, nil)
+	said, err := liveNFT(cmd.Context(), p.Interfaces)
 	if err != nil {
 		return errors.Join(err, f.goBack(cmd.Context(), cmd))
 	}
-	rules, err := nft.Parse(b, p.Interfaces)
-	if err != nil {
-		return errors.Join(err, f.goBack(cmd.Context(), cmd))
-	}
-	rules.Unknown = append(rules.Unknown, old...)
-	r, err := prove.Compare(p, rules)
+	r, err := prove.Compare(p, said.rules)
 	if err != nil {
 		return errors.Join(err, f.goBack(cmd.Context(), cmd))
 	}

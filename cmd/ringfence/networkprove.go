@@ -1,12 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,11 +11,10 @@ import (
 	"ringfence"
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/firewall"
-	"ringfence/internal/network/firewall/cloud"
-	"ringfence/internal/network/firewall/nft"
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/prove"
 	"ringfence/internal/network/site"
+	"ringfence/internal/network/target"
 )
 
 // needsOf is where needs come from: a set that is built in, or the flows of the node, and a site file.
@@ -88,67 +84,23 @@ func certify(w io.Writer, c *firewall.Certificate) {
 	}
 }
 
-// firewallFormat is a firewall that can be written, and read back as it says itself what is in force.
-type firewallFormat struct {
-	name, about, prints string // prints is the command that prints what is in force
-	render              func(*site.Policy) (string, *firewall.Certificate, error)
-	read                func([]byte, *site.Policy) (*firewall.Ruleset, error)
-}
-
-func firewallFormats() []firewallFormat {
-	return []firewallFormat{
-		{"nftables", "the rules of a firewall, by nftables", "nft -j -n list ruleset", nft.Render, func(b []byte, p *site.Policy) (*firewall.Ruleset, error) { return nft.Parse(b, p.Interfaces) }},
-		{"aws", "security groups of AWS, by CloudFormation", "aws ec2 describe-security-groups", cloud.AWS, cloud.ReadAWS},
-		{"azure", "a network security group of Azure, by a template", "az network nsg show", cloud.Azure, cloud.ReadAzure},
-		{"gcp", "firewall rules of Google's cloud, by Terraform", "gcloud compute firewall-rules list --format=json", cloud.GCP, cloud.ReadGCP},
-	}
-}
-
-// formatOf finds a format by its name; only that of the kernel is asked of it live.
-func formatOf(name string, live bool) (firewallFormat, error) {
-	all := firewallFormats()
-	i := slices.IndexFunc(all, func(f firewallFormat) bool { return f.name == name })
-	switch {
-	case i < 0:
-		return firewallFormat{}, invalid(fmt.Sprintf("%.40q is no format", name), "see `ringfence network prove --help`")
-	case live && name != "nftables":
-		return firewallFormat{}, invalid("--live is about nftables", "leave --format out")
-	}
-	return all[i], nil
-}
-
-// prove compares what a firewall printed, and what of it is not in there, with the needs of a site.
-func (f firewallFormat) prove(p *site.Policy, b []byte, old []firewall.Unknown) (*prove.Result, error) {
-	rules, err := f.read(b, p)
-	if err != nil {
-		return nil, err
-	}
-	rules.Unknown = append(rules.Unknown, old...)
-	return prove.Compare(p, rules)
-}
-
 func newNetworkProveCommand(a *app) *cobra.Command {
 	var asJSON, live bool
 	var format string
 	var n needsOf
-	prints := ""
-	for _, f := range firewallFormats() {
-		prints += fmt.Sprintf("  %-14s %s\n", f.name, f.prints)
-	}
 	cmd := &cobra.Command{
-		Use: "prove FILE|--live", Short: "Prove a firewall against what a site needs",
+		Use: "prove FILE...|--live", Short: "Prove a firewall against what a site needs",
 		Long: "prove compares, packet for packet, what a firewall lets through with what a site needs. FILE is what the firewall prints of its rules (- is standard input);\n" +
 			"--live asks the kernel of this host, which takes root. Each finding has a packet that shows it, and the rule that decides about it. Rules that do nothing are\n" +
-			"named, too.\n\nFormats, and what prints them:\n" + prints + "\n" +
+			"named, too.\n\nFormats, and what prints them:\n" + formatsHelp() + "\n" +
 			"The exit code is 0 if exactly what is needed gets through, 4 if something that is needed does not, 6 if something gets through that nobody needs, and 9 if\n" +
 			"something of the firewall was not understood or of the needs not resolved: then nothing is proved.",
-		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n  az network nsg show -g voice -n phones | ringfence network prove - --format azure --set webex-calling --site site.yaml",
-		Args:    cobra.MaximumNArgs(1),
+		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n  az network nsg show -g voice -n phones | ringfence network prove - --format azure --set webex-calling --site site.yaml\n  ringfence network prove --format iptables rules.v4 rules.v6 ipsets --set webex-calling --site site.yaml\n  ringfence network prove running-config.txt --format cisco-asa --set webex-calling --site site.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if live == (len(args) == 1) {
-				return invalid("either a file or --live says what firewall that is", "see `ringfence network prove --help`")
+			if live == (len(args) > 0) {
+				return invalid("either files or --live say what firewall that is", "see `ringfence network prove --help`")
 			}
-			f, err := formatOf(format, live)
+			t, err := target.Find(format)
 			if err != nil {
 				return err
 			}
@@ -156,11 +108,11 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b, old, err := ruleset(cmd, args)
+			said, err := ruleset(cmd, t, args, p)
 			if err != nil {
 				return err
 			}
-			r, err := f.prove(p, b, old)
+			r, err := prove.Compare(p, said.rules)
 			if err != nil {
 				return err
 			}
@@ -175,82 +127,21 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 	return jsonFlag(n.flags(cmd), &asJSON)
 }
 
-// maxRuleset bounds what is read of a firewall, in bytes.
-const maxRuleset = 128<<20 + 1
-
-// ruleset reads what nft says, from a file or from the kernel, and what of the kernel nft does not see.
-func ruleset(cmd *cobra.Command, args []string) ([]byte, []firewall.Unknown, error) {
-	if len(args) == 1 {
-		in := cmd.InOrStdin()
-		if args[0] != "-" {
-			f, err := os.Open(args[0])
-			if err != nil {
-				return nil, nil, &ringfence.Fault{Kind: ringfence.KindNotFound, Text: "the ruleset cannot be read", Err: err}
-			}
-			defer f.Close()
-			in = f
-		}
-		b, err := io.ReadAll(io.LimitReader(in, maxRuleset))
-		if err != nil {
-			return nil, nil, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the ruleset cannot be read", Err: err}
-		}
-		return b, nil, nil
-	}
-	out, err := exec.CommandContext(cmd.Context(), "nft", "-j", "-n", "list", "ruleset").Output()
-	if err != nil {
-		said := err.Error()
-		if e, ok := errors.AsType[*exec.ExitError](err); ok {
-			said = strings.TrimSpace(string(e.Stderr))
-		}
-		return nil, nil, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "nft does not say what the kernel has: " + said, Hint: "run it as root, where the package nftables is installed"}
-	}
-	var old []firewall.Unknown
-	for _, name := range []string{"ip_tables_names", "ip6_tables_names"} { // of the iptables that nft knows nothing of
-		b, err := os.ReadFile("/proc/net/" + name)
-		if err == nil && len(strings.TrimSpace(string(b))) > 0 {
-			old = append(old, firewall.Unknown{Where: "the kernel", What: "tables of the old iptables, which nft does not see: " + strings.Join(strings.Fields(string(b)), ", ")})
-		}
-	}
-	return out, old, nil
-}
-
 func printComparison(w io.Writer, r *prove.Result) {
 	share := "not counted"
 	if s := r.Share(); s >= 0 {
 		share = fmt.Sprintf("%.4g %%", 100*s)
 	}
 	facts(w, "set", r.Set, "verdict", string(r.Verdict), "rules", fmt.Sprint(r.Rules), "missing", fmt.Sprint(r.MissingCount+r.LaterCount), "too wide", fmt.Sprint(r.WideCount), "of what gets through, is needed", share)
-	list := func(title string, count int, all []prove.Finding) {
-		if count == 0 {
-			return
-		}
-		fmt.Fprintf(w, "\n%s\n", title)
-		shown, told := map[string]int{}, 0
-		for _, f := range all {
-			key := f.Row + strings.Join(f.Why, " ")
-			if shown[key]++; shown[key] > 2 { // --json has them all
-				continue
-			}
-			told++
-			row := ""
-			if f.Row != "" {
-				row = f.Row + ": "
-			}
-			fmt.Fprintf(w, "  %s%s\n      e.g. %s: %s\n", row, f.Packets, f.Example, strings.Join(f.Why, "; "))
-		}
-		if count > told {
-			fmt.Fprintf(w, "  and %d more like these\n", count-told)
-		}
-	}
 	for _, u := range r.Unknown {
 		fmt.Fprintf(w, "\nNot understood: %s: %s\n", u.Where, u.What)
 	}
 	for _, u := range r.Unresolved {
 		fmt.Fprintf(w, "\nNot resolved: %s lacks %s\n", u.Row, u.Missing)
 	}
-	list("Missing", r.MissingCount, r.Missing)
-	list("Missing when the connection is up", r.LaterCount, r.Later)
-	list("Too wide", r.WideCount, r.Wide)
+	listFindings(w, "Missing", r.MissingCount, r.Missing)
+	listFindings(w, "Missing when the connection is up", r.LaterCount, r.Later)
+	listFindings(w, "Too wide", r.WideCount, r.Wide)
 	if len(r.Idle) > 0 {
 		fmt.Fprintln(w, "\nRules that do nothing")
 		for _, i := range r.Idle {
@@ -263,6 +154,30 @@ func printComparison(w io.Writer, r *prove.Result) {
 		rows[i] = []string{c.Row, c.Covered, c.Purpose}
 	}
 	table(w, []string{"ROW", "GETS THROUGH", "PURPOSE"}, rows)
+}
+
+// listFindings lists findings, those of one cause twice at most.
+func listFindings(w io.Writer, title string, count int, all []prove.Finding) {
+	if count == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s\n", title)
+	shown, told := map[string]int{}, 0
+	for _, f := range all {
+		key := f.Row + strings.Join(f.Why, " ")
+		if shown[key]++; shown[key] > 2 { // --json has them all
+			continue
+		}
+		told++
+		row := ""
+		if f.Row != "" {
+			row = f.Row + ": "
+		}
+		fmt.Fprintf(w, "  %s%s\n      e.g. %s: %s\n", row, f.Packets, f.Example, strings.Join(f.Why, "; "))
+	}
+	if count > told {
+		fmt.Fprintf(w, "  and %d more like these\n", count-told)
+	}
 }
 
 // judged words a verdict as the command's end.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,38 +14,41 @@ import (
 	"ringfence/internal/network/names"
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/site"
+	"ringfence/internal/network/target"
 	"ringfence/internal/node/admin/api"
 )
 
 // rendering is what network render --json prints.
 type rendering struct {
-	Set     string      `json:"set"`
-	Version string      `json:"version,omitempty"`
-	Target  string      `json:"target"`
-	Text    string      `json:"text"`
-	Lost    []need.Loss `json:"lost"` // of what decides by names or marks
+	Set     string          `json:"set"`
+	Version string          `json:"version,omitempty"`
+	Target  string          `json:"target"`
+	Text    string          `json:"text"`
+	Files   []firewall.File `json:"files,omitempty"` // instead of text, where a target has several
+	Lost    []need.Loss     `json:"lost"`            // of what decides by names or marks
 	// Certificate says of a firewall, packet for packet, how far the text is what was asked for.
 	Certificate *firewall.Certificate `json:"certificate,omitempty"`
 }
 
 // renderFlags are what renderings need beside the set.
 type renderFlags struct {
-	set, at, site string
-	names         names.Options
+	set, at, site, out string
+	names              names.Options
 }
 
 // renderTarget is something that a set can be rendered for.
 type renderTarget struct {
 	name, about string
 	render      func(s *need.Set, f *renderFlags) (text string, lost []need.Loss, err error)
-	firewall    func(p *site.Policy) (string, *firewall.Certificate, error) // instead of render
+	firewall    func(p *site.Policy) ([]firewall.File, *firewall.Certificate, error) // instead of render; one file without a name, or several
 }
 
 func renderTargets() (all []renderTarget) {
-	about := map[string]string{"pac": "a proxy auto-configuration file", "squid": "a Squid proxy", "dnsmasq": "a dnsmasq resolver", "unbound": "an unbound resolver",
+	about := map[string]string{"pac": "a proxy auto-configuration file", "squid": "a Squid proxy", "squid-splice": "names that a Squid proxy leaves sealed",
+		"dnsmasq": "a dnsmasq resolver", "unbound": "an unbound resolver",
 		"nftables-qos": "marks by nftables", "ios-qos": "marks by a router that speaks IOS", "windows-qos": "marks by Windows hosts"}
-	for _, f := range firewallFormats() {
-		all = append(all, renderTarget{name: f.name, about: f.about, firewall: f.render})
+	for _, t := range target.All() {
+		all = append(all, renderTarget{name: t.Name, about: t.About, firewall: t.Render})
 	}
 	for _, target := range names.Targets() {
 		all = append(all, renderTarget{name: target, about: about[target], render: func(s *need.Set, f *renderFlags) (string, []need.Loss, error) {
@@ -71,12 +75,32 @@ func renderFirewall(cmd *cobra.Command, asJSON bool, f *renderFlags, s api.Netwo
 	if len(p.Missing) > 0 {
 		return invalid("the site file says too little:\n"+unresolved(p.Missing), "complete it, or name the rows under `without`")
 	}
-	text, cert, err := t.firewall(p)
+	files, cert, err := t.firewall(p)
 	if err != nil {
 		return err
 	}
+	several := files[0].Name != ""
+	switch {
+	case several && f.out == "" && !asJSON:
+		return invalid(t.name+" has several files", "name a folder for them with --out")
+	case !several && f.out != "":
+		return invalid(t.name+" has one file, which goes to the standard output", "leave --out out, and write `> FILE`")
+	}
 	certify(cmd.ErrOrStderr(), cert)
-	return show(cmd, asJSON, rendering{Set: s.ID, Version: s.Version, Target: t.name, Text: text, Lost: []need.Loss{}, Certificate: cert}, func(w io.Writer) { fmt.Fprint(w, text) })
+	out := rendering{Set: s.ID, Version: s.Version, Target: t.name, Lost: []need.Loss{}, Certificate: cert}
+	if several {
+		out.Files = files
+	} else {
+		out.Text = files[0].Text
+	}
+	if f.out == "" {
+		return show(cmd, asJSON, out, func(w io.Writer) { fmt.Fprint(w, out.Text) })
+	}
+	var names strings.Builder
+	if err := writeFiles(&names, f.out, files); err != nil {
+		return err
+	}
+	return show(cmd, asJSON, out, func(w io.Writer) { fmt.Fprint(w, names.String()) })
 }
 
 func newNetworkRenderCommand(a *app) *cobra.Command {
@@ -92,7 +116,7 @@ func newNetworkRenderCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "render TARGET", Short: "Write a set in the words of a firewall, a proxy, a resolver or a router",
 		Long:      long,
-		Example:   "  ringfence network render nftables --set webex-calling --site site.yaml > site.nft\n  ringfence network render pac --set webex-calling --proxy proxy.example.com:3128 > proxy.pac\n  ringfence network render unbound --set dedicated-instance --customer acme > forwarders.conf\n  ringfence network render nftables-qos > marks.nft",
+		Example:   "  ringfence network render nftables --set webex-calling --site site.yaml > site.nft\n  ringfence network render iptables --set webex-calling --site site.yaml --out site\n  ringfence network render pac --set webex-calling --proxy proxy.example.com:3128 > proxy.pac\n  ringfence network render unbound --set dedicated-instance --customer acme > forwarders.conf\n  ringfence network render nftables-qos > marks.nft",
 		ValidArgs: words, Args: cobra.MatchAll(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			i := slices.IndexFunc(all, func(t renderTarget) bool { return t.name == args[0] })
@@ -121,6 +145,7 @@ func newNetworkRenderCommand(a *app) *cobra.Command {
 	setFlag(cmd, &f.set, "self", append([]string{"self"}, catalogue.Names()...))
 	cmd.Flags().StringVar(&f.at, "at", "", "as it was at the end of this day, such as 2023-12-10")
 	cmd.Flags().StringVar(&f.site, "site", "", "the site file: the networks behind the roles, and the ports that the site chooses (firewalls)")
+	cmd.Flags().StringVar(&f.out, "out", "", "the folder for the files of a target that has several (iptables, ufw)")
 	cmd.Flags().StringVar(&f.names.Proxy, "proxy", "", "the web proxy of the names of the set, as host:port (pac; default: none)")
 	cmd.Flags().StringVar(&f.names.Otherwise, "otherwise", "", "the web proxy of all other names, as host:port (pac; default: none)")
 	cmd.Flags().StringVar(&f.names.Customer, "customer", "", "the label of the customer in the zones of name servers (dnsmasq, unbound)")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/prove"
 	"ringfence/internal/network/site"
+	"ringfence/internal/network/target"
 )
 
 // watchFlags say what is watched, how often, and who hears of it.
@@ -32,7 +34,7 @@ type watchFlags struct {
 func newNetworkWatchCommand(a *app) *cobra.Command {
 	f := &watchFlags{}
 	cmd := &cobra.Command{
-		Use: "watch [FILE|--live|--command CMD] --book DIR", Short: "Prove a firewall again and again, keep the evidence, and tell when something drifts",
+		Use: "watch [FILE...|--live|--command CMD] --book DIR", Short: "Prove a firewall again and again, keep the evidence, and tell when something drifts",
 		Long: "watch proves a firewall as `network prove` does and writes a record into a book: the verdict with its packets, digests of the needs, the site file and the rules, and what changed since the record\n" +
 			"before. Records are signed by the book's Ed25519 key and chained, so that none can be changed or left out afterwards; rules are kept whenever they let something else through. With --every it goes on\n" +
 			"until it is stopped; without, it does it once, for a timer.\n\n" +
@@ -40,7 +42,6 @@ func newNetworkWatchCommand(a *app) *cobra.Command {
 			"Once, its exit code is that of `network prove`. What was recorded is checked by `network evidence`.",
 		Example: "  sudo ringfence network watch --live --set webex-calling --site site.yaml --book /var/lib/ringfence-evidence\n" +
 			"  ringfence network watch --command 'az network nsg show -g voice -n phones' --format azure --set webex-calling --site site.yaml --book ./book --every 1h --alert 'mail -s firewall noc@example.com'",
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, a, args) },
 	}
 	f.needs.flags(cmd)
@@ -55,21 +56,11 @@ func newNetworkWatchCommand(a *app) *cobra.Command {
 	return jsonFlag(cmd, &f.asJSON)
 }
 
-// formatFlag adds --format, with completion.
-func formatFlag(cmd *cobra.Command, format *string) {
-	var names, words []string
-	for _, f := range firewallFormats() {
-		names, words = append(names, f.name), append(words, f.name+"\t"+f.about)
-	}
-	cmd.Flags().StringVar(format, "format", "nftables", "what the rules are: "+strings.Join(names, ", "))
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
-}
-
 // shortestWatch bounds how often a firewall is asked.
 const shortestWatch = time.Second
 
 func (f *watchFlags) run(cmd *cobra.Command, a *app, args []string) error {
-	sources := len(args)
+	sources := min(len(args), 1)
 	for _, on := range []bool{f.live, f.command != ""} {
 		if on {
 			sources++
@@ -80,10 +71,10 @@ func (f *watchFlags) run(cmd *cobra.Command, a *app, args []string) error {
 		return invalid("a file, --live or --command says what firewall that is", "see `ringfence network watch --help`")
 	case f.every != 0 && f.every < shortestWatch:
 		return invalid(fmt.Sprintf("%s is too often", f.every), "give --every 1m, or leave it out")
-	case f.every != 0 && len(args) == 1 && args[0] == "-":
+	case f.every != 0 && slices.Contains(args, "-"):
 		return invalid("standard input can be read once only", "name a file, or a command")
 	}
-	format, err := formatOf(f.format, f.live)
+	format, err := target.Find(f.format)
 	if err != nil {
 		return err
 	}
@@ -111,8 +102,8 @@ func (f *watchFlags) run(cmd *cobra.Command, a *app, args []string) error {
 }
 
 // once makes one record. That no proof can be made is a record as well.
-func (f *watchFlags) once(cmd *cobra.Command, a *app, args []string, format firewallFormat, book *evidence.Book) (evidence.Record, error) {
-	r := evidence.Record{At: time.Now().UTC().Truncate(time.Second), Firewall: format.name}
+func (f *watchFlags) once(cmd *cobra.Command, a *app, args []string, format target.Target, book *evidence.Book) (evidence.Record, error) {
+	r := evidence.Record{At: time.Now().UTC().Truncate(time.Second), Firewall: format.Name}
 	r.Host, _ = os.Hostname()
 	rules, err := f.prove(cmd, a, args, format, &r)
 	if err != nil {
@@ -140,7 +131,7 @@ func (f *watchFlags) once(cmd *cobra.Command, a *app, args []string, format fire
 }
 
 // prove fills a record, and returns the rules as they were printed.
-func (f *watchFlags) prove(cmd *cobra.Command, a *app, args []string, format firewallFormat, r *evidence.Record) ([]byte, error) {
+func (f *watchFlags) prove(cmd *cobra.Command, a *app, args []string, format target.Target, r *evidence.Record) ([]byte, error) {
 	set, err := a.requirements(cmd, f.needs.set, "")
 	if err != nil {
 		return nil, err
@@ -159,21 +150,23 @@ func (f *watchFlags) prove(cmd *cobra.Command, a *app, args []string, format fir
 	if err != nil {
 		return nil, err
 	}
-	var rules []byte
-	var old []firewall.Unknown
+	p := site.Resolve(&set.Set, s)
+	var said printed
 	if f.command != "" {
-		rules, err = f.printed(cmd.Context(), cmd.ErrOrStderr())
+		if said.text, err = f.printed(cmd.Context(), cmd.ErrOrStderr()); err == nil {
+			said.rules, err = format.Rules(p, []firewall.File{{Text: string(said.text)}})
+		}
 	} else {
-		rules, old, err = ruleset(cmd, args)
+		said, err = ruleset(cmd, format, args, p)
 	}
 	if err != nil {
-		return nil, err
+		return said.text, err
 	}
-	var result *prove.Result
-	if result, err = format.prove(site.Resolve(&set.Set, s), rules, old); err == nil {
+	result, err := prove.Compare(p, said.rules)
+	if err == nil {
 		r.Proof = result
 	}
-	return rules, err
+	return said.text, err
 }
 
 // Bounds of commands that print rules, and of those that hear of a change.

@@ -33,6 +33,7 @@ import (
 	"ringfence/internal/network/ready/reflector"
 	"ringfence/internal/network/ready/verdict"
 	"ringfence/internal/network/ready/wire"
+	"ringfence/internal/network/target"
 	"ringfence/internal/node"
 	"ringfence/internal/node/admin/api"
 	"ringfence/internal/node/sockets"
@@ -175,7 +176,7 @@ func reflectorTLS() (conf *tls.Config, spki, issuer string, err error) {
 		return nil, "", "", err
 	}
 	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, hex.EncodeToString(sum[:]), cert.Issuer.String(), nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, hex.EncodeToString(sum[:]), cert.Issuer.String(), nil
 }
 
 // readyRun is the flags of `ready run`.
@@ -187,6 +188,9 @@ type readyRun struct {
 	voice, lifetime                                   time.Duration
 	asJSON                                            bool
 	junit, html                                       string
+	web                                               readyWeb
+	names                                             readyNames
+	site, firewall                                    string
 }
 
 func newReadyRunCommand(a *app) *cobra.Command {
@@ -196,12 +200,17 @@ func newReadyRunCommand(a *app) *cobra.Command {
 		Long: "run sends what a set of requirements asks for to a reflector, and says row by row what passed: every TCP port, and of each range both ends and random ports within, from the ports that the row\n" +
 			"demands. Where something does not pass it looks for the exact borders. Then it looks for machines that change SIP (ALG), the kind of NAT, marks that do not survive (DSCP), the path MTU and black\n" +
 			"holes, loss, jitter and how a call would sound (MOS by ITU-T G.107, with its parameters), whether somebody takes TLS apart,\n" +
-			"and with --ntp whether time servers answer and know the time. Each failure names its row, what was sent and seen, what to change, and\n" +
-			"the command that tests it again.\n\n" +
+			"and with --ntp whether time servers answer and know the time. With --proxy, --pac, --wpad or --dhcp it finds the web proxy, evaluates its auto-configuration file for the names of the set, and says\n" +
+			"for each product whether it is let in, what goes through, and whether SIP and media, which never do, have their own way. With --resolver it asks name servers: over UDP and TCP, for\n" +
+			"the names of the set, for the servers of --srv, and whether they lie. Each failure names its row, what was sent and seen, the machine on\n" +
+			"the way if it is known, what to change, with --site and --firewall the rule in the words of that firewall, and the command that tests it again.\n\n" +
 			"It ends with 0 if all that is needed works, with 4 if something that is needed does not, with 5 for a wrong key, and with 7 if the reflector cannot be reached or stops answering; what was found until\n" +
 			"then is still written. Nothing needs root, except sending from ports below 1024, which is reported as not tried without it. Progress goes to standard error.",
 		Example: "  ringfence ready run --set webex-calling --reflector 192.0.2.2 --key-file ready.key\n  ringfence ready run --set webex-calling --role device --reflector reflector.example.com --key-file ready.key --json > site.json\n" +
 			"  ringfence ready run --row wc-p-06 --only udp --reflector 192.0.2.2 --key-file ready.key\n  ringfence ready run --only nat --lifetime 5m --reflector 192.0.2.2 --key-file ready.key\n" +
+			"  ringfence ready run --site site.yaml --firewall nftables --reflector 192.0.2.2 --key-file ready.key\n" +
+			"  ringfence ready run --only proxy --wpad corp.example.com --proxy-user phone1 --proxy-password-file pw --reflector 192.0.2.2 --key-file ready.key\n" +
+			"  ringfence ready run --only dns --resolver 192.0.2.53 --srv _sips._tcp.example.com=a.example.com,b.example.com --reflector 192.0.2.2 --key-file ready.key\n" +
 			"  ringfence network requirements --json > self.json\n  ringfence ready run --set-file self.json --direction inbound --reflector 192.0.2.2 --key-file ready.key --junit ready.xml --html ready.html",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd, a) },
@@ -221,6 +230,11 @@ func newReadyRunCommand(a *app) *cobra.Command {
 	f.DurationVar(&r.voice, "voice", 10*time.Second, "how long to send voice")
 	f.DurationVar(&r.lifetime, "lifetime", 0, "also find out whether the NAT remembers a silent port for so long; it takes that long")
 	f.StringSliceVar(&r.clocks, "ntp", nil, "also ask this time server, as HOST or HOST:PORT; may be repeated")
+	r.web.flags(cmd)
+	r.names.flags(cmd)
+	f.StringVar(&r.site, "site", "", "the site file: with it, what fails also shows the rule that the site's firewall must have")
+	f.StringVar(&r.firewall, "firewall", "", "in whose words: "+strings.Join(target.Names(), ", "))
+	_ = cmd.RegisterFlagCompletionFunc("firewall", cobra.FixedCompletions(target.Names(), cobra.ShellCompDirectiveNoFileComp))
 	f.StringVar(&r.junit, "junit", "", "also write JUnit XML to this file")
 	f.StringVar(&r.html, "html", "", "also write a page to this file")
 	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(probe.Kinds(), cobra.ShellCompDirectiveNoFileComp))
@@ -317,8 +331,15 @@ func (r *readyRun) again(kind string, rows []string) string {
 	if kind == "ntp" {
 		out += " --ntp " + strings.Join(r.clocks, ",")
 	}
-	if kind == "tcp" || kind == "udp" {
+	if kind == "proxy" {
+		out += r.web.again()
+	} else if kind == "dns" {
+		out += r.names.again()
+	} else if kind == "tcp" || kind == "udp" {
 		out += " --row " + strings.Join(rows, ",")
+	}
+	if r.site != "" && (kind == "tcp" || kind == "udp") {
+		out += " --site " + r.site + " --firewall " + r.firewall
 	}
 	return out + " --only " + kind + " --direction " + r.direction + " --reflector " + r.reflector + " --key-file " + r.keyFile
 }
@@ -359,6 +380,16 @@ func (r *readyRun) run(cmd *cobra.Command, a *app) error {
 	if c.Opener, err = sockets.New(probe.Flows()); err != nil {
 		return err
 	}
+	if c.Web, err = r.web.open(&s.Set, c.Opener); err != nil {
+		return err
+	}
+	rules, err := newRuler(&s.Set, r.site, r.firewall)
+	if err != nil {
+		return err
+	}
+	if c.Names, err = r.names.open(cmd.Context(), &s.Set); err != nil {
+		return err
+	}
 	if c.Seed == 0 {
 		n, err := rand.Int(rand.Reader, big.NewInt(1<<32))
 		if err != nil {
@@ -376,6 +407,7 @@ func (r *readyRun) run(cmd *cobra.Command, a *app) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%3d of %d  %s\n", done, total, what)
 	}
 	report, failed := probe.Run(cmd.Context(), c)
+	rules.fill(report)
 	if err := writeReport(report, r.junit, r.html); err != nil {
 		return err
 	}

@@ -25,12 +25,15 @@ func TestReadyGuide(t *testing.T) {
 			blocks = append(blocks, rest)
 		}
 	}
-	if len(blocks) != 4 {
+	if len(blocks) != 5 {
 		t.Fatalf("the guide has %d blocks of commands", len(blocks))
 	}
+	squid := "printf 'http_port 192.0.2.2:3128\\npid_filename none\\ncache_log /dev/null\\naccess_log none\\ncache_store_log none\\ncache deny all\\nshutdown_lifetime 0 seconds\\npinger_enable off\\nnetdb_filename none\\nmax_filedescriptors 256\\nhttp_access allow all\\n' > squid.conf\n" +
+		testkit.Need(t, "/usr/sbin/squid", "squid-openssl") + " -N -n readyguide -f squid.conf >squid.txt 2>&1 &\nsquid=$!\n" +
+		"for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do bash -c 'exec 3<>/dev/tcp/192.0.2.2/3128' 2>/dev/null && break; sleep 0.2; done\n"
 	script := "set -e\n" + testkit.Need(t, "/sbin/ip", "iproute2") + " link set lo up\nip address add 192.0.2.2/24 dev lo\n" +
 		strings.TrimSpace(blocks[0]) + " >reflector.txt 2>&1 &\nfor i in 1 2 3 4 5 6 7 8 9 10; do grep -q listens reflector.txt && break; sleep 0.2; done\n" +
-		strings.Join(blocks[1:], "") + "kill $!\n"
+		"reflector=$!\n" + squid + strings.Join(blocks[1:], "") + "kill $reflector\nkill -9 $squid\n"
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "unshare", "--net", "sh", "-c", script)
@@ -39,7 +42,7 @@ func TestReadyGuide(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: it has a network of its own; run it as root, or with CAP_SYS_ADMIN and CAP_NET_ADMIN\n%s", err, out)
 	}
-	for _, want := range []string{"pass  udp/wc-p-06", "pass  sip-alg", "remembers a silent port for at least 4s"} {
+	for _, want := range []string{"pass  udp/wc-p-06", "pass  sip-alg", "remembers a silent port for at least 4s", "pass  proxy/192.0.2.2:3128", "pass  proxy/wc-x-07"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the output does not have %q:\n%s", want, out)
 		}

@@ -47,7 +47,7 @@ func newRootCommand() *cobra.Command {
 	}
 	add("run", newUpCommand(a), newDemoCommand(version), newPhoneCommand(), newVersionCommand())
 	add("people", newUserCommand(a), newDeviceCommand(a))
-	add("see", newStatusCommand(a), newCallCommand(a), newRegistrationsCommand(a), newConnectionsCommand(a), newTrunkCommand(a), newFlowsCommand(a), newCDRCommand(a), newAuditCommand(a))
+	add("see", newStatusCommand(a), newCallCommand(a), newRegistrationsCommand(a), newConnectionsCommand(a), newTrunkCommand(a), newCTICommand(a), newFlowsCommand(a), newCDRCommand(a), newAuditCommand(a))
 	add("admin", newConfigCommand(a), newLoginCommand(a), newTokenCommand(a), newSignInCommand(a), newTrustCommand(a), newTLSCommand(a), newProfileCommand(a), newTrustListsCommand(a), newNetworkCommand(a), newReadyCommand(a), newCompletionCommand())
 	root.SetHelpCommandGroupID("admin")
 	root.CompletionOptions.DisableDefaultCmd = true // ours has examples

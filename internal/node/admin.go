@@ -49,6 +49,7 @@ func (n *Node) live(c config.Config) {
 			n.opts.LogLevel.Set(level)
 		}
 	}
+	n.usersChanged()
 	n.publish(bus.Event{Kind: bus.ConfigApplied})
 	n.log.Info("the configuration was changed")
 }

@@ -28,43 +28,10 @@ func (n *Node) openCAPF(context.Context) (err error) {
 }
 
 func (n *Node) listenCAPF(ctx context.Context) error {
-	at := n.Config.Enterprise.CAPF
-	if !at.IsValid() {
+	if n.CAPF == nil {
 		return nil
 	}
-	conf, err := n.serverTLS("capf", at)
-	if err != nil {
-		return err
-	}
-	ln, err := n.opener.Listen(ctx, "capf", at)
-	if err != nil {
-		return err
-	}
-	n.bound["capf"] = ln.Addr().(*net.TCPAddr).AddrPort()
-	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	n.wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				if errors.Is(err, net.ErrClosed) {
-					return
-				}
-				n.log.Warn("accept failed", "flow", "capf", "err", err)
-				select {
-				case <-run.Done():
-					return
-				case <-time.After(100 * time.Millisecond):
-				}
-				continue
-			}
-			n.wg.Go(func() { n.serveCAPF(run, tls.Server(c, conf)) })
-		}
-	})
-	n.closers = append(n.closers, func() {
-		stop()
-		_ = ln.Close()
-	})
-	return nil
+	return n.serve(ctx, "capf", n.Config.Enterprise.CAPF, func(ctx context.Context, c *tls.Conn) { n.serveCAPF(ctx, c) })
 }
 
 func (n *Node) serveCAPF(ctx context.Context, c net.Conn) {

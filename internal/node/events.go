@@ -70,6 +70,7 @@ type people struct {
 // Reload implements admin.Roster.
 func (p people) Reload(ctx context.Context) error {
 	err := p.Roster.Reload(ctx)
+	p.n.usersChanged()
 	p.n.publish(bus.Event{Kind: bus.RosterChanged})
 	return err
 }
@@ -93,6 +94,7 @@ func (n *Node) catchUp(ctx context.Context) {
 			n.log.Error("the store could not be read again", "what", r.what, "err", err, "hint", ringfence.HintOf(err))
 		}
 	}
+	n.usersChanged()
 	if !n.Authority.Signs(n.identity.Leaf()) { // another one signs now, perhaps under another root
 		if err := n.RenewIdentity(ctx); err != nil {
 			n.log.Error("the node's certificate could not be renewed", "err", err, "hint", ringfence.HintOf(err))

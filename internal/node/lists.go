@@ -84,8 +84,10 @@ func (n *Node) service(role trustlist.Role) (*tls.Certificate, error) {
 
 // listenPhones opens what only enterprise phones need.
 func (n *Node) listenPhones(ctx context.Context) error {
-	if err := n.listenCAPF(ctx); err != nil {
-		return err
+	for _, open := range []func(context.Context) error{n.listenCAPF, n.listenCTI} {
+		if err := open(ctx); err != nil {
+			return err
+		}
 	}
 	at := n.Config.Enterprise.TVS
 	if !at.IsValid() {

@@ -34,6 +34,7 @@ import (
 	"ringfence/internal/node/observe/ladder"
 	"ringfence/internal/node/records"
 	"ringfence/internal/node/sockets"
+	"ringfence/internal/service/cti"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/locate"
 	"ringfence/internal/sip/transaction"
@@ -75,6 +76,7 @@ type Node struct {
 	Keyring    *keyring.Ring
 	Lists      *publish.Publisher // nil: no trust lists are published
 	CAPF       *capf.Server       // nil: phones get no certificates by CAPF
+	CTI        *cti.Server        // nil if it is off
 	ACME       *acme.Server       // nil: machines get no certificates by ACME
 	Public     *publicname.Keeper // nil: no certificate for public names is kept
 	Enroll     *enroll.Service
@@ -340,11 +342,12 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.openTrunks()
 	n.Calls = control.New(control.Config{Sounds: &n.sounds, Trunks: n.Trunks, Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
 		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.Records.Ended, Elsewhere: n.elsewhere(), NextHop: n.nextHop, Events: ears{n}, Answered: n.Records.Answered, MaxCalls: n.Config.Calls.Max,
-		Changed: func(u ringfence.UserID) { n.chain.watch.Changed(u) }, Watched: func(u ringfence.UserID) bool { return n.chain.watch.Watches(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
+		Changed: n.linesChanged, Watched: func(u ringfence.UserID) bool { return n.chain.watch.Watches(u) || n.CTI != nil && n.CTI.Follows(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
 		Port:      func() uint16 { return n.sipAddr.Port() },
 		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
 	n.Exceptions = exceptions.New(exceptions.Config{Roster: n.Roster, Registrar: n.Registrar, Calls: n.Calls, Connections: n.Transport, Log: n.log})
 	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Known: n.Registrar.Known, Log: n.log})
+	n.openCTI()
 	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps, trunks: n.Trunks}
 	return nil
 }

@@ -2,6 +2,9 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"net"
 	"net/netip"
 	"time"
 
@@ -60,4 +63,41 @@ func (n *Node) asBound(f *ringfence.Flow) {
 	if latest := n.Exceptions.Latest(); !latest.IsZero() {
 		f.Until = latest.UTC().Format(time.RFC3339)
 	}
+}
+
+// serve accepts connections of a class and has each served on a goroutine of its own, with TLS, until the node stops.
+func (n *Node) serve(ctx context.Context, class string, at netip.AddrPort, one func(context.Context, *tls.Conn)) error {
+	conf, err := n.serverTLS(class, at)
+	if err != nil {
+		return err
+	}
+	ln, err := n.opener.Listen(ctx, class, at)
+	if err != nil {
+		return err
+	}
+	n.bound[class] = ln.Addr().(*net.TCPAddr).AddrPort()
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	n.wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			switch {
+			case err == nil:
+				n.wg.Go(func() { one(run, tls.Server(c, conf)) })
+			case errors.Is(err, net.ErrClosed):
+				return
+			default:
+				n.log.Warn("accept failed", "flow", class, "err", err)
+				select {
+				case <-run.Done():
+					return
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+		}
+	})
+	n.closers = append(n.closers, func() {
+		stop()
+		_ = ln.Close()
+	})
+	return nil
 }

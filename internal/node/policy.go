@@ -109,7 +109,7 @@ func (n *Node) checkPeer(cs tls.ConnectionState) error {
 // Endpoints implements admin.Host: what listens with TLS, and what the node connects to with it.
 func (n *Node) Endpoints() (out []tlspolicy.Endpoint) {
 	listens := map[string]netip.AddrPort{"sip": n.sipAddr, "https": n.webAddr}
-	for _, class := range []string{"sip-wss", "sip-oauth", "tvs", "capf"} {
+	for _, class := range []string{"sip-wss", "sip-oauth", "tvs", "capf", "cti"} {
 		if at, ok := n.bound[class]; ok {
 			listens[class] = at
 		}

@@ -116,5 +116,8 @@ func (n *Node) cutSerials(gone func(serial string) bool) (closed int) {
 			closed++
 		}
 	}
+	if n.CTI != nil {
+		closed += n.CTI.Cut(gone)
+	}
 	return closed + n.web.cut(gone)
 }

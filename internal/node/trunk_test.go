@@ -135,6 +135,59 @@ func TestTrunk(t *testing.T) {
 	a.Until("the trunk is up again", func() bool { return a.Node.TrunkStates()[0].Cause == "" })
 }
 
+// TestTrunkLimits has a trunk take as many calls as it may and emergency calls beyond that, and be told who calls where it belongs to the trust domain, although whoever is called is not.
+func TestTrunkLimits(t *testing.T) {
+	a, b := trunked(t)
+	a.Node.Config.Trunks[0].MaxCalls, a.Node.Config.Trunks[0].TrustDomain = 1, true
+	a.Restart()
+	a.Until("the trunk is up", func() bool { return a.Node.TrunkStates()[0].Cause == "" })
+	b.Until("the trunk is up there", func() bool { return b.Node.TrunkStates()[0].Cause == "" })
+	a.User("alice", "101", func(u *store.User) { u.TollClass = "national" })
+	b.User("bob", "202", func(u *store.User) { u.TollClass = "national" })
+	alice, bob := a.Phone("alice"), b.Phone("bob")
+	private, err := alice.Call(a.Ctx, "+4940456202", phone.CallOptions{Private: true})
+	a.OK(err)
+	in := b.Incoming(bob)
+	if in.Peer().Number != "anonymous" {
+		t.Errorf("bob is told that %q calls", in.Peer().Number)
+	}
+	if from := b.Node.Calls.List()[0].From; from != "+4930123101" {
+		t.Errorf("the other side is told that %q calls", from)
+	}
+	a.fails(alice, "+4940456202", "503") // out
+	b.fails(bob, "+4930123101", "500")   // and in: a 503 of the other side is passed on as 500 (RFC 3261 section 16.7)
+	private.Hangup()
+	_ = in.WaitEnded(a.Ctx) // that the caller gave up
+	a.Until("there is room again", func() bool { return len(a.Node.Calls.List()) == 0 })
+	out, in := a.Talk(alice, bob, "+4940456202")
+	out.Hangup()
+	a.OK(in.WaitEnded(a.Ctx))
+}
+
+// TestProfileTakesEffect has a phone that is registered prove itself again when its security profile changes.
+func TestProfileTakesEffect(t *testing.T) {
+	s := newSite(t, func(c *config.Config) {
+		c.Security = profile.Security{Phones: []profile.Phone{{Name: "strict", Mode: profile.Encrypted, Auth: []ringfence.Auth{ringfence.AuthCertificate}}}}
+	})
+	s.User("alice", "101")
+	s.Phone("alice")
+	first := s.Node.Registrar.All()[0]
+	set := func(name string) {
+		t.Helper()
+		s.OK(s.admin().Do(s.Ctx, http.MethodPut, "/devices/"+string(first.Device)+"/profile", nil, api.DeviceProfile{Security: name}, nil))
+	}
+	set("strict")
+	s.Until("the phone has come back", func() bool {
+		all := s.Node.Registrar.All()
+		return len(all) == 1 && all[0].Conn != nil && all[0].Conn.ID != first.Conn.ID
+	})
+	second := s.Node.Registrar.All()[0].Conn.ID
+	set("strict") // which it has
+	if now := s.Node.Registrar.All(); len(now) != 1 || now[0].Conn.ID != second {
+		t.Errorf("%+v", now)
+	}
+}
+
 // TestTrunkProfile is who may not be a trunk, and what a trunk may not ask for.
 func TestTrunkProfile(t *testing.T) {
 	a, b := trunked(t)

@@ -57,6 +57,12 @@ func TestBusyLampAndMessages(t *testing.T) {
 			break
 		}
 	}
+	hidden, err := alice.Call(s.Ctx, "102", phone.CallOptions{Private: true})
+	s.OK(err)
+	if n := s.notice(own, "<state>early</state>"); strings.Contains(string(n.Body), "101") {
+		t.Errorf("bob is told who withholds his number: %s", n.Body)
+	}
+	hidden.Hangup()
 
 	mail, err := alice.Subscribe(s.Ctx, "message-summary", "", "")
 	s.OK(err)

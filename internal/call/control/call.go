@@ -128,6 +128,7 @@ func (call *Call) holdChanged(l *Leg) {
 		return
 	}
 	l.holding = held
+	call.ctl.changed(call)
 	other := call.peer(l)
 	if other == nil || !other.agreed {
 		return

@@ -76,6 +76,7 @@ type Control struct {
 	prefix   string                         // tells the ids of this start from those of others
 	idle     map[ringfence.UserID]time.Time // since when a user has had no call
 	lines    map[ringfence.UserID][]*Leg    // what each user has now: legs that are not over
+	byTrunk  map[string]int                 // how many legs each trunk has that are not over
 	robin    map[ringfence.Number]int       // last member of a round-robin group
 	parked   map[int]*Call
 	refused  atomic.Uint64
@@ -100,7 +101,7 @@ func New(cfg Config) *Control {
 		cfg.Trunks = (*trunk.Table)(nil)
 	}
 	return &Control{cfg: cfg, calls: map[ringfence.CallID]*Call{}, prefix: fmt.Sprintf("c%08x-", rand.Uint32()), idle: map[ringfence.UserID]time.Time{},
-		lines: map[ringfence.UserID][]*Leg{}, robin: map[ringfence.Number]int{}, parked: map[int]*Call{}}
+		lines: map[ringfence.UserID][]*Leg{}, byTrunk: map[string]int{}, robin: map[ringfence.Number]int{}, parked: map[int]*Call{}}
 }
 
 // Refused returns how many calls were refused because a leg could not be sealed. It may be called from anywhere.
@@ -252,6 +253,11 @@ func (c *Control) busy(user ringfence.UserID) int { return len(c.lines[user]) }
 
 // hungUp takes a leg that is over off its user's lines.
 func (c *Control) hungUp(l *Leg) {
+	if l.Trunk != "" {
+		if c.byTrunk[l.Trunk]--; c.byTrunk[l.Trunk] == 0 {
+			delete(c.byTrunk, l.Trunk)
+		}
+	}
 	if l.User == "" {
 		return
 	}

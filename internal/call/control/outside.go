@@ -1,6 +1,7 @@
 package control
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -24,10 +25,14 @@ func (c *Control) InviteTrunk(tx *transaction.Server, t trunk.Trunk) {
 		tx.Reply(403, "Replaces Is Not Accepted On This Trunk", nil)
 		return
 	}
+	if c.full(t) {
+		tx.Reply(503, "Too Many Calls On This Trunk", func(w *sip.Writer) { w.Uint(sip.HeaderRetryAfter, uint64(5+rand.IntN(10))) })
+		return
+	}
 	call := c.newCall()
 	call.spent, _ = spent(tx.Request)
 	leg := call.newLeg("caller", "", "")
-	leg.Trunk, leg.auth = t.Name, ringfence.AuthCertificate
+	leg.over(t.Name)
 	call.Dialled = t.Incoming(string(sip.Unescape(uri.User)))
 	leg.session = c.cfg.Dialogs.Accept(tx, c.contact(tx.Conn), leg)
 	call.caller = leg
@@ -86,6 +91,15 @@ func hostOf(t trunk.Trunk) string {
 	return t.Host
 }
 
+// over says that a leg goes over a trunk.
+func (l *Leg) over(trunk string) {
+	l.Trunk, l.auth = trunk, ringfence.AuthCertificate
+	l.call.ctl.byTrunk[trunk]++
+}
+
+// full reports whether a trunk has as many calls as it may have.
+func (c *Control) full(t trunk.Trunk) bool { return t.MaxCalls > 0 && c.byTrunk[t.Name] >= t.MaxCalls }
+
 // ringTrunk sends the call to a number at a trunk; then hears how it failed if that does not take it.
 func (call *Call) ringTrunk(name, number string, then func(dialog.End)) {
 	c := call.ctl
@@ -96,21 +110,30 @@ func (call *Call) ringTrunk(name, number string, then func(dialog.End)) {
 		call.turnAway(&ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "the trunk " + name + " cannot be reached", Hint: "see `ringfence trunk list`"}, Unreachable)
 		return
 	}
+	if c.full(t) && !call.emergency {
+		call.because("the trunk %s has as many calls as it may have", name)
+		call.turnAway(&ringfence.Fault{Op: "call", Kind: ringfence.KindOverload, Text: "the trunk " + name + " has as many calls as it may have", Hint: "see max-calls of the trunk"}, Unreachable)
+		return
+	}
 	call.worst, call.next = dialog.End{}, then
 	l := call.newLeg("callee", "", "")
-	l.Trunk, l.auth = name, ringfence.AuthCertificate
+	l.over(name)
 	who, from := call.from(), call.identity()
-	if !who.private && who.host == "" { // one of ours; our prefix before a stranger's number would make it ours as well
+	if who.host == "" { // one of ours; our prefix before a stranger's number would make it ours as well
 		who.number = t.Outgoing(who.number)
-		from = who.address(c.cfg.Domain)
+	}
+	known := who.address(c.cfg.Domain)
+	if !who.private {
+		from = known
 	}
 	to := "sip:" + number + "@" + hostOf(t) + ";user=phone"
 	l.who = &party{number: number, host: hostOf(t)}
 	rings := call.invite(l, dialog.Invitation{Conn: conn, URI: to, From: from, To: "<" + to + ">", Extra: func(w *sip.Writer) {
 		if who.private {
 			w.Header(sip.HeaderPrivacy, "id")
-		} else {
-			w.Header(sip.HeaderPAssertedIdentity, from)
+		}
+		if !who.private || t.TrustDomain {
+			w.Header(sip.HeaderPAssertedIdentity, known)
 		}
 	}})
 	if !rings {

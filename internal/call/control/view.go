@@ -139,12 +139,19 @@ func (c *Control) excepted(id ringfence.DeviceID) bool {
 	return ok
 }
 
-// Line is the state of one dialog of a user, as busy lamps show it.
+// Line is the state of one dialog of a user, as busy lamps and other followers show it.
 type Line struct {
-	ID       string // unique among the user's lines
-	State    string // "early" or "confirmed" (RFC 4235 section 3.7.1)
-	Receives bool   // the user was called
-	Remote   string // the other party's number
+	ID         string // unique among the user's lines
+	Call       ringfence.CallID
+	State      string           // "early" or "confirmed" (RFC 4235 section 3.7.1)
+	Receives   bool             // the user was called
+	Remote     string           // the other party's number; empty if he withholds it
+	Name       string           // and name, if it is known
+	User       ringfence.UserID // the other party, if he is one of ours and does not withhold it
+	Held       bool             // by the user
+	RemoteHeld bool             // by the other party
+	Start      time.Time
+	Answered   time.Time // zero until somebody did
 }
 
 // Lines returns the dialogs that a user has now. It is called on the shard.
@@ -153,12 +160,27 @@ func (c *Control) Lines(user ringfence.UserID) (out []Line) {
 		if l.session == nil {
 			continue
 		}
-		line := Line{ID: string(l.ID), State: "early", Receives: l.Side == "callee", Remote: l.call.From}
+		line := Line{ID: string(l.ID), Call: l.call.ID, State: "early", Receives: l.Side == "callee", Held: l.holding, Start: l.call.Start, Answered: l.call.Answered}
 		if l.session.State() == dialog.Confirmed {
 			line.State = "confirmed"
 		}
-		if l.Side == "caller" {
+		other := l.call.peer(l)
+		if line.Receives && other == nil {
+			other = l.call.caller
+		}
+		if other != nil {
+			line.RemoteHeld = other.holding
+		}
+		if from := l.call.from(); !line.Receives {
 			line.Remote = l.call.To
+			if other != nil {
+				line.User = other.User
+			}
+		} else if !from.private {
+			line.Remote, line.Name = from.number, from.name
+			if other != nil && l.call.shown == nil {
+				line.User = other.User
+			}
 		}
 		out = append(out, line)
 	}

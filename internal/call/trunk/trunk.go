@@ -22,6 +22,10 @@ type Trunk struct {
 	// Prefix is what comes before our own numbers at the other side, in international form, such as +4930123 for its direct dial-in: it is taken off what the other side
 	// dials, and put before the numbers of our callers.
 	Prefix string `yaml:"prefix,omitempty" json:"prefix,omitempty"`
+	// MaxCalls is how many calls there may be over it at once, in both directions; 0: no limit of its own.
+	MaxCalls int `yaml:"max-calls,omitempty" json:"max_calls,omitempty"`
+	// TrustDomain says that the other side belongs to the trust domain of RFC 3325: it is told who calls although the caller withholds that from whoever is called, as carriers need it.
+	TrustDomain bool `yaml:"trust-domain,omitempty" json:"trust_domain,omitempty"`
 }
 
 // Wrong is one thing that is wrong, by its key in a configuration.
@@ -43,6 +47,7 @@ func Check(trunks []Trunk, s profile.Security) (wrong []Wrong) {
 		bad(!host.MatchString(t.Name) || names[t.Name], "%.60q is no name in lower case, or comes twice", t.Name)
 		bad(!host.MatchString(t.Host) && err != nil, "host: %.80q is neither a host name in lower case nor an address", t.Host)
 		bad(!prefix.MatchString(t.Prefix), "prefix: %.40q is not the beginning of a number in international form, such as +4930123", t.Prefix)
+		bad(t.MaxCalls < 0 || t.MaxCalls > 1_000_000, "max-calls: %d is not between 0 and 1000000", t.MaxCalls)
 		names[t.Name] = true
 		p, ok := s.Trunk(t.Security)
 		bad(!ok, "security: there is no trunk security profile %.60q", t.Security)

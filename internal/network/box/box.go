@@ -227,8 +227,13 @@ func (b Box) Covers(c Box) bool {
 
 // Has reports whether a packet is in the box.
 func (b Box) Has(p Packet) bool {
-	for d, v := range p.numbers() {
-		if !b[d].Has(v) {
+	n := p.numbers()
+	return b.has(&n)
+}
+
+func (b *Box) has(n *[Dims]Num) bool {
+	for d := Dims - 1; d >= 0; d-- { // the last dimensions differ most often
+		if !b[d].Has(n[d]) {
 			return false
 		}
 	}

@@ -20,6 +20,9 @@ func (n *Interfaces) Number(name string) int {
 	return min(i+1, MaxInterface)
 }
 
+// Name returns the name with a number, or "" for 0 and numbers that none has.
+func (n *Interfaces) Name(i int) string { return n.name(i) }
+
 func (n *Interfaces) name(i int) string {
 	if n == nil || i < 1 || i > len(n.names) {
 		return ""

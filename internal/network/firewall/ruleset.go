@@ -8,6 +8,8 @@ import (
 type Rule struct {
 	Name    string // where it stands, as the firewall itself would say it
 	Comment string
+	Line    int  // of the text it was read from, or 0
+	Fixed   bool // the device does that by itself: no line says it
 	Accept  bool
 	Boxes   box.List // only packets that there are
 }
@@ -15,15 +17,29 @@ type Rule struct {
 // Chain is what decides at one place. What it accepts, another chain at the same place may still drop.
 type Chain struct {
 	Name   string
-	Scope  box.List // the packets that come by: whole hooks of whole families
+	Scope  box.List // the packets that come by; others it lets alone
 	Rules  []Rule   // the first that has a packet decides
 	Accept bool     // what happens to a packet that no rule has
+	Fixed  bool     // it says what the device does by itself: no rule can be added
 }
 
-// Unknown is something that was not understood. A proof over it is not worth anything.
+// Unknown is something that was not understood. A proof about packets that it may be about is not worth anything.
 type Unknown struct {
 	Where string `json:"where"`
 	What  string `json:"what"`
+	Hooks uint8  `json:"-"` // where it is, as a sum of 1<<hook; 0 is everywhere
+}
+
+// Hooks returns the hooks of packets as a sum of 1<<hook.
+func Hooks(l box.List) (sum uint8) {
+	for _, b := range l {
+		for h := box.Forward; h <= box.Output; h++ {
+			if b[box.Hook].Has(box.N(h)) {
+				sum |= 1 << h
+			}
+		}
+	}
+	return sum
 }
 
 // Ruleset is a whole firewall.
@@ -86,13 +102,21 @@ func Accepted(chains []Chain) (out box.List, err error) {
 	for _, part := range parts() {
 		left := part
 		for i, c := range chains {
-			if covers, err := c.Scope.Covers(part); err != nil {
+			scope, err := part.Intersect(c.Scope)
+			if err != nil {
 				return nil, err
-			} else if covers {
-				if left, err = left.Intersect(accepted[i]); err != nil {
-					return nil, err
-				}
 			}
+			if len(scope) == 0 {
+				continue
+			}
+			alone, err := left.Subtract(scope)
+			if err != nil {
+				return nil, err
+			}
+			if left, err = left.Intersect(accepted[i]); err != nil {
+				return nil, err
+			}
+			left = append(left, alone...)
 		}
 		out = append(out, left...)
 	}

@@ -25,7 +25,7 @@ type Options struct {
 }
 
 // Targets returns what names can be rendered for.
-func Targets() []string { return []string{"pac", "squid", "dnsmasq", "unbound"} }
+func Targets() []string { return []string{"pac", "squid", "squid-splice", "dnsmasq", "unbound"} }
 
 // Render returns a set's names in the words of a target, and what those cannot say.
 func Render(s *need.Set, target string, o Options) (text string, lost []need.Loss, err error) {
@@ -42,6 +42,8 @@ func Render(s *need.Set, target string, o Options) (text string, lost []need.Los
 		text, lost = pac(s, o)
 	case "squid":
 		text, lost = squid(s)
+	case "squid-splice":
+		text = splice(s)
 	case "dnsmasq":
 		text, lost = dnsmasq(s, o)
 	case "unbound":
@@ -84,20 +86,10 @@ func split(pattern string) (host string, below, ok bool) {
 	return host, below, regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`).MatchString(host) && len(host) <= 253
 }
 
-// web reports whether a row is one that a web proxy carries.
-func web(n need.Need) bool {
-	for p := range strings.SplitSeq(n.Protocol, "/") {
-		if p != "HTTP" && p != "HTTPS" {
-			return false
-		}
-	}
-	return slices.Contains(n.Transport, "tcp")
-}
-
 // direct returns the rows that no web proxy carries, so that the direct way must be open for them.
 func direct(s *need.Set) (lost []need.Loss) {
 	for _, n := range s.Needs {
-		if !web(n) {
+		if !n.Web() {
 			lost = append(lost, need.Loss{Row: n.ID, Why: n.Protocol + " never goes by a web proxy: open the direct way by a firewall rule"})
 		}
 	}
@@ -146,33 +138,15 @@ func squid(s *need.Set) (string, []need.Loss) {
 	b.WriteString(header("#", s))
 	ports := map[string]bool{}
 	for _, n := range s.Needs {
-		if web(n) {
+		if n.Web() {
 			for _, p := range n.ToPorts {
 				ports[p.String()] = true
 			}
 		}
 	}
 	acl := "ringfence_" + strings.ReplaceAll(s.ID, "-", "_")
-	var wild []string
-	for _, d := range s.Domains {
-		if host, below, _ := split(d.Pattern); below {
-			wild = append(wild, host)
-		}
-	}
-	covered := func(host string, self bool) bool { // Squid refuses names that another entry holds already
-		return slices.ContainsFunc(wild, func(w string) bool { return strings.HasSuffix(host, "."+w) || !self && host == w })
-	}
-	seen := map[string]bool{}
-	for _, d := range s.Domains {
-		host, below, _ := split(d.Pattern)
-		name := host
-		if below {
-			name = "." + host
-		}
-		if covered(host, below) || seen[name] {
-			continue
-		}
-		seen[name] = true
+	all := suffixes(s)
+	for _, name := range all {
 		fmt.Fprintf(&b, "acl %s dstdomain %s\n", acl, name)
 	}
 	sorted := make([]string, 0, len(ports))
@@ -180,11 +154,50 @@ func squid(s *need.Set) (string, []need.Loss) {
 		sorted = append(sorted, p)
 	}
 	slices.Sort(sorted)
-	if len(sorted) > 0 && len(seen) > 0 {
+	if len(sorted) > 0 && len(all) > 0 {
 		fmt.Fprintf(&b, "acl %s_ports port %s\n", acl, strings.Join(sorted, " "))
 		fmt.Fprintf(&b, "http_access allow %s %s_ports\n", acl, acl)
 	}
 	return b.String(), direct(s)
+}
+
+// suffixes returns the names of a set as Squid has them, with a dot before one that all names below it are meant by. Squid refuses names that another entry holds already.
+func suffixes(s *need.Set) (out []string) {
+	var wild []string
+	for _, d := range s.Domains {
+		if host, below, _ := split(d.Pattern); below {
+			wild = append(wild, host)
+		}
+	}
+	for _, d := range s.Domains {
+		host, below, _ := split(d.Pattern)
+		name := host
+		if below {
+			name = "." + host
+		}
+		covered := slices.ContainsFunc(wild, func(w string) bool { return strings.HasSuffix(host, "."+w) || !below && host == w })
+		if !covered && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// splice has a Squid that takes TLS apart leave the names of a set alone: it looks at the name that a client asks for, and nothing more. What comes after these lines decides about all other names.
+func splice(s *need.Set) string {
+	var b strings.Builder
+	b.WriteString(header("#", s))
+	b.WriteString("# before the lines of ssl_bump that are there\nacl ringfence_hello at_step SslBump1\n")
+	acl := "ringfence_" + strings.ReplaceAll(s.ID, "-", "_") + "_tls"
+	all := suffixes(s)
+	for _, name := range all {
+		fmt.Fprintf(&b, "acl %s ssl::server_name --client-requested %s\n", acl, name)
+	}
+	b.WriteString("ssl_bump peek ringfence_hello\n")
+	if len(all) > 0 {
+		fmt.Fprintf(&b, "ssl_bump splice %s\n", acl)
+	}
+	return b.String()
 }
 
 // zones calls with each name server whose zone can be told.

@@ -102,11 +102,24 @@ print(json.dumps({h: pacparser.find_proxy("https://" + h + "/", h) for h in json
 func TestSquid(t *testing.T) {
 	text, _ := rendered(t, set(t, "webex-calling"), "squid", Options{})
 	conf := file(t, "squid.conf", text+"http_port 127.0.0.1:3128\nhttp_access deny all\ncache_effective_user root\n")
-	out, err := exec.CommandContext(t.Context(), testkit.Need(t, "squid", "squid"), "-k", "parse", "-f", conf).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), testkit.Need(t, "squid", "squid-openssl"), "-k", "parse", "-f", conf).CombinedOutput()
 	if err != nil || strings.Contains(string(out), "WARNING") || strings.Contains(string(out), "ERROR") || !strings.Contains(string(out), "http_access allow ringfence_webex_calling") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if !strings.Contains(text, "acl ringfence_webex_calling dstdomain .webex.com\n") || !strings.Contains(text, "port 443 6970 80 8443\n") {
+		t.Error(text)
+	}
+}
+
+// TestSquidSplice has Squid read the names that it shall leave sealed.
+func TestSquidSplice(t *testing.T) {
+	text, lost := rendered(t, set(t, "webex-calling"), "squid-splice", Options{})
+	conf := file(t, "squid.conf", text+"ssl_bump bump all\nhttp_port 127.0.0.1:3128\nhttp_access deny all\ncache_effective_user root\n")
+	out, err := exec.CommandContext(t.Context(), testkit.Need(t, "squid", "squid-openssl"), "-k", "parse", "-f", conf).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "WARNING") || strings.Contains(string(out), "ERROR") || !strings.Contains(string(out), "ssl_bump splice ringfence_webex_calling_tls") || len(lost) != 0 {
+		t.Errorf("%v %v\n%s", lost, err, out)
+	}
+	if !strings.Contains(text, "acl ringfence_webex_calling_tls ssl::server_name --client-requested .webex.com\n") {
 		t.Error(text)
 	}
 }

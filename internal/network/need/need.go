@@ -74,6 +74,16 @@ type Need struct {
 	Questions []string  `json:"questions,omitempty" yaml:"questions"` // what is contradictory about it
 }
 
+// Web reports whether a web proxy carries the row: HTTP and HTTPS go through one, SIP and media never do.
+func (n Need) Web() bool {
+	for p := range strings.SplitSeq(n.Protocol, "/") {
+		if p != "HTTP" && p != "HTTPS" {
+			return false
+		}
+	}
+	return slices.Contains(n.Transport, "tcp")
+}
+
 // Confidence says how far a row can be believed.
 type Confidence string
 

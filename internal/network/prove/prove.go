@@ -75,7 +75,7 @@ const maxFindings = 100
 
 // Compare proves a firewall against the needs of a site.
 func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
-	r := &Result{Set: p.Set, Missing: []Finding{}, Later: []Finding{}, Wide: []Finding{}, Idle: []Idle{}, Rows: []Coverage{}, Unknown: append([]firewall.Unknown{}, rules.Unknown...), Unresolved: append([]site.Unresolved{}, p.Missing...)}
+	r := &Result{Set: p.Set, Missing: []Finding{}, Later: []Finding{}, Wide: []Finding{}, Idle: []Idle{}, Rows: []Coverage{}, Unknown: []firewall.Unknown{}, Unresolved: append([]site.Unresolved{}, p.Missing...)}
 	accepted, err := firewall.Accepted(rules.Chains)
 	if err != nil {
 		return nil, err
@@ -86,6 +86,11 @@ func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
 		return nil, err
 	}
 	judged := judgedOf(p)
+	for _, u := range rules.Unknown {
+		if u.Hooks == 0 || u.Hooks&firewall.Hooks(judged) != 0 { // else it is about other packets
+			r.Unknown = append(r.Unknown, u)
+		}
+	}
 	if accepted, err = accepted.Intersect(judged); err != nil {
 		return nil, err
 	}
@@ -180,7 +185,7 @@ type work struct {
 func (w *work) finding(row string, b box.Box, chains []firewall.Chain) Finding {
 	p := b.Packet()
 	f := Finding{Row: row, Packets: b.Describe(w.policy.Interfaces), Example: p.Describe(w.policy.Interfaces), packet: p, Why: []string{}}
-	var accepts []string
+	var accepts, silent []string
 	for i := range chains {
 		c := &chains[i]
 		if !c.Scope.Has(p) {
@@ -195,14 +200,20 @@ func (w *work) finding(row string, b box.Box, chains []firewall.Chain) Finding {
 		if rule != nil {
 			what = rule.Name
 		}
-		if accept {
+		switch {
+		case accept && c.Fixed && rule == nil: // it forbids a few things, and says nothing of others
+			silent = append(silent, what+word)
+		case accept:
 			accepts = append(accepts, what+word)
-		} else {
+		default:
 			f.Why = append(f.Why, what+word)
 		}
 	}
 	if len(f.Why) == 0 { // one that drops it decides, else all that accept it
 		f.Why = append(f.Why, accepts...)
+	}
+	if len(f.Why) == 0 {
+		f.Why = append(f.Why, silent...)
 	}
 	if len(f.Why) == 0 {
 		f.Why = []string{"no chain judges it, so it gets through"}
@@ -289,7 +300,19 @@ func (w *work) later() error {
 		if err != nil {
 			return err
 		}
-		for _, b := range boxes {
+		var begin box.List
+		for _, b := range boxes { // what does not begin has nothing afterwards
+			never, err := w.index.Rest(b, len(w.accepted))
+			if err != nil {
+				return err
+			}
+			rest, err := box.List{b}.Subtract(never)
+			if err != nil {
+				return err
+			}
+			begin = append(begin, rest...)
+		}
+		for _, b := range begin {
 			for _, c := range []box.Box{b, b.Reply()} {
 				rest, err := ix.Rest(c, len(accepted))
 				if err != nil {
@@ -314,7 +337,9 @@ func (w *work) idle() error {
 		var all box.List
 		var of []int
 		for j, u := range c.Rules {
-			w.result.Rules++
+			if !u.Fixed {
+				w.result.Rules++
+			}
 			for _, b := range u.Boxes {
 				all, of = append(all, b), append(of, j)
 			}
@@ -330,6 +355,9 @@ func (w *work) idle() error {
 				rest = append(rest, r...)
 			}
 			before += len(u.Boxes)
+			if u.Fixed {
+				continue
+			}
 			if len(rest) == 0 {
 				w.result.Idle = append(w.result.Idle, Idle{u.Name, "shadowed"})
 				continue

@@ -103,6 +103,11 @@ func TestUnknown(t *testing.T) {
 		t.Errorf("%v %+v", err, r)
 	}
 	p.Missing = []site.Unresolved{{Row: "r", Missing: "m"}}
+	for hooks, want := range map[uint8]int{1 << box.Forward: 1, 1<<box.Input | 1<<box.Output: 0, 1<<box.Forward | 1<<box.Input: 1} { // of packets that are not judged, nothing need be known
+		if r, err = Compare(p, &firewall.Ruleset{Chains: []firewall.Chain{closed}, Unknown: []firewall.Unknown{{Where: "a", What: "b", Hooks: hooks}}}); err != nil || len(r.Unknown) != want {
+			t.Errorf("hooks %b: %v %+v", hooks, err, r)
+		}
+	}
 	if r, err = Compare(p, &firewall.Ruleset{Chains: []firewall.Chain{closed}}); err != nil || r.Verdict != Unknown || len(r.Unresolved) != 1 {
 		t.Errorf("%v %+v", err, r)
 	}

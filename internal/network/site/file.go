@@ -215,8 +215,8 @@ func (r *reader) file(s *Site, body ast.Node) {
 		case "interfaces":
 			r.each(v, key, func(side string, at, v ast.Node) {
 				name := scalar(v)
-				if name == "" || len(name) > 15 || strings.ContainsFunc(name, func(c rune) bool {
-					return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-@:", c))
+				if name == "" || len(name) > 63 || strings.ContainsFunc(name, func(c rune) bool {
+					return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-@:/", c))
 				}) {
 					r.bad(v, "interfaces: %.60q is no name of an interface", name)
 				}

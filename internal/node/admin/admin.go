@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
 	"reflect"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -56,7 +58,9 @@ type Server struct {
 	metrics http.Handler
 	started time.Time
 	tries   *attempts
-	refused atomic.Uint64 // requests without the right
+	// computing holds whoever computes something that takes long.
+	computing chan struct{}
+	refused   atomic.Uint64 // requests without the right
 }
 
 const (
@@ -71,7 +75,7 @@ func New(c Config) *Server {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	s := &Server{c: c, mux: http.NewServeMux(), started: c.Now(), tries: newAttempts(c.Now)}
+	s := &Server{c: c, mux: http.NewServeMux(), started: c.Now(), tries: newAttempts(c.Now), computing: make(chan struct{}, 1)}
 	hc := huma.DefaultConfig("Ringfence", c.Version.Version)
 	hc.OpenAPIPath, hc.DocsPath, hc.SchemasPath = "/api/v1/openapi", "", ""
 	hc.CreateHooks = nil // no $schema members in answers
@@ -81,6 +85,7 @@ func New(c Config) *Server {
 	hc.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		bearer: {Type: "http", Scheme: "bearer", Description: "A token from `ringfence login` or `ringfence token add`. The scope admin includes write, which includes read."},
 	}
+	hc.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	s.api = humago.New(s.mux, hc)
 	s.api.UseMiddleware(s.authorize)
 	s.routesAccess()
@@ -91,7 +96,9 @@ func New(c Config) *Server {
 	s.routesTrust()
 	s.routesTLS()
 	s.routesTrunks()
+	s.routesCTI()
 	s.routesNetwork()
+	s.routesPlane()
 	s.routesFeed()
 	s.routesKeyring()
 	s.routesLists()
@@ -147,4 +154,17 @@ func secured(next http.Handler) http.Handler {
 func (s *Server) serveAnchor(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/x-pem-file")
 	_, _ = w.Write(s.c.Anchor()) // if the reader is gone, nobody is left to tell
+}
+
+// schemaName names a type in the description of the API. Those of rooms have the name of the room before their own, since two rooms may have a Change.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	room := path.Base(t.PkgPath())
+	if t.Name() == "" || room == "api" || room == "ringfence" || room == "admin" || strings.Contains(t.Name(), "[") {
+		return name
+	}
+	return strings.ToUpper(room[:1]) + room[1:] + name
 }

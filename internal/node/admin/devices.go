@@ -179,11 +179,13 @@ type profileIn struct {
 // setProfile gives a device a security profile. One that may not have the exception which it has would end it behind the back of who made it.
 func (s *Server) setProfile(ctx context.Context, in *profileIn) (*body[api.Device], error) {
 	var out store.Device
+	changed := false
 	err := s.c.Store.Tx(ctx, func(tx *store.Tx) error {
 		d, err := tx.Device(ctx, in.ID)
 		if err != nil {
 			return unknown(err, "device", string(in.ID))
 		}
+		changed = d.Profile.Security != in.Body.Security
 		d.Profile.Security = in.Body.Security
 		if err := s.fitsProfile(d); err != nil {
 			return err
@@ -199,7 +201,15 @@ func (s *Server) setProfile(ctx context.Context, in *profileIn) (*body[api.Devic
 	if err != nil {
 		return nil, err
 	}
-	return answer(s.deviceOut(out, s.reachable()[out.ID])), s.c.Roster.Reload(ctx)
+	if err := s.c.Roster.Reload(ctx); err != nil {
+		return nil, err
+	}
+	if changed { // it comes back at once, and by what the new profile allows
+		if _, err := s.c.Registrar.Drop(ctx, out.ID, fault("admin.profile", ringfence.KindDenied, "the device "+string(out.ID)+" has another security profile now", "")); err != nil {
+			return nil, err
+		}
+	}
+	return answer(s.deviceOut(out, s.reachable()[out.ID])), nil
 }
 
 // credentials gives a device what it enrols or registers with; what it had before stops working.

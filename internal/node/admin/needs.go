@@ -17,6 +17,7 @@ import (
 	"ringfence/internal/node/config"
 	"ringfence/internal/node/observe/ladder"
 	"ringfence/internal/node/observe/outbox"
+	"ringfence/internal/service/cti"
 	"ringfence/internal/sip/transport"
 	"ringfence/internal/state/bus"
 	"ringfence/internal/state/store"
@@ -86,6 +87,7 @@ type Registrar interface {
 	All() []registrar.Contact
 	Known(c *transport.Conn) (registrar.Identity, bool)
 	Forget(device ringfence.DeviceID)
+	Drop(ctx context.Context, device ringfence.DeviceID, cause error) (int, error)
 	Stats() registrar.Stats
 	AOR(user ringfence.UserID) string
 }
@@ -183,6 +185,8 @@ type Host interface {
 	// Security is how securely phones and trunks must speak, and Trunks are the other telephone systems as they are now.
 	Security() profile.Security
 	TrunkStates() []trunk.State
+	// CTIState returns the systems that follow calls, and how many were turned away.
+	CTIState() ([]cti.Session, uint64)
 	// Manufacturers returns the aliases of the anchors whose certificates in phones count as a proof towards CAPF.
 	Manufacturers() []string
 	// RenewIdentity gives the node itself a new certificate. Connections that are up keep what they have.

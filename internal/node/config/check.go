@@ -12,6 +12,7 @@ import (
 	"ringfence"
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/call/trunk"
+	"ringfence/internal/service/cti"
 	"ringfence/internal/trust/profile"
 )
 
@@ -68,6 +69,10 @@ func (c Config) essential() (wrong []Wrong) {
 		bad(!host.MatchString(n), fmt.Sprintf("node-names[%d]", i), "%.80q is not a host name in lower case", n)
 	}
 	bad(c.Enterprise.TVSRemember != 0 && (c.Enterprise.TVSRemember < time.Minute || c.Enterprise.TVSRemember > 30*24*time.Hour), "enterprise.tvs-remember", "%s is not between 1m and 720h", c.Enterprise.TVSRemember)
+	for _, w := range cti.Check(c.CTI.Clients) {
+		wrong = append(wrong, Wrong{"cti." + w.Key, w.Text})
+	}
+	bad(c.CTI.Listen.IsValid() && len(c.CTI.Clients) == 0, "cti.clients", "who may connect is needed, e.g. {identity: bwcticlient.webex.com, users: ['*']}")
 	for _, w := range c.TLS.Check(c.ListensTLS()) {
 		wrong = append(wrong, Wrong{"tls." + w.Path, w.Text})
 	}

@@ -12,6 +12,7 @@ import (
 	"ringfence"
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/call/trunk"
+	"ringfence/internal/service/cti"
 	"ringfence/internal/sip/locate"
 	"ringfence/internal/trust/profile"
 	"ringfence/internal/trust/tlspolicy"
@@ -40,6 +41,8 @@ type Config struct {
 	Trunks   []trunk.Trunk    `yaml:"trunks,omitempty"`
 	// Enterprise is what only enterprise phones need.
 	Enterprise Enterprise `yaml:"enterprise,omitempty"`
+	// CTI is the interface by which other systems follow calls; docs/guides/cti.md.
+	CTI CTI `yaml:"cti,omitempty"`
 	// ACME gives the site's own machines their certificates (RFC 8555); EST gives devices of other vendors theirs (RFC 7030).
 	ACME ACME `yaml:"acme,omitempty"`
 	EST  EST  `yaml:"est,omitempty"`
@@ -189,6 +192,14 @@ type Enterprise struct {
 // Publishes reports whether trust lists are published.
 func (e Enterprise) Publishes() bool { return e.Lists || e.TVS.IsValid() || e.CAPF.IsValid() }
 
+// CTI says who may follow calls.
+type CTI struct {
+	// Listen is where clients connect, e.g. [::]:8012; empty: off.
+	Listen netip.AddrPort `yaml:"listen,omitempty"`
+	// Clients are the identities that may connect, and whose calls they may follow.
+	Clients []cti.Client `yaml:"clients,omitempty"`
+}
+
 // OAuthClient is a program that may be signed in. It keeps no secret of its own.
 type OAuthClient struct {
 	ID        string   `yaml:"id"`
@@ -279,7 +290,7 @@ func (c Config) Validate() error {
 
 // ListensTLS returns the addresses of the listeners that speak TLS, by the names of their flows; invalid where one is off.
 func (c Config) ListensTLS() map[string]netip.AddrPort {
-	return map[string]netip.AddrPort{"sip": c.SIP.TLS, "sip-wss": c.SIP.WSS, "sip-oauth": c.SIP.OAuth, "https": c.API.HTTPS, "tvs": c.Enterprise.TVS, "capf": c.Enterprise.CAPF,
+	return map[string]netip.AddrPort{"sip": c.SIP.TLS, "sip-wss": c.SIP.WSS, "sip-oauth": c.SIP.OAuth, "https": c.API.HTTPS, "tvs": c.Enterprise.TVS, "capf": c.Enterprise.CAPF, "cti": c.CTI.Listen,
 		"public-tls": c.Trust.Public.answersTLS()}
 }
 
@@ -338,6 +349,10 @@ func (c Config) Flows() []ringfence.Flow {
 	if c.Enterprise.CAPF.IsValid() {
 		flows = append(flows, ringfence.Flow{Name: "capf", Purpose: "gives enterprise phones their certificates when that was ordered", Room: "trust/capf", Direction: ringfence.Listens, Transport: "tcp",
 			Addr: c.Enterprise.CAPF.Addr(), Ports: at(c.Enterprise.CAPF), Peers: "enterprise phones", TLS: ringfence.TLSServer})
+	}
+	if c.CTI.Listen.IsValid() {
+		flows = append(flows, ringfence.Flow{Name: "cti", Purpose: "events of calls, for systems that have a client certificate and are named in cti.clients", Room: "service/cti", Direction: ringfence.Listens, Transport: "tcp",
+			Addr: c.CTI.Listen.Addr(), Ports: at(c.CTI.Listen), Peers: "CTI clients", TLS: ringfence.TLSServer})
 	}
 	if c.SIP.Plain.IsValid() {
 		for _, transport := range [...]string{"udp", "tcp"} {

@@ -10,7 +10,7 @@ import (
 // Endpoint is what TLS is asked for: one kind of listener or of connections that we open, and its address.
 type Endpoint struct {
 	Class     string         // the name of its flow, such as sip
-	Transport string         // what it carries: sip, https, phones, observe, bus, store, public or oidc
+	Transport string         // what it carries: sip, https, phones, cti, observe, bus, store, public or oidc
 	Dials     bool           // we open the connections
 	Addr      netip.AddrPort // where it listens, or whom it connects to; invalid: not known yet, or every address of the host
 }
@@ -43,6 +43,7 @@ func classes() []class {
 		{name: "https", transport: "https", auth: "request", anchors: OwnAnchors},
 		{name: "tvs", transport: "phones", auth: "none", anchors: OwnAnchors, identity: TVSIdentity},
 		{name: "capf", transport: "phones", auth: "none", anchors: OwnAnchors, identity: CAPFIdentity},
+		{name: "cti", transport: "cti", auth: "require", anchors: OwnAnchors},
 		{name: "sip-peer", transport: "sip", dials: true, anchors: OwnAnchors},
 		{name: "sip-trunk", transport: "sip", dials: true, anchors: OwnAnchors},
 		{name: "sip-node", transport: "sip", dials: true, anchors: OwnAnchors},

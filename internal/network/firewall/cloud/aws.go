@@ -115,7 +115,7 @@ func AWS(p *site.Policy) (string, *firewall.Certificate, error) {
 			exceeded = append(exceeded, firewall.Limit{Where: name, What: "groups of an interface", Has: len(parts), Allowed: awsGroups})
 		}
 		for i, part := range parts {
-			props := awsProperties{GroupName: name, GroupDescription: awsText("Interfaces of " + strings.Join(g.roles, ", ")), VpcID: map[string]string{"Ref": "Vpc"}, SecurityGroupIngress: part[0], SecurityGroupEgress: part[1], Tags: []awsTag{{awsRoles, strings.Join(g.roles, " ")}}}
+			props := awsProperties{GroupName: name, GroupDescription: awsText("Interfaces of " + strings.Join(g.roles, ", ") + ": " + strings.Join(texts(g.networks), ", ")), VpcID: map[string]string{"Ref": "Vpc"}, SecurityGroupIngress: part[0], SecurityGroupEgress: part[1], Tags: []awsTag{{awsRoles, strings.Join(g.roles, " ")}}}
 			if len(parts) > 1 {
 				props.GroupName += fmt.Sprintf("-%d", i+1)
 			}

@@ -10,6 +10,7 @@ import (
 	"ringfence"
 	"ringfence/internal/network/box"
 	"ringfence/internal/network/firewall"
+	"ringfence/internal/testkit/router"
 )
 
 // form is a way in which people write rules, and what of it is not understood.
@@ -66,10 +67,10 @@ func forms() []form {
 // TestForms loads rules as people write them, and compares what is read back with what the kernel does with packets around every bound.
 func TestForms(t *testing.T) {
 	t.Parallel()
-	if !ownNetwork(t) {
+	if !router.Alone(t, 0) {
 		return
 	}
-	w := newWire(t)
+	w := router.New(t)
 	for _, f := range forms() {
 		n := &box.Interfaces{}
 		n.Number("eth1")
@@ -102,8 +103,8 @@ func TestForms(t *testing.T) {
 				forwarded = append(forwarded, b)
 			}
 		}
-		packets := around(forwarded, n)
-		wrong := w.disagreements(packets, n, accepted.Has)
+		packets := router.Around(forwarded, n)
+		wrong := w.Disagreements(packets, n, accepted.Has)
 		for _, q := range wrong[:min(len(wrong), 5)] {
 			t.Errorf("%s: %s: read back as %v, and the kernel does not think so", f.name, q.Describe(n), accepted.Has(q))
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ringfence/internal/network/box"
+	"ringfence/internal/network/firewall"
 )
 
 // field is what a match looks at.
@@ -67,14 +68,14 @@ func (r *reader) match(u *rule, m map[string]any) (box.List, error) {
 	switch op {
 	case "==":
 	case "!=":
-		spans = inverse(spans, f.last)
+		spans = box.Inverse(spans, f.last)
 	case "<", ">", "<=", ">=":
 		if len(spans) != 1 || spans[0].First != spans[0].Last || f.masked {
 			return nil, fmt.Errorf("a comparison %s with what is no number", op)
 		}
 		n := spans[0].First
 		equal := box.Span{First: n, Last: n}
-		below, above := inverse([]box.Span{{First: n, Last: f.last}}, f.last), inverse([]box.Span{{Last: n}}, f.last)
+		below, above := box.Inverse([]box.Span{{First: n, Last: f.last}}, f.last), box.Inverse([]box.Span{{Last: n}}, f.last)
 		switch op {
 		case "<":
 			spans = below
@@ -93,24 +94,6 @@ func (r *reader) match(u *rule, m map[string]any) (box.List, error) {
 		out = append(out, within(f.implies, f.dim, s)...)
 	}
 	return out, nil
-}
-
-// inverse returns what is in none of the intervals.
-func inverse(spans []box.Span, last box.Num) (out []box.Span) {
-	all := box.Everything(box.IPv6)
-	all[box.To] = box.Span{Last: last}
-	var taken box.List
-	for _, s := range spans {
-		taken = append(taken, limited(box.List{all}, box.To, s)...)
-	}
-	rest, err := box.List{all}.Subtract(taken)
-	if err != nil { // cannot be: intervals of one dimension leave at most one more than they are
-		return nil
-	}
-	for _, b := range rest {
-		out = append(out, b[box.To])
-	}
-	return out
 }
 
 // special reads what is not one number of a packet: the state of its connection, and the flags of TCP.
@@ -143,7 +126,7 @@ func (r *reader) special(u *rule, op string, left map[string]any, right any) (bo
 			}
 			return nil, true, nil
 		}
-		return stateful(has("new", "8"), has("untracked", "64"), has("invalid", "1")), true, nil
+		return firewall.FirstPackets(has("new", "8"), has("untracked", "64"), has("invalid", "1")), true, nil
 	}
 	var mask uint64 = 0xff
 	if parts, ok := left["&"].([]any); ok && len(parts) == 2 {
@@ -205,35 +188,6 @@ func (r *reader) special(u *rule, op string, left map[string]any, right any) (bo
 func isField(left map[string]any, protocol, name string) bool {
 	p, _ := left["payload"].(map[string]any)
 	return p["protocol"] == protocol && p["field"] == name
-}
-
-// stateful returns the first packets whose state is one of those. Linux begins a connection with every packet but those of ICMP that are no requests, which are invalid unless they belong to one, and leaves
-// the discovery of neighbours and multicast listeners of IPv6 untracked.
-func stateful(isNew, untracked, invalid bool) (out box.List) {
-	types := func(family int, protocol uint8, spans ...box.Span) (l box.List) {
-		for _, s := range spans {
-			l = append(l, limited(limited(both()[family:family+1], box.Protocol, box.One(protocol)), box.FromPort, s)...)
-		}
-		return l
-	}
-	loose := types(1, box.ICMPv6, box.Range(130, 136), box.One(143))
-	lost := append(types(0, box.ICMP, box.Range(0, 7), box.Range(9, 12), box.One(14), box.One(16), box.Range(18, 255)),
-		types(1, box.ICMPv6, box.Range(0, 127), box.One(129), box.Range(137, 138), box.Range(140, 142), box.Range(144, 255))...)
-	lost = append(append(lost, limited(both()[1:], box.Protocol, box.One(box.ICMP))...), limited(both()[:1], box.Protocol, box.One(box.ICMPv6))...) // of the other family
-	if isNew {
-		rest, err := both().Subtract(append(slices.Clone(loose), lost...))
-		if err != nil { // cannot be: a dozen intervals of one dimension
-			return nil
-		}
-		out = append(out, rest...)
-	}
-	if untracked {
-		out = append(out, loose...)
-	}
-	if invalid {
-		out = append(out, lost...)
-	}
-	return out
 }
 
 // words returns the plain values of the right side.

@@ -11,6 +11,8 @@ import (
 	"ringfence/internal/network/box"
 	"ringfence/internal/network/prove"
 	"ringfence/internal/network/site"
+	"ringfence/internal/testkit/branch"
+	"ringfence/internal/testkit/router"
 )
 
 // mutant is a rendering with one mistake in it.
@@ -127,23 +129,23 @@ func few(p *site.Policy) (out box.List) {
 // TestMutants has every mistake found by the proof, and by packets that know nothing of the proof (V03); and what the proof shows as an example is what the kernel does.
 func TestMutants(t *testing.T) {
 	t.Parallel()
-	if !ownNetwork(t) {
+	if !router.Alone(t, 0) {
 		return
 	}
-	w := newWire(t)
-	p := policyOf(t, "webex-calling")
+	w := router.New(t)
+	p := branch.Policy(t, "webex-calling")
 	text, _, err := Render(p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	needs := p.Boxes()
-	packets := around(few(p), p.Interfaces)
+	packets := router.Around(few(p), p.Interfaces)
 	all := mutants(t, text)
 	if len(all) < 50 {
 		t.Errorf("only %d mutants", len(all))
 	}
 	load(t, text, p.Interfaces)
-	if wrong, lost := w.disagreements(packets, p.Interfaces, needs.Has), w.replies(p); len(wrong)+lost > 0 {
+	if wrong, lost := w.Disagreements(packets, p.Interfaces, needs.Has), w.Replies(p); len(wrong)+lost > 0 {
 		t.Fatalf("without a mistake there are %d disagreements, %d connections lost", len(wrong), lost)
 	}
 	examples := 0
@@ -153,15 +155,15 @@ func TestMutants(t *testing.T) {
 		if r.Verdict != prove.Missing && r.Verdict != prove.Wide {
 			t.Errorf("%s: the proof says %s %v", m.name, r.Verdict, r.Unknown)
 		}
-		wrong := w.disagreements(packets, p.Interfaces, needs.Has)
-		if len(wrong) == 0 && w.replies(p) == 0 {
+		wrong := w.Disagreements(packets, p.Interfaces, needs.Has)
+		if len(wrong) == 0 && w.Replies(p) == 0 {
 			t.Errorf("%s: no packet finds it; the proof says %s: %+v %+v", m.name, r.Verdict, r.Missing, r.Wide)
 		}
 		var shown []box.Packet
 		passes := map[box.Packet]bool{}
 		for i, list := range [][]prove.Finding{r.Missing, r.Wide} {
 			for _, f := range list[:min(len(list), 20)] {
-				if q := f.Packet(); q.In != 0 && q.Out != 0 && travels(q) {
+				if q := f.Packet(); q.In != 0 && q.Out != 0 && router.Travels(q) {
 					shown = append(shown, q)
 					passes[q] = i == 1
 				}
@@ -169,7 +171,7 @@ func TestMutants(t *testing.T) {
 		}
 		examples += len(shown)
 		if len(shown) > 0 {
-			for _, q := range w.disagreements(shown, p.Interfaces, func(q box.Packet) bool { return passes[q] }) {
+			for _, q := range w.Disagreements(shown, p.Interfaces, func(q box.Packet) bool { return passes[q] }) {
 				t.Errorf("%s: the example %s should get through: %v", m.name, q.Describe(p.Interfaces), passes[q])
 			}
 		}

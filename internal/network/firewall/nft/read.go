@@ -22,6 +22,15 @@ const (
 
 // Parse reads the output of `nft -j list ruleset`. Names of interfaces get numbers of n.
 func Parse(b []byte, n *box.Interfaces) (*firewall.Ruleset, error) {
+	r, err := read(b, n)
+	if err != nil {
+		return nil, err
+	}
+	return r.out, nil
+}
+
+// read does the same, and keeps where each rule stands.
+func read(b []byte, n *box.Interfaces) (*reader, error) {
 	fault := func(text string, err error) error {
 		return &ringfence.Fault{Op: "nft.parse", Kind: ringfence.KindInvalid, Text: text, Hint: "write the file with `nft -j list ruleset`", Err: err}
 	}
@@ -57,7 +66,8 @@ func Parse(b []byte, n *box.Interfaces) (*firewall.Ruleset, error) {
 	if len(r.out.Unknown) > maxUnknown {
 		r.out.Unknown = append(r.out.Unknown[:maxUnknown], firewall.Unknown{Where: "the ruleset", What: "and more"})
 	}
-	return r.out, nil
+	r.objects = doc.Objects
+	return r, nil
 }
 
 type set struct {
@@ -91,11 +101,17 @@ type reader struct {
 	dormant    map[string]bool // tables whose chains judge nothing
 	visits     int
 	boxes      int
+	of         [][]*rule // for each chain, which rules its rules are
+	chainOf    []*chain
+	objects    []map[string]json.RawMessage
 	translates bool // something changes the source address after it was forwarded
 }
 
 func (r *reader) unknown(where, what string, args ...any) {
-	u := firewall.Unknown{Where: where, What: fmt.Sprintf(what, args...)}
+	r.note(firewall.Unknown{Where: where, What: fmt.Sprintf(what, args...)})
+}
+
+func (r *reader) note(u firewall.Unknown) {
 	if len(r.out.Unknown) <= maxUnknown && !r.named[u] {
 		r.named[u] = true
 		r.out.Unknown = append(r.out.Unknown, u)
@@ -188,6 +204,9 @@ func (r *reader) base(c *chain) error {
 	}
 	out := firewall.Chain{Name: where, Scope: real, Accept: c.Policy != "drop"}
 	w := &walk{reader: r, chain: c, to: &out}
+	if !r.later {
+		r.of, r.chainOf = append(r.of, nil), append(r.chainOf, c)
+	}
 	if err := w.walk(c, real, 0); err != nil {
 		return err
 	}
@@ -206,6 +225,11 @@ type walk struct {
 	*reader
 	chain *chain // the base chain
 	to    *firewall.Chain
+}
+
+// unknown notes what is not understood of the packets that come by.
+func (w *walk) unknown(where, what string, args ...any) {
+	w.note(firewall.Unknown{Where: where, What: fmt.Sprintf(what, args...), Hooks: firewall.Hooks(w.to.Scope)})
 }
 
 // walk reads the rules of a chain for the packets that come into it.
@@ -317,6 +341,9 @@ func (w *walk) verdict(u *rule, where, kind string, body any, have, come box.Lis
 		if len(have) > 0 { // a rule for what comes back has no first packet
 			w.boxes += len(have)
 			w.to.Rules = append(w.to.Rules, firewall.Rule{Name: where, Comment: u.Comment, Accept: accept, Boxes: have})
+			if !w.later {
+				w.of[len(w.of)-1] = append(w.of[len(w.of)-1], u)
+			}
 		}
 	}
 	switch kind {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"ringfence"
 	"ringfence/internal/network/box"
 	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/need"
@@ -24,6 +25,11 @@ func Table(p *site.Policy) string {
 func Render(p *site.Policy) (string, *firewall.Certificate, error) {
 	r := &renderer{policy: p, sets: map[string]string{}, rendered: map[string]box.List{}, first: map[uint8][]string{}, chains: map[uint8][]string{}}
 	for _, row := range p.Rows {
+		for _, name := range []string{row.In, row.Out} {
+			if len(name) > 15 || strings.Contains(name, "/") { // IFNAMSIZ
+				return "", nil, &ringfence.Fault{Op: "nft.render", Kind: ringfence.KindInvalid, Text: fmt.Sprintf("%.60q is no name of an interface of Linux", name), Hint: "such a name has at most 15 letters, and no slash"}
+			}
+		}
 		for _, family := range []uint8{box.IPv4, box.IPv6} {
 			r.row(row, family)
 		}

@@ -2,10 +2,7 @@ package probe
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"os"
@@ -223,16 +220,7 @@ func TestBurstRatio(t *testing.T) {
 func TestInterception(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	cert := testkit.NewAuthority("reflector").Issue("reflector")
-	leaf, err := x509.ParseCertificate(cert.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
-	l.reflect(func(c *reflector.Config) {
-		c.Listen, c.Second = netip.MustParseAddrPort("192.0.2.2:8471"), netip.Addr{}
-		c.TLS, c.SPKI, c.Issuer = &tls.Config{Certificates: []tls.Certificate{cert}}, hex.EncodeToString(sum[:]), leaf.Issuer.String()
-	})
+	l.withTLS()
 	with := func(c *Config) { c.TLS, c.Name = &tls.Config{InsecureSkipVerify: true}, "calls.example.com" }
 	signalling := row("signalling", "tcp", "1024-65535", "443 8934")
 	is(t, check(t, l.run("tcp tls", with, signalling), "tls"), verdict.Pass, "")

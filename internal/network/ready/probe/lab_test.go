@@ -289,7 +289,7 @@ func TestPorts(t *testing.T) {
 	is(t, check(t, r, "udp/all"), verdict.Pass, "")
 	is(t, check(t, r, "udp/part"), verdict.Fail, verdict.Dropped, "to 20000-40000")
 	is(t, check(t, r, "udp/refused"), verdict.Fail, verdict.Rejected, "to 3000-3099")
-	if c := check(t, r, "udp/refused"); !strings.Contains(c.Seen, "10.0.0.1") {
+	if c := check(t, r, "udp/refused"); !strings.Contains(c.Seen, "10.0.0.1") || c.Hop != "10.0.0.1" {
 		t.Errorf("who refused it is not named: %s", c.Seen)
 	}
 	is(t, check(t, r, "udp/two"), verdict.Fail, verdict.Dropped, "19560-65535")

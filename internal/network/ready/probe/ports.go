@@ -37,7 +37,8 @@ type outcome struct {
 	ok      bool
 	untried string // why it could not be tried from here
 	cause   verdict.Cause
-	said    string // what was said against it
+	said    string     // what was said against it
+	by      netip.Addr // who said it
 	answer  wire.Probe
 }
 
@@ -245,6 +246,7 @@ func (s *survey) slowly(ctx context.Context) {
 // judge turns what was found into words.
 func (s *survey) judge(c *verdict.Check) {
 	var ok, bad, untried int
+	var hops []string
 	reasons, causes, why := map[string]int{}, map[verdict.Cause]int{}, ""
 	for _, o := range s.all {
 		switch {
@@ -257,6 +259,9 @@ func (s *survey) judge(c *verdict.Check) {
 			bad++
 			reasons[o.said]++
 			causes[o.cause]++
+			if o.by.IsValid() && !slices.Contains(hops, o.by.String()) {
+				hops = append(hops, o.by.String())
+			}
 		}
 	}
 	c.Sent = fmt.Sprintf("%s from ports %s to %d ports within %s, %d combinations", strings.ToUpper(s.i.transport), list(s.i.from), len(s.tos()), list(s.i.to), ok+bad)
@@ -276,6 +281,8 @@ func (s *survey) judge(c *verdict.Check) {
 		said = append(said, fmt.Sprintf("%d times %s", reasons[r], r))
 	}
 	c.Seen += "; " + joined(said)
+	slices.Sort(hops)
+	c.Hop = strings.Join(hops, ", ")
 	for _, cause := range []verdict.Cause{verdict.Dropped, verdict.Rejected, verdict.Replaced} { // a machine that refuses is often silent too, since it must limit how often it says so
 		if causes[cause] > 0 {
 			c.Cause = cause
@@ -412,7 +419,7 @@ func (p *Prober) udp(ctx context.Context, pairs []pair) map[pair]outcome {
 		if r, ok := refused[q]; ok {
 			o.cause, o.said = verdict.Rejected, "refused by this host: "+r.Why
 			if r.By.IsValid() {
-				o.said = fmt.Sprintf("refused by %s: %s", r.By, r.Why)
+				o.said, o.by = fmt.Sprintf("refused by %s: %s", r.By, r.Why), r.By
 			}
 		}
 		out[q] = o

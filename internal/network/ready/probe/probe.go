@@ -26,6 +26,9 @@ const (
 	FlowControl = "ready-control"
 	FlowTCP     = "ready-probe-tcp"
 	FlowUDP     = "ready-probe-udp"
+	FlowWeb     = "ready-web"
+	FlowDHCP    = "ready-dhcp"
+	FlowDNS     = "ready-dns"
 )
 
 // Flows declares what a prober opens.
@@ -35,7 +38,10 @@ func Flows() []ringfence.Flow {
 	}
 	return []ringfence.Flow{flow(FlowControl, "tcp", ringfence.Dials, "control of a readiness test, authenticated by a shared key; nothing in it is secret", "the reflector"),
 		flow(FlowTCP, "tcp", ringfence.Dials, "probes of a readiness test; they carry nothing but a code that proves their sender", "the reflector"),
-		flow(FlowUDP, "udp", ringfence.Listens, "probes of a readiness test; they carry nothing but a code that proves their sender, and questions to time servers", "the reflector, and time servers that are to be tested")}
+		flow(FlowUDP, "udp", ringfence.Listens, "probes of a readiness test; they carry nothing but a code that proves their sender, and questions to time and name servers", "the reflector, and servers that are to be tested"),
+		flow(FlowWeb, "tcp", ringfence.Dials, "ways through a web proxy that is to be tested, its auto-configuration file, and a ticket of Kerberos for it", "web proxies, web servers and key distribution centres of the site"),
+		flow(FlowDHCP, "udp", ringfence.Listens, "questions for DHCP option 252, from port 68", "the DHCP server that is named"),
+		flow(FlowDNS, "tcp", ringfence.Dials, "questions to name servers whose answers are tested", "the name servers that are named, and those of the set")}
 }
 
 // Opener opens sockets, also from a port of one's choice.
@@ -62,6 +68,8 @@ type Config struct {
 	Between   int         // samples in each range, beside its ends
 	Voice     time.Duration
 	Lifetime  time.Duration                           // the longest silence after which a NAT is asked whether it remembers; 0: it is not asked
+	Web       *Web                                    // how the site reaches the web; nil: without a proxy
+	Names     *Names                                  // what is asked of name servers; nil: nothing
 	Clocks    []netip.AddrPort                        // time servers of the site that are asked too
 	Progress  func(done, total int, what string)      // may be nil
 	Again     func(kind string, rows []string) string // the command that makes one test again
@@ -70,7 +78,7 @@ type Config struct {
 
 // Kinds returns the kinds of checks, in the order in which they are made.
 func Kinds() []string {
-	return []string{"tcp", "udp", "sip", "nat", "dscp", "mtu", "voice", "tls", "ntp"}
+	return []string{"tcp", "udp", "sip", "nat", "dscp", "mtu", "voice", "tls", "proxy", "dns", "ntp"}
 }
 
 // Prober makes one test.
@@ -213,13 +221,19 @@ func (p *Prober) checks(ctx context.Context) error {
 	}
 	type step struct {
 		what string
-		run  func(context.Context) (verdict.Check, error)
+		run  func(context.Context) ([]verdict.Check, error)
+	}
+	one := func(run func(context.Context) (verdict.Check, error)) func(context.Context) ([]verdict.Check, error) {
+		return func(ctx context.Context) ([]verdict.Check, error) {
+			c, err := run(ctx)
+			return []verdict.Check{c}, err
+		}
 	}
 	var steps []step
 	for _, kind := range []string{"tcp", "udp", "icmp"} {
 		for _, i := range items {
 			if i.transport == kind && (p.wants(kind) || kind == "icmp" && len(p.Kinds) == 0) {
-				steps = append(steps, step{kind + " " + i.row.ID, func(ctx context.Context) (verdict.Check, error) { return p.ports(ctx, i) }})
+				steps = append(steps, step{kind + " " + i.row.ID, one(func(ctx context.Context) (verdict.Check, error) { return p.ports(ctx, i) })})
 			}
 		}
 	}
@@ -228,12 +242,18 @@ func (p *Prober) checks(ctx context.Context) error {
 		run  func(context.Context) (verdict.Check, error)
 	}{{"sip", p.gateways}, {"nat", p.nat}, {"dscp", p.marks}, {"mtu", p.pathMTU}, {"voice", p.voice}, {"tls", p.interception}} {
 		if p.wants(k.kind) {
-			steps = append(steps, step{k.kind, k.run})
+			steps = append(steps, step{k.kind, one(k.run)})
 		}
+	}
+	if p.Web != nil && p.wants("proxy") {
+		steps = append(steps, step{"proxy", p.proxies})
+	}
+	if p.Config.Names != nil && p.wants("dns") {
+		steps = append(steps, step{"dns", p.names})
 	}
 	for _, server := range p.Clocks {
 		if p.wants("ntp") {
-			steps = append(steps, step{"ntp", func(ctx context.Context) (verdict.Check, error) { return p.clock(ctx, server) }})
+			steps = append(steps, step{"ntp", one(func(ctx context.Context) (verdict.Check, error) { return p.clock(ctx, server) })})
 		}
 	}
 	if p.wants("tcp") {
@@ -249,21 +269,23 @@ func (p *Prober) checks(ctx context.Context) error {
 			p.Progress(n, len(steps), s.what)
 		}
 		began := time.Now()
-		c, err := s.run(ctx)
+		found, err := s.run(ctx)
 		if err == nil && ctx.Err() != nil {
 			err = &ringfence.Fault{Op: "probe", Kind: ringfence.KindCancelled, Text: "the test was stopped"}
 		}
-		if err == nil && c.Status != verdict.Pass && c.Status != verdict.Skip {
+		if err == nil && slices.ContainsFunc(found, func(c verdict.Check) bool { return c.Status != verdict.Pass && c.Status != verdict.Skip }) {
 			_, err = p.ask(ctx, wire.Request{Op: "counts"}) // a reflector that is gone is no fault of the network
 		}
 		if err != nil {
 			return err
 		}
-		c.Took = time.Since(began).Seconds()
-		if c.Again == "" && c.Status != verdict.Pass && p.Again != nil {
-			c.Again = p.Again(c.Kind, c.Rows)
+		for _, c := range found {
+			c.Took = time.Since(began).Seconds() / float64(len(found))
+			if c.Again == "" && c.Status != verdict.Pass && p.Again != nil {
+				c.Again = p.Again(c.Kind, c.Rows)
+			}
+			p.report.Checks = append(p.report.Checks, c)
 		}
-		p.report.Checks = append(p.report.Checks, c)
 	}
 	if p.Progress != nil {
 		p.Progress(len(steps), len(steps), "done")

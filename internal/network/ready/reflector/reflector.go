@@ -217,9 +217,43 @@ func (r *Reflector) stream(ctx context.Context, c net.Conn) {
 			_, _ = c.Write(answer(probe, addrPort(c.RemoteAddr()), wire.NoMark, came, r.clock(), s.key, wire.Size))
 		}
 	case head[0] == 0x16 && r.TLS != nil && r.inUse():
-		_ = tls.Server(p, r.TLS).HandshakeContext(ctx)
+		if t := tls.Server(p, r.TLS); t.HandshakeContext(ctx) == nil {
+			r.socket(t, addrPort(c.RemoteAddr()))
+		}
 	default:
 		r.message(readSIP(p.r), addrPort(c.RemoteAddr()))
+	}
+}
+
+// socket answers a probe through a web socket within TLS, if a session asks for it.
+func (r *Reflector) socket(t *tls.Conn, from netip.AddrPort) {
+	in := bufio.NewReader(t)
+	key, b, err := wire.ParseSocketRequest(in)
+	if err != nil {
+		return
+	}
+	genuine := func(b []byte) (wire.Probe, *session) {
+		probe, err := wire.ParseProbe(b)
+		if err != nil || probe.Answer {
+			return probe, nil
+		}
+		if s := r.session(probe.Session); s != nil && wire.Genuine(b, s.key) && s.once(probe.Seq) && s.mayAnswer(r.Now()) {
+			return probe, s
+		}
+		return probe, nil
+	}
+	if _, s := genuine(b); s == nil {
+		return
+	}
+	if _, err := t.Write(wire.SocketResponse(key)); err != nil {
+		return
+	}
+	if b, err = wire.ParseFrame(in, true); err != nil {
+		return
+	}
+	came := r.clock()
+	if probe, s := genuine(b); s != nil {
+		_, _ = t.Write(wire.Frame(answer(probe, from, wire.NoMark, came, r.clock(), s.key, wire.Size), nil))
 	}
 }
 

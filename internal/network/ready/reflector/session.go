@@ -177,7 +177,11 @@ func (r *Reflector) do(ctx context.Context, s *session, q wire.Request) wire.Rep
 	case "poke":
 		return r.poke(s, q)
 	case "presented":
-		return wire.Reply{SPKI: r.SPKI, Issuer: r.Issuer}
+		out := wire.Reply{SPKI: r.SPKI, Issuer: r.Issuer, Sockets: r.TLS != nil}
+		if r.TLS != nil && len(r.TLS.NextProtos) > 0 {
+			out.ALPN = r.TLS.NextProtos[0]
+		}
+		return out
 	}
 	return wire.Reply{Error: "this reflector does not know what " + strconv.Quote(q.Op[:min(len(q.Op), 20)]) + " means"}
 }

@@ -37,6 +37,10 @@ const (
 	Intercepted Cause = "TLS intercepted"
 	Clock       Cause = "clock" // a time server that does not know the time, or another time
 	Untested    Cause = "not tested"
+	Proxy       Cause = "web proxy"    // there is none where one should be, it does not let through, or it is found in different ways
+	Login       Cause = "proxy login"  // it wants to know who asks in a way that does not work
+	Lies        Cause = "DNS lies"     // a name server leads elsewhere
+	Unknown     Cause = "DNS"          // a name server does not know what it should, or names are wrong
 	Limited     Cause = "rate limited" // what does not pass at once passes slowly
 )
 
@@ -53,6 +57,8 @@ type Check struct {
 	Cause    Cause             `json:"cause,omitempty"`
 	Blocked  []string          `json:"blocked,omitempty"` // ports that do not pass
 	Change   string            `json:"change,omitempty"`  // what to change, in words
+	Hop      string            `json:"hop,omitempty"`     // the machine on the way that did it, or between which two, if that is known
+	Rule     string            `json:"rule,omitempty"`    // what the site's firewall must say, in its own words; see Report.Firewall
 	Again    string            `json:"again,omitempty"`   // the command that tests it again
 	Values   map[string]string `json:"values,omitempty"`
 	Took     float64           `json:"took_seconds"`
@@ -71,6 +77,7 @@ type Report struct {
 	Began      time.Time         `json:"began"`
 	Ended      time.Time         `json:"ended"`
 	Parameters map[string]string `json:"parameters"`
+	Firewall   string            `json:"firewall,omitempty"` // in whose words the rules are, e.g. nftables
 	Checks     []Check           `json:"checks"`
 	Broken     string            `json:"broken,omitempty"` // why the test did not come to its end
 }

@@ -33,9 +33,9 @@ func TestQuality(t *testing.T) {
 }
 
 func example() *Report {
-	return &Report{Format: Format, Set: "example", SetTitle: "An <example>", Began: time.Unix(0, 0), Ended: time.Unix(30, 0), Checks: []Check{
+	return &Report{Format: Format, Set: "example", SetTitle: "An <example>", Firewall: "cisco-ios", Began: time.Unix(0, 0), Ended: time.Unix(30, 0), Checks: []Check{
 		{ID: "tcp/a", Kind: "tcp", Title: "Signalling", Required: true, Status: Pass},
-		{ID: "udp/b", Kind: "udp", Rows: []string{"b"}, Title: "Voice <b>", Required: true, Status: Fail, Seen: "no answer & no reason", Cause: Dropped, Blocked: []string{"20000-20999"}, Change: "allow it", Again: "ringfence ready run --row b"},
+		{ID: "udp/b", Kind: "udp", Rows: []string{"b"}, Title: "Voice <b>", Required: true, Status: Fail, Seen: "no answer & no reason", Cause: Dropped, Blocked: []string{"20000-20999"}, Change: "allow it", Hop: "192.0.2.1", Rule: "permit <udp>\n\tpermit more", Again: "ringfence ready run --row b"},
 		{ID: "dscp", Kind: "dscp", Title: "Marks", Status: Warn, Cause: Marks},
 		{ID: "tcp/c", Kind: "tcp", Title: "Files", Required: true, Status: Skip, Seen: "nobody said which ports"},
 	}}
@@ -105,4 +105,23 @@ func FuzzReport(f *testing.F) {
 		}
 		_ = r.JUnit(&out)
 	})
+}
+
+// TestRules has the machine and the rule in every form.
+func TestRules(t *testing.T) {
+	var text, junit, html bytes.Buffer
+	r := example()
+	r.Text(&text)
+	if err := r.JUnit(&junit); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.HTML(&html); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ got, want string }{"text": {text.String(), "hop      192.0.2.1\n      change   allow it\n      rule     permit <udp>\n                 permit more\n"}, "junit": {junit.String(), "rule: permit &lt;udp&gt;&#xA;&#x9;permit more"},
+		"html": {html.String(), "<dt>cisco-ios</dt><dd><pre>permit &lt;udp&gt;\n\tpermit more</pre>"}} {
+		if !strings.Contains(c.got, c.want) {
+			t.Errorf("%s does not have %q:\n%s", name, c.want, c.got)
+		}
+	}
 }

@@ -58,7 +58,15 @@ func (r *Report) Text(to io.Writer) {
 		line("seen", c.Seen)
 		line("cause", string(c.Cause))
 		line("blocked", strings.Join(c.Blocked, ", "))
+		line("hop", c.Hop)
 		line("change", c.Change)
+		for n, rule := range strings.Split(c.Rule, "\n") {
+			if rule = strings.ReplaceAll(rule, "\t", "  "); n == 0 {
+				line("rule", rule)
+			} else {
+				line("", rule)
+			}
+		}
 		if c.Status == Fail || c.Status == Warn {
 			line("again", c.Again)
 		}
@@ -116,7 +124,7 @@ func (r *Report) JUnit(w io.Writer) error {
 	s := suite{Name: "ringfence ready " + r.Set, Tests: len(r.Checks), Failures: len(r.Failed()), Skipped: r.Count(Skip), Timestamp: r.Began.UTC().Format("2006-01-02T15:04:05"), Time: fmt.Sprintf("%.3f", r.Ended.Sub(r.Began).Seconds())}
 	for _, c := range r.Checks {
 		j := jcase{Class: "ready." + c.Kind, Name: c.ID + " " + c.Title, Time: fmt.Sprintf("%.3f", c.Took)}
-		text := fmt.Sprintf("sent: %s\nseen: %s\ncause: %s\nblocked: %s\nchange: %s\nagain: %s\n", c.Sent, c.Seen, c.Cause, strings.Join(c.Blocked, ", "), c.Change, c.Again)
+		text := fmt.Sprintf("sent: %s\nseen: %s\ncause: %s\nblocked: %s\nhop: %s\nchange: %s\nrule: %s\nagain: %s\n", c.Sent, c.Seen, c.Cause, strings.Join(c.Blocked, ", "), c.Hop, c.Change, c.Rule, c.Again)
 		switch {
 		case c.Status == Fail && c.Required:
 			j.Failure = &jsays{Message: c.Seen, Type: string(c.Cause), Text: text}
@@ -178,7 +186,7 @@ h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .5rem}p.sub{colo
 .tiles{display:flex;gap:.8rem;flex-wrap:wrap;margin:1rem 0}.tile{background:var(--card);padding:.6rem 1rem;min-width:7rem}.tile b{display:block;font-size:1.6rem}
 .pass{color:var(--good)}.fail{color:var(--bad)}.warn{color:var(--mid)}.skip{color:var(--soft)}
 ol.fix{padding-left:1.4rem}ol.fix>li{margin:0 0 1.2rem}dl{display:grid;grid-template-columns:6rem 1fr;gap:.15rem .8rem;margin:.3rem 0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-code{font:.85rem ui-monospace,monospace;background:var(--card);padding:.1rem .3rem;overflow-wrap:anywhere}
+pre{font:.8rem ui-monospace,monospace;background:var(--card);padding:.4rem .6rem;margin:0;white-space:pre-wrap}code{font:.85rem ui-monospace,monospace;background:var(--card);padding:.1rem .3rem;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;border-bottom:1px solid var(--line);overflow-wrap:anywhere}th{color:var(--soft);font-weight:600}td:first-child,td:nth-child(2){white-space:nowrap}.change::first-letter{text-transform:uppercase}
 @media print{body{margin:0;max-width:none}}
 </style></head><body>
@@ -192,7 +200,7 @@ table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;
 <div class="tiles"><div class="tile pass"><b>{{.Passed}}</b>work</div><div class="tile fail"><b>{{.Failures}}</b>fail</div><div class="tile warn"><b>{{.Warned}}</b>could be better</div><div class="tile skip"><b>{{.Skipped}}</b>not tested</div></div>
 {{if .Fixes}}<h2>What to change</h2>
 <ol class="fix">{{range .Fixes}}<li><b class="{{.Status}}">{{.Title}}</b><div class="change">{{.Change}}.</div>
-<dl><dt>sent</dt><dd>{{.Sent}}</dd><dt>seen</dt><dd>{{.Seen}}</dd>{{with .Blocked}}<dt>blocked</dt><dd>{{join . ", "}}</dd>{{end}}<dt>cause</dt><dd>{{.Cause}}</dd>{{with .Rows}}<dt>rows</dt><dd>{{join . ", "}}</dd>{{end}}<dt>test again</dt><dd><code>{{.Again}}</code></dd></dl></li>{{end}}</ol>{{end}}
+<dl><dt>sent</dt><dd>{{.Sent}}</dd><dt>seen</dt><dd>{{.Seen}}</dd>{{with .Blocked}}<dt>blocked</dt><dd>{{join . ", "}}</dd>{{end}}<dt>cause</dt><dd>{{.Cause}}</dd>{{with .Hop}}<dt>hop</dt><dd>{{.}}</dd>{{end}}{{with .Rows}}<dt>rows</dt><dd>{{join . ", "}}</dd>{{end}}{{with .Rule}}<dt>{{$.Firewall}}</dt><dd><pre>{{.}}</pre></dd>{{end}}<dt>test again</dt><dd><code>{{.Again}}</code></dd></dl></li>{{end}}</ol>{{end}}
 <h2>Everything that was tested</h2>
 <table><thead><tr><th>Check</th><th>Outcome</th><th>What</th><th>Seen</th></tr></thead><tbody>
 {{range .Checks}}<tr><td>{{.ID}}</td><td class="{{.Status}}">{{word .Status}}</td><td>{{.Title}}</td><td>{{.Seen}}</td></tr>

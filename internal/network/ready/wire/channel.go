@@ -51,6 +51,8 @@ type Reply struct {
 	MessageBy string            `json:"message_by,omitempty"` // from where it came
 	SPKI      string            `json:"spki,omitempty"`       // SHA-256 of the key that the reflector presents by TLS, hex
 	Issuer    string            `json:"issuer,omitempty"`
+	ALPN      string            `json:"alpn,omitempty"`    // the protocol that the reflector takes within TLS, if it is offered (RFC 7301)
+	Sockets   bool              `json:"sockets,omitempty"` // it answers web sockets within TLS
 }
 
 // Dial begins a channel as the prober. A reflector that does not know the key is not believed.

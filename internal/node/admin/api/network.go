@@ -1,6 +1,9 @@
 package api
 
-import "ringfence/internal/network/need"
+import (
+	"ringfence/internal/network/firewall"
+	"ringfence/internal/network/need"
+)
 
 // NetworkSet is what a service needs of the network.
 type NetworkSet struct {
@@ -26,4 +29,61 @@ type NetworkChanges struct {
 type NetworkChange struct {
 	need.Change
 	Concerns []string `json:"concerns" doc:"whose work it is: firewall, proxy, dns, qos"`
+}
+
+// NetworkNeeds says what a site needs.
+type NetworkNeeds struct {
+	Set   string    `json:"set,omitempty" maxLength:"80" doc:"self, or a set that is built in, also as it was at the end of a day" example:"webex-calling@2023-12-10"`
+	Needs *need.Set `json:"needs,omitempty" doc:"a set instead, as GET /network/sets/{name} gives one"`
+	Site  string    `json:"site,omitempty" maxLength:"1048576" doc:"the site file, in YAML; docs/guides/firewalls.md"`
+}
+
+// NetworkRender asks for a rendering.
+type NetworkRender struct {
+	NetworkNeeds
+	Target    string `json:"target" maxLength:"40" example:"nftables"`
+	Proxy     string `json:"proxy,omitempty" maxLength:"300" doc:"the web proxy of the names, as host:port (pac)"`
+	Otherwise string `json:"otherwise,omitempty" maxLength:"300" doc:"the web proxy of all other names (pac)"`
+	Customer  string `json:"customer,omitempty" maxLength:"63" doc:"the label of the customer in zones (dnsmasq, unbound)"`
+}
+
+// NetworkRendering is a set in the words of a target.
+type NetworkRendering struct {
+	Set         string                `json:"set"`
+	Version     string                `json:"version,omitempty"`
+	Target      string                `json:"target"`
+	Files       []firewall.File       `json:"files" doc:"one without a name, or several"`
+	Lost        []need.Loss           `json:"lost" doc:"what a target that decides by names or marks does not say"`
+	Certificate *firewall.Certificate `json:"certificate,omitempty" doc:"of a firewall: how far the text is what was asked for, packet for packet"`
+}
+
+// NetworkProve asks for a proof or an audit of a firewall.
+type NetworkProve struct {
+	NetworkNeeds
+	Format string          `json:"format" maxLength:"40" example:"nftables"`
+	Files  []firewall.File `json:"files" minItems:"1" maxItems:"16" doc:"what the firewall prints of its rules"`
+}
+
+// NetworkDiff asks what has to change between two sets.
+type NetworkDiff struct {
+	Old      string    `json:"old,omitempty" maxLength:"80" example:"webex-calling@2023-12-10"`
+	OldNeeds *need.Set `json:"old_needs,omitempty"`
+	New      string    `json:"new,omitempty" maxLength:"80" example:"webex-calling"`
+	NewNeeds *need.Set `json:"new_needs,omitempty"`
+}
+
+// NetworkDifference is what has to change.
+type NetworkDifference struct {
+	Changes []NetworkChange `json:"changes"`
+}
+
+// NATQuestion is what a plan of address translation is made from. Zero means what `ringfence network nat` assumes.
+type NATQuestion struct {
+	Devices    int      `json:"devices" minimum:"1" maximum:"10000000"`
+	Calls      int      `json:"calls,omitempty" minimum:"0" maximum:"10000000"`
+	Pool       []string `json:"pool" minItems:"1" maxItems:"100" example:"192.0.2.0/29"`
+	Block      int      `json:"block,omitempty" minimum:"0" maximum:"65535"`
+	Reuse      bool     `json:"reuse,omitempty"`
+	UDPSeconds int      `json:"udp_seconds,omitempty" minimum:"0" maximum:"86400"`
+	TCPSeconds int      `json:"tcp_seconds,omitempty" minimum:"0" maximum:"86400"`
 }

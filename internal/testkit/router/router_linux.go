@@ -1,4 +1,4 @@
-package nft
+package router
 
 import (
 	"encoding/binary"
@@ -17,8 +17,8 @@ import (
 	"ringfence/internal/testkit"
 )
 
-// wire is a firewall with two neighbours, each in a network namespace of its own, that send it whatever they like and see what comes out. The firewall is this process.
-type wire struct {
+// Router is a firewall with two neighbours, each in a network namespace of its own, that send it whatever they like and see what comes out. The firewall is this process.
+type Router struct {
 	testing.TB
 	out  [2][2]int // sockets by which the host itself sends: IPv4 and IPv6, by eth1 and by eth0
 	ends [2]int    // AF_PACKET sockets: the end behind eth1, inside, and the one behind eth0
@@ -30,15 +30,15 @@ type wire struct {
 
 const gateway = "\x02\x00\x00\x00\x00\x99" // the next hop behind each end, which nobody is
 
-// newWire makes the network. A packet leaves by eth1 if it has a TOS of 0x10 and by eth0 otherwise, so that every address can be on either side.
-func newWire(t testing.TB) *wire {
-	w := &wire{TB: t, seen: map[uint32]int{}}
+// New makes the network, in a process that is [Alone]. A packet leaves by eth1 if it has a TOS of 0x10 and by eth0 otherwise, so that every address can be on either side.
+func New(t testing.TB) *Router {
+	w := &Router{TB: t, seen: map[uint32]int{}}
 	ip := testkit.Need(t, "/sbin/ip", "iproute2")
 	stop := make(chan struct{})
 	t.Cleanup(func() { close(stop) })
 	for i, name := range []string{"eth1", "eth0"} {
 		far := fmt.Sprintf("end%d", i)
-		run(t, ip, "", "link", "add", name, "type", "veth", "peer", "name", far)
+		Run(t, ip, "", "link", "add", name, "type", "veth", "peer", "name", far)
 		tid, moved, ready := make(chan int), make(chan struct{}), make(chan error)
 		go func() {
 			runtime.LockOSThread() // the thread ends with the goroutine, and its namespace with it
@@ -61,7 +61,7 @@ func newWire(t testing.TB) *wire {
 		}()
 		select {
 		case id := <-tid:
-			run(t, ip, "", "link", "set", far, "netns", fmt.Sprint(id))
+			Run(t, ip, "", "link", "set", far, "netns", fmt.Sprint(id))
 			close(moved)
 			if err := <-ready; err != nil {
 				t.Fatal(err)
@@ -72,17 +72,17 @@ func newWire(t testing.TB) *wire {
 	}
 	for i, name := range []string{"eth1", "eth0"} {
 		table := fmt.Sprint(100 + i)
-		run(t, ip, "", "link", "set", name, "address", fmt.Sprintf("02:00:00:00:00:1%d", i), "up")
-		run(t, ip, "", "neigh", "add", "169.254.9.9", "lladdr", "02:00:00:00:00:99", "dev", name, "nud", "permanent")
-		run(t, ip, "", "neigh", "add", "fe80::99", "lladdr", "02:00:00:00:00:99", "dev", name, "nud", "permanent")
-		run(t, ip, "", "route", "add", "default", "via", "169.254.9.9", "dev", name, "onlink", "table", table)
-		run(t, ip, "", "-6", "route", "add", "default", "via", "fe80::99", "dev", name, "onlink", "table", table)
+		Run(t, ip, "", "link", "set", name, "address", fmt.Sprintf("02:00:00:00:00:1%d", i), "up")
+		Run(t, ip, "", "neigh", "add", "169.254.9.9", "lladdr", "02:00:00:00:00:99", "dev", name, "nud", "permanent")
+		Run(t, ip, "", "neigh", "add", "fe80::99", "lladdr", "02:00:00:00:00:99", "dev", name, "nud", "permanent")
+		Run(t, ip, "", "route", "add", "default", "via", "169.254.9.9", "dev", name, "onlink", "table", table)
+		Run(t, ip, "", "-6", "route", "add", "default", "via", "fe80::99", "dev", name, "onlink", "table", table)
 	}
 	for _, family := range []string{"-4", "-6"} {
-		run(t, ip, "", family, "rule", "add", "tos", "0x10", "table", "100", "pref", "10")
-		run(t, ip, "", family, "rule", "add", "table", "101", "pref", "11")
-		run(t, ip, "", family, "rule", "add", "tos", "0x08", "table", "102", "pref", "9") // what is for this host
-		run(t, ip, "", family, "route", "add", "local", "default", "dev", "lo", "table", "102")
+		Run(t, ip, "", family, "rule", "add", "tos", "0x10", "table", "100", "pref", "10")
+		Run(t, ip, "", family, "rule", "add", "table", "101", "pref", "11")
+		Run(t, ip, "", family, "rule", "add", "tos", "0x08", "table", "102", "pref", "9") // what is for this host
+		Run(t, ip, "", family, "route", "add", "local", "default", "dev", "lo", "table", "102")
 	}
 	for _, s := range []string{"ipv4/ip_forward=1", "ipv6/conf/all/forwarding=1", "ipv4/conf/all/rp_filter=0", "ipv4/conf/all/accept_local=1", "ipv4/conf/eth0/rp_filter=0", "ipv4/conf/eth1/rp_filter=0", "ipv4/conf/all/send_redirects=0", "ipv4/conf/eth1/send_redirects=0",
 		"ipv4/conf/eth0/send_redirects=0"} {
@@ -122,7 +122,7 @@ func newWire(t testing.TB) *wire {
 }
 
 // arrive notes the number of each packet that the host itself gets.
-func (w *wire) arrive(fd int) {
+func (w *Router) arrive(fd int) {
 	buf := make([]byte, 2048)
 	for {
 		n, _, err := syscall.Recvfrom(fd, buf, 0)
@@ -136,14 +136,14 @@ func (w *wire) arrive(fd int) {
 			continue
 		}
 		w.mu.Lock()
-		w.seen[binary.BigEndian.Uint32(buf[n-4:n])] = host
+		w.seen[binary.BigEndian.Uint32(buf[n-4:n])] = here
 		w.last = time.Now()
 		w.mu.Unlock()
 	}
 }
 
-// host is where a packet comes out that the host itself gets.
-const host = 2
+// here is where a packet comes out that the host itself gets.
+const here = 2
 
 // ready makes a socket wait a little and hold much.
 func ready(fd int) error {
@@ -178,7 +178,7 @@ func bind(fd int, name string) error {
 }
 
 // listen notes the number of each packet that comes out at an end.
-func (w *wire) listen(end int) {
+func (w *Router) listen(end int) {
 	buf := make([]byte, 2048)
 	for {
 		n, from, err := syscall.Recvfrom(w.ends[end], buf, 0)
@@ -192,7 +192,7 @@ func (w *wire) listen(end int) {
 			continue
 		}
 		w.mu.Lock()
-		if number := binary.BigEndian.Uint32(buf[n-4 : n]); w.seen[number] != host { // else it is the answer of the host, which quotes it
+		if number := binary.BigEndian.Uint32(buf[n-4 : n]); w.seen[number] != here { // else it is the answer of the host, which quotes it
 			w.seen[number] = end
 		}
 		w.last = time.Now()
@@ -200,8 +200,8 @@ func (w *wire) listen(end int) {
 	}
 }
 
-// travel sends packets, in by eth1 or eth0, and reports which of them came out where they should.
-func (w *wire) travel(packets []box.Packet, n *box.Interfaces, ack bool) []bool {
+// Travel sends packets, in by eth1 or eth0, with the flags of an answer if ack is true, and reports which of them came out where they should.
+func (w *Router) Travel(packets []box.Packet, n *box.Interfaces, ack bool) []bool {
 	w.Helper()
 	inside := n.Number("eth1")
 	first := w.n
@@ -239,7 +239,7 @@ func (w *wire) travel(packets []box.Packet, n *box.Interfaces, ack bool) []bool 
 	defer w.mu.Unlock()
 	for i, p := range packets {
 		end, ok := w.seen[first+uint32(i)]
-		out[i] = ok && (end == host) == (p.Hook == box.Input) && (end == 0) == (p.Out == inside)
+		out[i] = ok && (end == here) == (p.Hook == box.Input) && (end == 0) == (p.Out == inside)
 		if ok && !out[i] {
 			w.Errorf("%s came out at the wrong end", p.Describe(n))
 		}
@@ -248,7 +248,7 @@ func (w *wire) travel(packets []box.Packet, n *box.Interfaces, ack bool) []bool 
 }
 
 // send sends a packet from a neighbour, or from the host itself.
-func (w *wire) send(p box.Packet, end int, toInside bool, b []byte) error {
+func (w *Router) send(p box.Packet, end int, toInside bool, b []byte) error {
 	side := 1
 	if toInside {
 		side = 0
@@ -270,8 +270,8 @@ func refused(err error) error {
 	return err
 }
 
-// forget empties the table of connections.
-func (w *wire) forget() {
+// Forget empties the table of connections.
+func (w *Router) Forget() {
 	w.Helper()
 	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW, syscall.NETLINK_NETFILTER)
 	if err != nil {
@@ -368,8 +368,8 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// travels reports whether Linux would forward a packet at all, whatever the rules say, and this wire can make it.
-func travels(p box.Packet) bool {
+// Travels reports whether Linux would forward a packet at all, whatever the rules say, and a [Router] can make it.
+func Travels(p box.Packet) bool {
 	switch p.Protocol {
 	case box.TCP, box.UDP, box.ICMP, box.ICMPv6, 50:
 	default:

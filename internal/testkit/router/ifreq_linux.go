@@ -1,4 +1,4 @@
-package nft
+package router
 
 import (
 	"encoding/binary"

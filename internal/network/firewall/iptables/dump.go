@@ -1,0 +1,291 @@
+package iptables
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"ringfence"
+	"ringfence/internal/network/box"
+	"ringfence/internal/network/firewall"
+)
+
+const (
+	maxText    = 128 << 20 // bytes of all dumps
+	maxLine    = 1 << 16   // bytes
+	maxVisits  = 500_000   // rules, each as often as chains jump to it
+	maxDepth   = 16        // of jumps
+	maxBoxes   = 1 << 20   // of all rules
+	maxUnknown = 1000
+)
+
+// Dump is what one of the tools prints: iptables-save, ip6tables-save or `ipset save`, also several after each other.
+type Dump struct {
+	Name   string // of the file; rules.v6 and before6.rules are of IPv6 if they do not say whose they are
+	Family uint8  // [box.IPv4] or [box.IPv6] if that is known, also of a dump that says nothing; else 0
+	Text   []byte
+}
+
+// Parse reads dumps that together are a firewall. Names of interfaces get numbers of n.
+func Parse(dumps []Dump, n *box.Interfaces) (*firewall.Ruleset, error) {
+	r := &reader{interfaces: n, sets: map[string]*set{}, said: map[uint8]bool{}, named: map[firewall.Unknown]bool{}, out: &firewall.Ruleset{}, real: box.Real()}
+	size := 0
+	for _, d := range dumps {
+		if size += len(d.Text); size > maxText {
+			return nil, invalid("the dumps are larger than 128 MiB", "")
+		}
+		if err := r.dump(d); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range []struct {
+		family uint8
+		save   string
+	}{{box.IPv4, "iptables-save"}, {box.IPv6, "ip6tables-save"}} {
+		if !r.said[f.family] {
+			r.unknown("the dumps", "nothing is said of IPv%d; add what %s prints, even if that is nothing", f.family, f.save)
+		}
+	}
+	for _, r.later = range []bool{false, true} {
+		for _, t := range r.tables {
+			if err := r.table(t); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(r.out.Unknown) > maxUnknown {
+		r.out.Unknown = append(r.out.Unknown[:maxUnknown], firewall.Unknown{Where: "the dumps", What: "and more"})
+	}
+	return r.out, nil
+}
+
+func invalid(text, hint string) error {
+	if hint == "" {
+		hint = "write the files with iptables-save, ip6tables-save and `ipset save`"
+	}
+	return &ringfence.Fault{Op: "iptables.parse", Kind: ringfence.KindInvalid, Text: text, Hint: hint}
+}
+
+type table struct {
+	tool   string // iptables or ip6tables
+	family uint8
+	name   string
+	chains map[string]*chain
+	order  []*chain
+}
+
+type chain struct {
+	name, policy string // "-" of a chain that others jump to
+	rules        []rule
+	does         map[string]bool // what it, or a chain that it jumps to, is known to do
+}
+
+type rule struct {
+	number int
+	words  []string
+}
+
+type reader struct {
+	interfaces *box.Interfaces
+	sets       map[string]*set
+	tables     []*table
+	said       map[uint8]bool // families of which something was said
+	out        *firewall.Ruleset
+	real       box.List
+	later      bool // packets of connections that are up are looked at, not first ones
+	named      map[firewall.Unknown]bool
+	visits     int
+	boxes      int
+	members    int // of all sets
+}
+
+func (r *reader) unknown(where, what string, args ...any) {
+	r.note(firewall.Unknown{Where: where, What: fmt.Sprintf(what, args...)})
+}
+
+func (r *reader) note(u firewall.Unknown) {
+	if len(r.out.Unknown) <= maxUnknown && !r.named[u] {
+		r.named[u] = true
+		r.out.Unknown = append(r.out.Unknown, u)
+	}
+}
+
+// dump reads the lines of a dump.
+func (r *reader) dump(d Dump) error {
+	family := d.Family
+	if base := path.Base(d.Name); family == 0 && (strings.Contains(base, "v6") || strings.Contains(base, "ip6") || strings.Contains(base, "6.rules")) {
+		family = box.IPv6
+	} else if family == 0 && (strings.Contains(base, "v4") || strings.HasSuffix(base, ".rules")) {
+		family = box.IPv4
+	}
+	if d.Family != 0 || family != 0 && len(strings.TrimSpace(string(d.Text))) == 0 {
+		r.said[family] = true
+	}
+	var t *table
+	number := 0
+	for line := range strings.Lines(string(d.Text)) {
+		number++
+		where := fmt.Sprintf("line %d", number)
+		if d.Name != "" {
+			where = fmt.Sprintf("%.100s:%d", d.Name, number)
+		}
+		if len(line) > maxLine {
+			return invalid(where+": the line is longer than 64 KiB", "")
+		}
+		line = strings.TrimSpace(line)
+		if comment, ok := strings.CutPrefix(line, "#"); ok {
+			family = r.comment(where, comment, family)
+			continue
+		}
+		words, err := split(line)
+		if err != nil {
+			return invalid(where+": "+err.Error(), "")
+		}
+		if len(words) == 0 {
+			continue
+		}
+		if name, ok := strings.CutPrefix(words[0], "*"); ok {
+			if t, err = r.begin(where, name, family); err != nil {
+				return err
+			}
+			continue
+		}
+		switch {
+		case words[0] == "COMMIT":
+			t = nil
+		case t != nil:
+			if err := r.tableLine(t, where, words); err != nil {
+				return err
+			}
+		default:
+			if err := r.setLine(where, words); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// comment returns the family that what follows is for, where a comment says so.
+func (r *reader) comment(where, text string, family uint8) uint8 {
+	text = strings.TrimSpace(text)
+	switch {
+	case strings.HasPrefix(text, "Generated by ") && strings.Contains(text, "ip6tables"):
+		return box.IPv6
+	case strings.HasPrefix(text, "Generated by ") && strings.Contains(text, "iptables"):
+		return box.IPv4
+	case strings.HasPrefix(text, "Table `") && strings.Contains(text, "is incompatible"):
+		r.unknown(where, "%.60s: `nft list ruleset` shows it", text)
+	case strings.HasPrefix(text, "Warning: ") && strings.Contains(text, "-legacy tables present"):
+		r.unknown(where, "there are tables of the older iptables: add what iptables-legacy-save and ip6tables-legacy-save print")
+	}
+	return family
+}
+
+// begin begins a table, or goes on with it: of iptables-save's both kinds each has its own, and both judge.
+func (r *reader) begin(where, name string, family uint8) (*table, error) {
+	if family == 0 {
+		return nil, invalid(where+": nothing says whether this is of IPv4 or of IPv6", "begin the file with the line `# Generated by iptables-save` or `# Generated by ip6tables-save`, or call it rules.v4 or rules.v6")
+	}
+	r.said[family] = true
+	t := &table{tool: "iptables", family: family, name: name, chains: map[string]*chain{}}
+	if family == box.IPv6 {
+		t.tool = "ip6tables"
+	}
+	if !slices.Contains([]string{"filter", "mangle", "raw", "nat", "security"}, name) {
+		return nil, invalid(fmt.Sprintf("%s: there is no table %.40q", where, name), "")
+	}
+	r.tables = append(r.tables, t)
+	return t, nil
+}
+
+// split cuts a line into words as iptables-restore does: at blanks, but not inside quotes.
+func split(line string) (out []string, err error) {
+	var word strings.Builder
+	quoted, escaped, some := false, false, false
+	for _, c := range line {
+		switch {
+		case escaped:
+			word.WriteRune(c)
+			escaped = false
+		case quoted && c == '\\':
+			escaped = true
+		case c == '"':
+			quoted, some = !quoted, true
+		case !quoted && (c == ' ' || c == '\t'):
+			if some || word.Len() > 0 {
+				out = append(out, word.String())
+				word.Reset()
+				some = false
+			}
+		default:
+			word.WriteRune(c)
+		}
+	}
+	if quoted {
+		return nil, fmt.Errorf("a quote that does not end")
+	}
+	if some || word.Len() > 0 {
+		out = append(out, word.String())
+	}
+	return out, nil
+}
+
+// tableLine reads a line of a table: a chain, or a command.
+func (r *reader) tableLine(t *table, where string, words []string) error {
+	if name, ok := strings.CutPrefix(words[0], ":"); ok {
+		policy := "-"
+		if len(words) > 1 {
+			policy = words[1]
+		}
+		c := t.chain(name)
+		if c.policy = policy; policy != "-" && policy != "ACCEPT" && policy != "DROP" {
+			r.unknown(where, "the policy %.40q", policy)
+		}
+		return nil
+	}
+	if strings.HasPrefix(words[0], "[") { // counters
+		words = words[1:]
+	}
+	if len(words) < 2 {
+		return invalid(fmt.Sprintf("%s: %.60q is no rule", where, strings.Join(words, " ")), "")
+	}
+	c := t.chain(words[1])
+	switch words[0] {
+	case "-A", "--append":
+		c.rules = append(c.rules, rule{len(c.rules) + 1, words[2:]})
+	case "-I", "--insert":
+		words, at := words[2:], 0
+		if len(words) > 0 {
+			if n, ok := number(words[0], 1<<20); ok && n > 0 {
+				words, at = words[1:], min(int(n)-1, len(c.rules))
+			}
+		}
+		c.rules = slices.Insert(c.rules, at, rule{0, words})
+		for i := range c.rules {
+			c.rules[i].number = i + 1
+		}
+	case "-P", "--policy":
+		if len(words) != 3 || words[2] != "ACCEPT" && words[2] != "DROP" {
+			return invalid(where+": a policy is ACCEPT or DROP", "")
+		}
+		c.policy = words[2]
+	case "-N", "--new-chain":
+	case "-F", "--flush":
+		c.rules = nil
+	default:
+		r.unknown(where, "the command %.40q", words[0])
+	}
+	return nil
+}
+
+func (t *table) chain(name string) *chain {
+	c := t.chains[name]
+	if c == nil {
+		c = &chain{name: name, policy: "-"}
+		t.chains[name] = c
+		t.order = append(t.order, c)
+	}
+	return c
+}
