@@ -34,6 +34,11 @@ needs() {
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
 /usr/sbin/nft nftables internal/network/audit the kernel's own view of the rules that change,
 /usr/bin/patch patch internal/network/audit and the tool that takes a diff
+/sbin/ip iproute2 internal/desk/dhcp networks of their own,
+/usr/bin/unshare util-linux internal/desk/dhcp whose links they are,
+/usr/sbin/dnsmasq dnsmasq-base internal/desk/dhcp a server of DHCP,
+/usr/sbin/kea-dhcp4 kea-dhcp4-server internal/desk/dhcp another one,
+/usr/sbin/kea-dhcp6 kea-dhcp6-server internal/desk/dhcp and its half for IPv6
 /usr/bin/openssl openssl internal/desk/resync certificates, and files encrypted, by another implementation,
 /usr/bin/python3 python3 internal/desk/resync a web server of somebody else,
 /usr/bin/curl curl internal/desk/resync what it thinks of clients without a certificate,

@@ -122,6 +122,29 @@ func (s *Opener) ListenUDP(ctx context.Context, flow string, addr netip.AddrPort
 	return pc, nil
 }
 
+// ListenLink opens a datagram socket of one link of this host: it hears and sends there alone, before the link has an address as well.
+func (s *Opener) ListenLink(ctx context.Context, flow, link string, addr netip.AddrPort) (net.PacketConn, error) {
+	f, err := s.flow(flow, ringfence.Listens, "udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	also, network := mark(f.DSCP), "udp6"
+	if addr.Addr().Is4() {
+		network = "udp4"
+	}
+	lc := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
+		if err := toLink(c, link); err != nil {
+			return err
+		}
+		return also(network, address, c)
+	}}
+	pc, err := lc.ListenPacket(ctx, network, addr.String())
+	if err != nil {
+		return nil, inUse(err, flow, addr)
+	}
+	return pc, nil
+}
+
 // Dial implements ringfence.Opener.
 func (s *Opener) Dial(ctx context.Context, flow string, addr netip.AddrPort) (net.Conn, error) {
 	f, err := s.flow(flow, ringfence.Dials, "tcp", addr)

@@ -17,3 +17,12 @@ func setAckTimeout(c syscall.RawConn, d time.Duration) error {
 	}
 	return err
 }
+
+// toLink holds a socket to one link.
+func toLink(c syscall.RawConn, link string) error {
+	var inner error
+	if err := c.Control(func(fd uintptr) { inner = syscall.BindToDevice(int(fd), link) }); err != nil {
+		return err
+	}
+	return inner
+}
