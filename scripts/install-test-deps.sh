@@ -34,8 +34,6 @@ needs() {
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
 /usr/sbin/nft nftables internal/network/audit the kernel's own view of the rules that change,
 /usr/bin/patch patch internal/network/audit and the tool that takes a diff
-/sbin/ip iproute2 internal/desk/dhcp networks of their own,
-/usr/bin/unshare util-linux internal/desk/dhcp whose links they are,
 /usr/sbin/dnsmasq dnsmasq-base internal/desk/dhcp a server of DHCP,
 /usr/sbin/kea-dhcp4 kea-dhcp4-server internal/desk/dhcp another one,
 /usr/sbin/kea-dhcp6 kea-dhcp6-server internal/desk/dhcp and its half for IPv6
@@ -79,6 +77,7 @@ needs() {
 /sbin/ip iproute2 test/faults a network of its own,
 /usr/sbin/nft nftables test/faults in which packets are dropped
 /sbin/ip iproute2 internal/testkit/router a network of its own
+/usr/bin/unshare util-linux internal/testkit/router and of its neighbours
 /sbin/ip iproute2 internal/network/firewall/nft a network of its own,
 /usr/sbin/nft nftables internal/network/firewall/nft whose rules are read back, and packets sent through
 /sbin/ip iproute2 internal/network/firewall/iptables the same

@@ -60,14 +60,23 @@ type deskPhone struct {
 	dns     string
 	state   string
 	resync  bool
+	dhcp    string    // the link that DHCP is asked on
+	lease   bool      // an address may be leased
+	link    *link     // with its sockets, if --dhcp is given
+	told    *dhcpView // what DHCP came to
 }
+
+// noMAC is the address of a phone that nobody gave one.
+const noMAC = "000000000000"
 
 func (d *deskPhone) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&d.cfg, "cfg", "", "the configuration file (cfg.xml)")
 	f.StringVar(&d.rule, "profile-rule", "", "fetch the profile as this rule says, as if it stood in Profile_Rule")
 	f.BoolVar(&d.resync, "resync", false, "fetch what the rules in --cfg lead to")
-	f.StringVar(&d.mac, "mac", "000000000000", "MAC address of the phone, for $MA, $MAU and $MAC")
+	f.StringVar(&d.dhcp, "dhcp", "", "ask the DHCP servers of this link where the profile is; without a name, of the only link there is")
+	f.Lookup("dhcp").NoOptDefVal = autoLink
+	f.StringVar(&d.mac, "mac", noMAC, "MAC address of the phone, for $MA, $MAU and $MAC; with --dhcp that of the link")
 	f.StringVar(&d.product, "product", "CP-8841-3PCC", "name of the product, for $PN and $PSN")
 	f.StringVar(&d.serial, "serial", "", "serial number, for $SN")
 	f.StringVar(&d.version, "firmware", "11.3.7", "version of the firmware, for $SWVER")
@@ -91,12 +100,8 @@ type profiles struct {
 
 // read takes the file, and fetches what the rules say.
 func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profiles, error) {
-	if d.cfg == "" && d.rule == "" {
-		return nil, invalid("there is no profile", "give --cfg FILE or --profile-rule RULE, or both")
-	}
-	mac := strings.ToLower(strings.NewReplacer(":", "", "-", "", ".", "").Replace(d.mac))
-	if !regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(mac) {
-		return nil, invalid("--mac "+d.mac+" is no MAC address", "write it as 00:0e:08:ab:cd:ef")
+	if d.cfg == "" && d.rule == "" && d.dhcp == "" {
+		return nil, invalid("there is no profile", "give --cfg FILE, --profile-rule RULE or --dhcp, or several")
 	}
 	p := &profiles{set: flatprofile.NewSet(flatprofile.Parameters())}
 	var err error
@@ -108,12 +113,24 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if d.rule != "" {
 		p.set.Put(flatprofile.Value{Name: "Profile_Rule", Value: d.rule, From: "--profile-rule"})
 	}
+	if d.dhcp != "" {
+		if err := d.byDHCP(ctx, p.set); err != nil {
+			return nil, err
+		}
+	}
+	mac := strings.ToLower(strings.NewReplacer(":", "", "-", "", ".", "").Replace(d.mac))
+	if !regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(mac) {
+		return nil, invalid("--mac "+d.mac+" is no MAC address", "write it as 00:0e:08:ab:cd:ef")
+	}
 	if p.tls, err = d.trust(); err != nil {
 		return nil, err
 	}
 	servers, search, err := nameServers(d.dns)
 	if err != nil {
 		return nil, err
+	}
+	if told, domains := d.nameServers(); d.dns == "" && len(told) > 0 {
+		servers, search = told, domains
 	}
 	if p.opener, err = sockets.New(append(append(provisioningFlows(), flows...), locate.Flows(servers)...)); err != nil {
 		return nil, err
@@ -264,6 +281,7 @@ type explained struct {
 
 // explanation is what `phone explain --json` prints.
 type explanation struct {
+	DHCP       *dhcpView        `json:"dhcp,omitempty"`
 	Resync     []resync.Outcome `json:"resync,omitempty"`
 	Messages   []string         `json:"syslog,omitempty"`
 	Warnings   []string         `json:"warnings"`
@@ -378,9 +396,10 @@ func newPhoneExplainCommand() *cobra.Command {
 		Long: "explain reads a desk phone's file (--cfg), or fetches the profile that a rule leads to (--profile-rule), as the phone does, and prints each parameter that was set or counts: its value, the file or rule and\n" +
 			"the line that it came from, and what it did. With names it tells of those alone; with --all of every parameter there is. Secrets are not shown.\n\n" +
 			"A profile is fetched by HTTPS only. The server must prove its name; --ca names whom to believe, --cert and --key who the phone is. With --state the last good profile is kept, and used\n" +
-			"when the server is gone or sends nonsense. It fails if a rule brought nothing new. docs/guides/desk-phone.md tells of rules.",
+			"when the server is gone or sends nonsense. It fails if a rule brought nothing new. With --dhcp it asks the network where the profile is, unless a rule says so, and prints what the servers\n" +
+			"sent; see `ringfence phone dhcp`. docs/guides/desk-phone.md tells of rules.",
 		Example: "  ringfence phone explain --cfg cfg.xml\n  ringfence phone explain --profile-rule '[--key \"$SA\"] https://prov.example.com/$MA.xml' --cfg keys.xml --mac 00:0e:08:ab:cd:ef\n" +
-			"  ringfence phone explain SIP_Transport_1_ --cfg cfg.xml --json",
+			"  ringfence phone explain SIP_Transport_1_ --cfg cfg.xml --json\n  ringfence phone explain --dhcp=eth0 --ca ca.pem",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := d.read(cmd.Context())
 			if err != nil {
@@ -390,6 +409,7 @@ func newPhoneExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			e.DHCP = d.told
 			if err := show(cmd, asJSON, e, func(w io.Writer) { printExplained(w, e) }); err != nil {
 				return err
 			}
@@ -428,6 +448,9 @@ func printResync(w io.Writer, outcomes []resync.Outcome, messages []string) {
 }
 
 func printExplained(w io.Writer, e explanation) {
+	if e.DHCP != nil {
+		printDHCP(w, *e.DHCP)
+	}
 	printResync(w, e.Resync, e.Messages)
 	var rows [][]string
 	for _, x := range e.Parameters {

@@ -50,6 +50,7 @@ type deskStatus struct {
 	Certificate string           `json:"certificate,omitempty"` // subject, and until when
 	Resync      []resync.Outcome `json:"resync"`
 	Warnings    []string         `json:"warnings"`
+	DHCP        *dhcpView        `json:"dhcp,omitempty"`
 	Lines       []lineStatus     `json:"lines"`
 	Firewall    phoneports.View  `json:"firewall"`
 	Applied     string           `json:"firewall_applied,omitempty"` // the table of nftables that holds it; empty: it is a plan
@@ -72,12 +73,14 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 	var once, firewall, asJSON bool
 	cmd := &cobra.Command{
 		Use: "up", Short: "Be the desk phone that a configuration file describes", Args: cobra.NoArgs,
-		Long: "up reads a desk phone's file (--cfg), or fetches its profile (--profile-rule), registers each line as it says, and answers calls until it is interrupted. Voice is SRTP, whatever the file says.\n\n" +
+		Long: "up reads a desk phone's file (--cfg), or fetches its profile (--profile-rule, --dhcp), registers each line as it says, and answers calls until it is interrupted. Voice is SRTP, whatever the file says.\n\n" +
 			"A line signals over UDP or TCP, in the clear, only where its SIP_Transport says so, and up says so loudly. Auto means TLS here. Servers that Restricted_Access_Domains does not list are refused.\n" +
 			"Auth_INVITE challenges the first INVITE; TLS_Name_Validate and TLS_Cipher_List count as on the phone. up prints which ports the phone's firewall leaves open; with --firewall it puts that\n" +
 			"into force with nftables, which takes a network namespace of the phone's own.\n\n" +
+			"--dhcp asks the network for the profile. In a network namespace of the phone's own it leases an address as well, puts it on the link with its router, uses the DNS servers of the lease, renews it, and\n" +
+			"gives it back at the end.\n\n" +
 			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`. It fails with --once if a line is not registered.",
-		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --cfg cfg.xml --once --json",
+		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --once --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return d.up(cmd, h, once, firewall, asJSON)
 		},
@@ -91,18 +94,32 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 // firstAttempt is how long up waits for the lines before it says where they stand: longer than timer F of RFC 3261.
 const firstAttempt = 35 * time.Second
 
-func (d *deskPhone) up(cmd *cobra.Command, h *handset, once, firewall, asJSON bool) error {
+func (d *deskPhone) up(cmd *cobra.Command, h *handset, once, firewall, asJSON bool) (fault error) {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	out := cmd.OutOrStdout()
 	if asJSON {
 		out = cmd.ErrOrStderr()
 	}
+	d.lease = true
 	p, err := d.read(ctx)
+	if d.link != nil {
+		var gone error
+		release := d.link.hold(ctx, d.leases(), func(err error) { gone = err; cancel() })
+		defer func() {
+			if release(); fault == nil {
+				fault = gone
+			}
+			d.link.close()
+		}()
+	}
 	if err != nil {
 		return err
 	}
 	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set)}
+	if d.told != nil {
+		printDHCPStatus(out, *d.told)
+	}
 	printResync(out, p.result.Outcomes, p.result.Messages)
 	for _, w := range x.warnings() {
 		fmt.Fprintln(cmd.ErrOrStderr(), "WARNING: "+w)
@@ -300,7 +317,7 @@ func (x *desk) failed() error {
 }
 
 func (x *desk) status() deskStatus {
-	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Lines: []lineStatus{}, Firewall: x.view, Applied: x.applied}
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), DHCP: x.flags.told, Lines: []lineStatus{}, Firewall: x.view, Applied: x.applied}
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
@@ -406,6 +423,9 @@ func newPhoneStatusCommand() *cobra.Command {
 				return &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "the status in " + state + " cannot be read", Err: err}
 			}
 			if err := show(cmd, asJSON, s, func(w io.Writer) {
+				if s.DHCP != nil {
+					printDHCPStatus(w, *s.DHCP)
+				}
 				printResync(w, s.Resync, nil)
 				printDesk(w, s)
 				for _, text := range s.Warnings {

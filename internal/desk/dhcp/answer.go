@@ -54,15 +54,15 @@ type Answer struct {
 	Server     netip.Addr     `json:"server"` // whom the answer names, or who sent it
 	At         time.Time      `json:"at"`
 	Address    netip.Prefix   `json:"address,omitzero"`
-	Lifetime   time.Duration  `json:"lifetime_ns,omitempty"` // Forever: it does not end
-	Preferred  time.Duration  `json:"preferred_ns,omitempty"`
-	Renew      time.Duration  `json:"renew_ns,omitempty"`  // T1
-	Rebind     time.Duration  `json:"rebind_ns,omitempty"` // T2
+	Lifetime   time.Duration  `json:"-"` // Forever: it does not end
+	Preferred  time.Duration  `json:"-"`
+	Renew      time.Duration  `json:"-"` // T1
+	Rebind     time.Duration  `json:"-"` // T2
 	Routers    []netip.Addr   `json:"routers,omitempty"`
 	DNS        []netip.Addr   `json:"dns,omitempty"`
 	Domains    []string       `json:"domains,omitempty"`
 	NTP        []string       `json:"ntp,omitempty"`
-	TimeOffset *time.Duration `json:"time_offset_ns,omitempty"`
+	TimeOffset *time.Duration `json:"-"`
 	Class      string         `json:"vendor_class,omitempty"`
 	ACS        *ACS           `json:"acs,omitempty"`
 	Options    []Option       `json:"options"`

@@ -1,18 +1,14 @@
 package dhcp
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,66 +17,6 @@ import (
 	"ringfence/internal/testkit"
 	"ringfence/internal/testkit/router"
 )
-
-// neighbour runs a program at the other end of a link, in a network namespace of its own, until the test ends. The link's end there has the given addresses.
-func neighbour(t *testing.T, link, own string, addresses []string, program ...string) {
-	t.Helper()
-	ip, unshare := testkit.Need(t, "/sbin/ip", "iproute2"), testkit.Need(t, "/usr/bin/unshare", "util-linux")
-	far := link + "far"
-	router.Run(t, ip, "", "link", "add", link, "address", own, "type", "veth", "peer", "name", far)
-	script := "read go; ip link set lo up; ip link set " + far + " up"
-	for _, a := range addresses {
-		if strings.Contains(a, ":") {
-			a = a + " nodad"
-		}
-		script += "; ip address add " + a + " dev " + far
-	}
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), unshare, append([]string{"--net", "/bin/sh", "-c", script + `; exec "$@"`, "sh"}, program...)...)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &said, &said, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	cmd.Env = append(os.Environ(), "KEA_PIDFILE_DIR="+t.TempDir(), "KEA_LOCKFILE_DIR=none")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(said.String())
-		}
-	})
-	// The link goes there once the namespace is another than ours.
-	ours, err := os.Readlink("/proc/self/ns/net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	until(t, "the namespace of "+program[0], func() bool {
-		theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
-		return err == nil && theirs != ours
-	})
-	router.Run(t, ip, "", "link", "set", far, "netns", fmt.Sprint(cmd.Process.Pid))
-	router.Run(t, ip, "", "link", "set", link, "up")
-	if _, err := io.WriteString(in, "go\n"); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for range 400 {
-		if ok() {
-			return
-		}
-		<-tick.C
-	}
-	t.Fatal("in vain: " + what)
-}
 
 // link opens both sockets of a link.
 func link(t *testing.T, name string) (*V4, *V6) {
@@ -98,7 +34,7 @@ func link(t *testing.T, name string) (*V4, *V6) {
 		t.Fatal(err)
 	}
 	var six net.PacketConn
-	until(t, "a link-local address", func() bool {
+	router.Until(t, "a link-local address", func() bool {
 		addrs, err := i.Addrs()
 		if err != nil {
 			t.Fatal(err)
@@ -186,7 +122,7 @@ func TestDnsmasq(t *testing.T) {
 		return
 	}
 	dir := t.TempDir()
-	neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24", "2001:db8:9::1/64"}, testkit.Need(t, "/usr/sbin/dnsmasq", "dnsmasq-base"), "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-dhcp", "--log-facility=-", "--user=root", "--no-ping",
+	router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24", "2001:db8:9::1/64"}, testkit.Need(t, "/usr/sbin/dnsmasq", "dnsmasq-base"), "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-dhcp", "--log-facility=-", "--user=root", "--no-ping",
 		"--dhcp-leasefile="+filepath.Join(dir, "leases"), "--dhcp-authoritative", "--dhcp-range=10.9.0.50,10.9.0.50,1h", "--dhcp-range=2001:db8:9::50,2001:db8:9::50,64,1h", "--enable-ra", "--domain=desk.example",
 		"--dhcp-option=2,32400", "--dhcp-option=option:router,10.9.0.1", "--dhcp-option=option:dns-server,10.9.0.53", "--dhcp-option=option:ntp-server,10.9.0.123", "--dhcp-option-force=66,prov.example.com", "--dhcp-option-force=150,10.9.0.69",
 		"--dhcp-option-force=159,prov.example.com", "--dhcp-option-force=160,https://prov.example.com/$MA.xml", "--dhcp-option-force=vi-encap:3561,11,https://acs.example.com/cwmp", "--dhcp-option=option6:dns-server,[2001:db8:9::53]", "--dhcp-option=option6:ntp-server,[2001:db8:9::123]",
@@ -233,7 +169,7 @@ func TestKea(t *testing.T) {
 		}
 	}
 	kea4, kea6 := testkit.Need(t, "/usr/sbin/kea-dhcp4", "kea-dhcp4-server"), testkit.Need(t, "/usr/sbin/kea-dhcp6", "kea-dhcp6-server")
-	neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24", "2001:db8:9::1/64"}, "/bin/sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do ip -6 address show dev eth0far tentative | grep -q inet6 || break; sleep 0.3; done; "+kea4+" -c "+conf4+" & exec "+kea6+" -c "+conf6)
+	router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24", "2001:db8:9::1/64"}, "/usr/bin/env", "KEA_PIDFILE_DIR="+dir, "KEA_LOCKFILE_DIR=none", "/bin/sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do ip -6 address show dev eth0far tentative | grep -q inet6 || break; sleep 0.3; done; "+kea4+" -c "+conf4+" & exec "+kea6+" -c "+conf6)
 	four, six := exchange(t, "eth0")
 	a, b := orders()
 	c := Choose(a, b, []Answer{four, six})
@@ -253,7 +189,7 @@ func TestNobodyAnswers(t *testing.T) {
 	if !router.Alone(t, 0) {
 		return
 	}
-	neighbour(t, "eth0", "02:00:00:00:09:50", nil, "/bin/sleep", "60")
+	router.Neighbour(t, "eth0", "02:00:00:00:09:50", nil, "/bin/sleep", "60")
 	v4, v6 := link(t, "eth0")
 	for name, ask := range map[string]func(context.Context) error{"discover": func(ctx context.Context) error { _, err := v4.Discover(ctx); return err }, "solicit": func(ctx context.Context) error { _, err := v6.Solicit(ctx); return err }} {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
