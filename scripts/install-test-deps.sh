@@ -37,6 +37,9 @@ needs() {
 /usr/sbin/dnsmasq dnsmasq-base internal/desk/dhcp a server of DHCP,
 /usr/sbin/kea-dhcp4 kea-dhcp4-server internal/desk/dhcp another one,
 /usr/sbin/kea-dhcp6 kea-dhcp6-server internal/desk/dhcp and its half for IPv6
+/usr/sbin/hostapd hostapd internal/desk/dot1x a switch that asks who is there,
+/usr/sbin/wpa_supplicant wpasupplicant internal/desk/dot1x what a phone and a computer answer with,
+/usr/bin/nsenter util-linux internal/desk/dot1x and a plug that is pulled
 /usr/bin/openssl openssl internal/desk/resync certificates, and files encrypted, by another implementation,
 /usr/bin/python3 python3 internal/desk/resync a web server of somebody else,
 /usr/bin/curl curl internal/desk/resync what it thinks of clients without a certificate,

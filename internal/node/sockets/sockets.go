@@ -3,6 +3,7 @@ package sockets
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -237,4 +238,28 @@ func (s *Opener) DialUnixgram(ctx context.Context, flow, path string) (net.Conn,
 	}
 	var d net.Dialer
 	return d.DialContext(ctx, "unixgram", path)
+}
+
+// DialUnixgramFrom is DialUnixgram from a socket that can be answered; own is its name. One that begins with @ is no file.
+func (s *Opener) DialUnixgramFrom(ctx context.Context, flow, own, path string) (net.Conn, error) {
+	if _, err := s.flow(flow, ringfence.Dials, "unix", netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	d := net.Dialer{LocalAddr: &net.UnixAddr{Name: own, Net: "unixgram"}}
+	return d.DialContext(ctx, "unixgram", path)
+}
+
+// OpenFrames opens a link for Ethernet frames of one type: those to this host and to a group, and with all those to others as well.
+func (s *Opener) OpenFrames(flow, link string, etherType uint16, group [6]byte, all bool) (io.ReadWriteCloser, error) {
+	if _, err := s.flow(flow, ringfence.Listens, "ethernet", netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	i, err := net.InterfaceByName(link)
+	if err == nil {
+		var f io.ReadWriteCloser
+		if f, err = frames(i.Index, etherType, group, all); err == nil {
+			return f, nil
+		}
+	}
+	return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "flow " + flow + " cannot open the link " + link, Err: err, Hint: "it takes root, on Linux"}
 }
