@@ -89,6 +89,10 @@ needs() {
 /sbin/ip iproute2 internal/network/firewall/ufw the same
 /usr/sbin/iptables-legacy iptables internal/network/firewall/ufw with iptables
 /usr/sbin/ufw ufw internal/network/firewall/ufw under ufw
+/usr/sbin/dnsmasq dnsmasq-base cmd/ringfence a network with DHCP,
+/usr/sbin/hostapd hostapd cmd/ringfence one that asks who is there,
+/usr/sbin/freeradius freeradius cmd/ringfence its authentication server,
+/usr/sbin/wpa_supplicant wpasupplicant cmd/ringfence and what a phone answers with
 /usr/sbin/ufw ufw cmd/ringfence the same under ufw
 /usr/sbin/iptables-legacy iptables cmd/ringfence whose rules are proved while they are in force,
 /usr/sbin/ipset ipset cmd/ringfence with their sets

@@ -64,6 +64,9 @@ type deskPhone struct {
 	lease   bool      // an address may be leased
 	link    *link     // with its sockets, if --dhcp is given
 	told    *dhcpView // what DHCP came to
+	port    portAccess
+	access  *access  // 802.1X, if it is on
+	warned  []string // what the way into the network came to
 }
 
 // noMAC is the address of a phone that nobody gave one.
@@ -113,10 +116,8 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if d.rule != "" {
 		p.set.Put(flatprofile.Value{Name: "Profile_Rule", Value: d.rule, From: "--profile-rule"})
 	}
-	if d.dhcp != "" {
-		if err := d.byDHCP(ctx, p.set); err != nil {
-			return nil, err
-		}
+	if err := d.join(ctx, p.set); err != nil {
+		return nil, err
 	}
 	mac := strings.ToLower(strings.NewReplacer(":", "", "-", "", ".", "").Replace(d.mac))
 	if !regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(mac) {
@@ -289,10 +290,10 @@ type explanation struct {
 }
 
 // explain says what each parameter is, where it came from, and what it did.
-func explain(p *profiles, all bool, only []string) (explanation, error) {
+func explain(p *profiles, uses map[string]string, all bool, only []string) (explanation, error) {
 	plan := line.Of(p.set)
 	out := explanation{Resync: p.result.Outcomes, Messages: p.result.Messages, Warnings: []string{}, Parameters: []explained{}}
-	did := map[string]string{}
+	did := uses
 	for _, u := range plan.Used {
 		did[u.Name] = u.Did
 	}
@@ -405,7 +406,7 @@ func newPhoneExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			e, err := explain(p, all, args)
+			e, err := explain(p, d.networkUses(p.set), all, args)
 			if err != nil {
 				return err
 			}

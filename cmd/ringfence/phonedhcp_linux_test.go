@@ -96,7 +96,10 @@ func TestPhoneDHCP(t *testing.T) {
 	if text := router.Run(t, "/sbin/ip", "", "-4", "address", "show", "dev", "eth0"); strings.Contains(text, "10.9.0.50") {
 		t.Errorf("the address is still there: %s", text)
 	}
-	router.Until(t, "the lease is given back", func() bool { b, err := os.ReadFile(leases); return err == nil && !bytes.Contains(b, []byte("10.9.0.50")) })
+	router.Until(t, "the lease is given back", func() bool {
+		b, err := os.ReadFile(leases)
+		return err == nil && !bytes.Contains(b, []byte("10.9.0.50"))
+	})
 
 	// A phone that has an address asks for options alone, and a rule of its own counts before an option.
 	router.Run(t, "/sbin/ip", "", "address", "add", "10.9.0.9/24", "dev", "eth0")

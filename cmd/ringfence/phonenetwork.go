@@ -2,11 +2,56 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"os"
 	"strconv"
 
 	"ringfence"
+	"ringfence/internal/desk/flatprofile"
 )
+
+// join takes the phone into its network: it proves itself to the switch, and asks for an address and a profile.
+func (d *deskPhone) join(ctx context.Context, set *flatprofile.Set) error {
+	if err := d.enter(ctx, set); err != nil {
+		return err
+	}
+	if d.dhcp == "" {
+		return nil
+	}
+	return d.byDHCP(ctx, set)
+}
+
+// leave takes the phone out of its network, in reverse.
+func (d *deskPhone) leave() {
+	if d.access != nil {
+		d.access.leave()
+	}
+}
+
+// networkUses says what parameters of the network did, of those that this phone does something with.
+func (d *deskPhone) networkUses(set *flatprofile.Set) map[string]string {
+	did := map[string]string{}
+	switch {
+	case !set.Yes("Enable_802.1X_Authentication"):
+		did["Enable_802.1X_Authentication"] = "802.1X is off"
+	case d.port.link == "":
+		did["Enable_802.1X_Authentication"] = "802.1X is on; this phone does it with up --ethernet LINK"
+	default:
+		did["Enable_802.1X_Authentication"] = fmt.Sprintf("802.1X at %s", d.port.link)
+	}
+	did["Certificate_Select"] = "this phone has one certificate, that of --cert"
+	for _, name := range []string{"DHCP_Option_To_Use", "DHCPv6_Option_To_Use"} {
+		did[name] = "the order in which --dhcp looks at options"
+		if d.told != nil {
+			did[name] = "no option led to a profile"
+			if d.told.Choice.Rule != "" {
+				did[name] = d.told.Choice.From + " led to the profile"
+			}
+		}
+	}
+	return did
+}
 
 // ownNetwork refuses what would change the host's own network: a phone that may change one has a network namespace of its own.
 func ownNetwork(what, flag string) error {

@@ -50,6 +50,7 @@ type deskStatus struct {
 	Certificate string           `json:"certificate,omitempty"` // subject, and until when
 	Resync      []resync.Outcome `json:"resync"`
 	Warnings    []string         `json:"warnings"`
+	Access      accessStatus     `json:"dot1x"`
 	DHCP        *dhcpView        `json:"dhcp,omitempty"`
 	Lines       []lineStatus     `json:"lines"`
 	Firewall    phoneports.View  `json:"firewall"`
@@ -79,6 +80,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 			"into force with nftables, which takes a network namespace of the phone's own.\n\n" +
 			"--dhcp asks the network for the profile. In a network namespace of the phone's own it leases an address as well, puts it on the link with its router, uses the DNS servers of the lease, renews it, and\n" +
 			"gives it back at the end.\n\n" +
+			"With Enable_802.1X_Authentication and --ethernet the phone first proves itself to the switch, by EAP-TLS (--cert, --key) or EAP-FAST (--eap-user); --pc-port carries the 802.1X of a computer behind it.\n\n" +
 			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`. It fails with --once if a line is not registered.",
 		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --once --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -86,6 +88,8 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 		},
 	}
 	d.flags(cmd)
+	d.port.flags(cmd)
+	cmd.Flags().StringVar(&d.port.link, "ethernet", "", "link of the phone's network port, for 802.1X where the profile switches it on")
 	cmd.Flags().BoolVar(&once, "once", false, "register, say where each line stands, and end")
 	cmd.Flags().BoolVar(&firewall, "firewall", false, "put the phone's firewall into force with nftables, in a network namespace of its own")
 	return jsonFlag(cmd, &asJSON)
@@ -102,6 +106,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, once, firewall, asJSON bo
 		out = cmd.ErrOrStderr()
 	}
 	d.lease = true
+	defer d.leave()
 	p, err := d.read(ctx)
 	if d.link != nil {
 		var gone error
@@ -167,7 +172,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, once, firewall, asJSON bo
 }
 
 func (x *desk) warnings() []string {
-	out := append([]string{}, x.plan.Ciphers.Warnings...)
+	out := append(append([]string{}, x.flags.warned...), x.plan.Ciphers.Warnings...)
 	for _, l := range x.plan.Lines {
 		out = append(out, l.Warnings...)
 		if l.Refused != nil {
@@ -317,7 +322,7 @@ func (x *desk) failed() error {
 }
 
 func (x *desk) status() deskStatus {
-	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), DHCP: x.flags.told, Lines: []lineStatus{}, Firewall: x.view, Applied: x.applied}
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), DHCP: x.flags.told, Lines: []lineStatus{}, Firewall: x.view, Applied: x.applied}
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
@@ -391,6 +396,7 @@ func printDesk(w io.Writer, s deskStatus) {
 	if s.Certificate != "" {
 		fmt.Fprintf(w, "certificate: %s\n", s.Certificate)
 	}
+	printAccess(w, s.Access)
 	how := "firewall: a plan, not in force; --firewall puts it into force"
 	if s.Applied != "" {
 		how = "firewall: in force, as the table " + s.Applied + " of nftables"

@@ -21,6 +21,7 @@ type Supplicant struct {
 	asking sync.Mutex
 	mu     sync.Mutex
 	status Status
+	over   bool          // it was told that EAP succeeded, and so all that came before
 	told   chan struct{} // one is in it when the status has changed
 }
 
@@ -117,6 +118,7 @@ func (s *Supplicant) follow() {
 		}
 		s.mu.Lock()
 		s.status.hear(e)
+		s.over = e.Name == "CTRL-EVENT-EAP-SUCCESS" || s.over && e.Name != "CTRL-EVENT-EAP-STARTED"
 		s.mu.Unlock()
 		s.refresh()
 	}
@@ -151,9 +153,12 @@ func (s *Supplicant) Status() Status {
 func (s *Supplicant) WaitSettled(ctx context.Context) error {
 	tick := time.NewTicker(time.Second) // the state machine can go on without an event
 	defer tick.Stop()
-	for {
-		switch now := s.Status(); {
-		case now.State == Authenticated:
+	for late := false; ; {
+		s.mu.Lock()
+		now, over := s.status, s.over
+		s.mu.Unlock()
+		switch {
+		case now.State == Authenticated && (over || late): // the status can be ahead of the events, which tell of the server
 			return nil
 		case now.State == Held && strings.Contains(now.Error, "not believed"):
 			return fault(ringfence.KindInsecure, now.Error, now.Hint, nil)
@@ -169,6 +174,7 @@ func (s *Supplicant) WaitSettled(ctx context.Context) error {
 			return fault(ringfence.KindTimeout, "the switch does not let the phone in: the transaction is still "+string(now.State), "does this port of the switch ask who is there (802.1X)?", ctx.Err())
 		case <-s.told:
 		case <-tick.C:
+			late = now.State == Authenticated
 			s.refresh()
 		}
 	}
