@@ -40,6 +40,9 @@ needs() {
 /usr/sbin/hostapd hostapd internal/desk/dot1x a switch that asks who is there,
 /usr/sbin/wpa_supplicant wpasupplicant internal/desk/dot1x what a phone and a computer answer with,
 /usr/bin/nsenter util-linux internal/desk/dot1x and a plug that is pulled
+/usr/sbin/slapd slapd internal/testkit/openldap a directory,
+/usr/sbin/slapadd slapd internal/testkit/openldap what fills it,
+/usr/lib/x86_64-linux-gnu/sasl2/libdigestmd5.so libsasl2-modules internal/testkit/openldap and its DIGEST-MD5
 /usr/bin/openssl openssl internal/desk/resync certificates, and files encrypted, by another implementation,
 /usr/bin/python3 python3 internal/desk/resync a web server of somebody else,
 /usr/bin/curl curl internal/desk/resync what it thinks of clients without a certificate,
