@@ -58,7 +58,7 @@ type Flow struct {
 	Purpose   string     `json:"purpose"`   // one sentence
 	Room      string     `json:"room"`      // the room that declares it, e.g. "sip/transport"
 	Direction Direction  `json:"direction"` // who opens it
-	Transport string     `json:"transport"` // "tcp", "udp", "unix" or "icmp"
+	Transport string     `json:"transport"` // "tcp", "udp", "unix" or "icmp"; "ethernet" for frames of one type on one link
 	Addr      netip.Addr `json:"addr"`      // local address to listen on; invalid for a dialled or unix flow
 	Path      string     `json:"path,omitempty"`
 	Ports     PortRange  `json:"ports"` // local ports if it listens, remote ports if it dials
@@ -88,7 +88,7 @@ func CheckFlows(flows []Flow) error {
 			return &Fault{Op: "flow.check", Kind: KindInvalid, Text: fmt.Sprintf("flow %d (%q) needs a name, a purpose and a room", i, f.Name)}
 		case seen[f.Name]:
 			return &Fault{Op: "flow.check", Kind: KindConflict, Text: fmt.Sprintf("flow %q is declared twice", f.Name)}
-		case !slices.Contains([]string{"tcp", "udp", "unix", "icmp"}, f.Transport):
+		case !slices.Contains([]string{"tcp", "udp", "unix", "icmp", "ethernet"}, f.Transport):
 			return &Fault{Op: "flow.check", Kind: KindInvalid, Text: fmt.Sprintf("flow %q has the unknown transport %q", f.Name, f.Transport)}
 		case f.Ports.First > f.Ports.Last:
 			return &Fault{Op: "flow.check", Kind: KindInvalid, Text: fmt.Sprintf("flow %q has the inverted port range %s", f.Name, f.Ports)}

@@ -82,6 +82,10 @@ func allowed() map[string][]string {
 		// What a desk phone does with its configuration file.
 		"desk/flatprofile": {},
 		"desk/profilerule": {},
+		"desk/dhcp":        {},
+		"desk/dot1x":       {},
+		"desk/engine":      {},
+		"desk/directory":   {"desk/flatprofile"},
 		"desk/line":        {"desk/flatprofile", "trust/cipherlist"},
 		"desk/resync":      {"desk/flatprofile", "desk/profilerule", "sip", "trust/chain", "trust/signedfile"},
 		"desk/webproxy":    {"desk/flatprofile", "network/pac", "network/proxy", "network/wpad"},
@@ -154,8 +158,9 @@ func allowed() map[string][]string {
 		"test/faults":  everything,
 		"testkit":      {},
 		// Firewalls are tested on a router, with the site files of a branch.
-		"testkit/router": {"network/box", "network/site", "testkit"},
-		"testkit/branch": {"network/catalogue", "network/need", "network/site"},
+		"testkit/router":   {"network/box", "network/site", "testkit"},
+		"testkit/openldap": {"testkit"},
+		"testkit/branch":   {"network/catalogue", "network/need", "network/site"},
 		// A whole node of a test is above the node; the network in memory, which rooms below use, is not.
 		"testkit/onehost": everything,
 		// What firewalls are tested with.
@@ -169,7 +174,8 @@ func entrances() map[string][]string {
 		"node":             {"cmd/ringfence", "testkit/onehost", "test/interop", "test/faults"},
 		"node/admin":       {"node"},
 		"node/config":      {"node", "node/admin", "cmd/ringfence", "testkit/onehost", "test/interop", "test/faults"},
-		"testkit":          {"testkit/router"},
+		"testkit":          {"testkit/openldap", "testkit/router"},
+		"testkit/openldap": {},
 		"testkit/onehost":  {},
 		"testkit/policies": {},
 		"testkit/router":   {},
@@ -207,6 +213,7 @@ func socketHands() map[string]string {
 		"internal/node/sockets/sockets.go": "the opener of a real host: it refuses what no flow declares",
 		"internal/testkit":                 "the opener of tests",
 		"internal/testkit/onehost":         "a client of the node under test",
+		"internal/testkit/openldap":        "finds free ports, and knocks until the directory is there",
 		"cmd/ringfence":                    "the command line is a client: it dials the node's Unix socket or the API, and runs where no flow table is",
 	}
 }
@@ -227,7 +234,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "desk/feature", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/published", "network/ready/datagram", "network/ready/dns", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "desk/dhcp", "desk/directory", "desk/dot1x", "desk/feature", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/published", "network/ready/datagram", "network/ready/dns", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

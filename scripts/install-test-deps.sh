@@ -34,6 +34,15 @@ needs() {
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
 /usr/sbin/nft nftables internal/network/audit the kernel's own view of the rules that change,
 /usr/bin/patch patch internal/network/audit and the tool that takes a diff
+/usr/sbin/dnsmasq dnsmasq-base internal/desk/dhcp a server of DHCP,
+/usr/sbin/kea-dhcp4 kea-dhcp4-server internal/desk/dhcp another one,
+/usr/sbin/kea-dhcp6 kea-dhcp6-server internal/desk/dhcp and its half for IPv6
+/usr/sbin/hostapd hostapd internal/desk/dot1x a switch that asks who is there,
+/usr/sbin/wpa_supplicant wpasupplicant internal/desk/dot1x what a phone and a computer answer with,
+/usr/bin/nsenter util-linux internal/desk/dot1x and a plug that is pulled
+/usr/sbin/slapd slapd internal/testkit/openldap a directory,
+/usr/sbin/slapadd slapd internal/testkit/openldap what fills it,
+/usr/lib/x86_64-linux-gnu/sasl2/libdigestmd5.so libsasl2-modules internal/testkit/openldap and its DIGEST-MD5
 /usr/bin/openssl openssl internal/desk/resync certificates, and files encrypted, by another implementation,
 /usr/bin/python3 python3 internal/desk/resync a web server of somebody else,
 /usr/bin/curl curl internal/desk/resync what it thinks of clients without a certificate,
@@ -77,6 +86,7 @@ needs() {
 /sbin/ip iproute2 test/faults a network of its own,
 /usr/sbin/nft nftables test/faults in which packets are dropped
 /sbin/ip iproute2 internal/testkit/router a network of its own
+/usr/bin/unshare util-linux internal/testkit/router and of its neighbours
 /sbin/ip iproute2 internal/network/firewall/nft a network of its own,
 /usr/sbin/nft nftables internal/network/firewall/nft whose rules are read back, and packets sent through
 /sbin/ip iproute2 internal/network/firewall/iptables the same
@@ -93,6 +103,10 @@ needs() {
 /usr/bin/dbus-daemon dbus-daemon cmd/ringfence and its bus,
 /usr/bin/dbus-daemon dbus-daemon internal/testkit/router a bus,
 /usr/sbin/firewalld firewalld internal/testkit/router and firewalld on it
+/usr/sbin/dnsmasq dnsmasq-base cmd/ringfence a network with DHCP,
+/usr/sbin/hostapd hostapd cmd/ringfence one that asks who is there,
+/usr/sbin/freeradius freeradius cmd/ringfence its authentication server,
+/usr/sbin/wpa_supplicant wpasupplicant cmd/ringfence and what a phone answers with
 /usr/sbin/ufw ufw cmd/ringfence the same under ufw
 /usr/sbin/iptables-legacy iptables cmd/ringfence whose rules are proved while they are in force,
 /usr/sbin/ipset ipset cmd/ringfence with their sets

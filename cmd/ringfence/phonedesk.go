@@ -66,16 +66,28 @@ type deskPhone struct {
 	key     string
 	dns     string
 	state   string
-	dhcp    string
+	asked   string // the DHCP server that is asked where the web proxy's file is
 	resync  bool
+	dhcp    string    // the link that DHCP is asked on
+	lease   bool      // an address may be leased
+	link    *link     // with its sockets, if --dhcp is given
+	told    *dhcpView // what DHCP came to
+	port    portAccess
+	access  *access  // 802.1X, if it is on
+	warned  []string // what the way into the network came to
 }
+
+// noMAC is the address of a phone that nobody gave one.
+const noMAC = "000000000000"
 
 func (d *deskPhone) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&d.cfg, "cfg", "", "the configuration file (cfg.xml)")
 	f.StringVar(&d.rule, "profile-rule", "", "fetch the profile as this rule says, as if it stood in Profile_Rule")
 	f.BoolVar(&d.resync, "resync", false, "fetch what the rules in --cfg lead to")
-	f.StringVar(&d.mac, "mac", "000000000000", "MAC address of the phone, for $MA, $MAU and $MAC")
+	f.StringVar(&d.dhcp, "dhcp", "", "ask the DHCP servers of this link where the profile is; without a name, of the only link there is")
+	f.Lookup("dhcp").NoOptDefVal = autoLink
+	f.StringVar(&d.mac, "mac", noMAC, "MAC address of the phone, for $MA, $MAU and $MAC; with --dhcp that of the link")
 	f.StringVar(&d.product, "product", "CP-8841-3PCC", "name of the product, for $PN and $PSN")
 	f.StringVar(&d.serial, "serial", "", "serial number, for $SN")
 	f.StringVar(&d.version, "firmware", "11.3.7", "version of the firmware, for $SWVER")
@@ -83,7 +95,7 @@ func (d *deskPhone) flags(cmd *cobra.Command) {
 	f.StringVar(&d.cert, "cert", "", "certificate of the phone (PEM, with its chain)")
 	f.StringVar(&d.key, "key", "", "its key (PEM)")
 	f.StringVar(&d.dns, "dns", "", "ask this DNS server, ADDR or ADDR:PORT, instead of those of this host")
-	f.StringVar(&d.dhcp, "wpad-dhcp", "", "ask this DHCP server where the file is that names the web proxy (Proxy_Mode Auto); without it DNS is asked alone")
+	f.StringVar(&d.asked, "wpad-dhcp", "", "ask this DHCP server where the file is that names the web proxy (Proxy_Mode Auto); without it DNS is asked alone")
 	f.StringVar(&d.state, "state", "", "directory that keeps the last good profiles, for when the server is gone; they hold passwords")
 }
 
@@ -102,12 +114,8 @@ type profiles struct {
 
 // read takes the file, and fetches what the rules say.
 func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profiles, error) {
-	if d.cfg == "" && d.rule == "" {
-		return nil, invalid("there is no profile", "give --cfg FILE or --profile-rule RULE, or both")
-	}
-	mac := strings.ToLower(strings.NewReplacer(":", "", "-", "", ".", "").Replace(d.mac))
-	if !regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(mac) {
-		return nil, invalid("--mac "+d.mac+" is no MAC address", "write it as 00:0e:08:ab:cd:ef")
+	if d.cfg == "" && d.rule == "" && d.dhcp == "" {
+		return nil, invalid("there is no profile", "give --cfg FILE, --profile-rule RULE or --dhcp, or several")
 	}
 	p := &profiles{set: flatprofile.NewSet(flatprofile.Parameters())}
 	var err error
@@ -119,12 +127,22 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if d.rule != "" {
 		p.set.Put(flatprofile.Value{Name: "Profile_Rule", Value: d.rule, From: "--profile-rule"})
 	}
+	if err := d.join(ctx, p.set); err != nil {
+		return nil, err
+	}
+	mac := strings.ToLower(strings.NewReplacer(":", "", "-", "", ".", "").Replace(d.mac))
+	if !regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(mac) {
+		return nil, invalid("--mac "+d.mac+" is no MAC address", "write it as 00:0e:08:ab:cd:ef")
+	}
 	if p.tls, err = d.trust(); err != nil {
 		return nil, err
 	}
 	servers, search, err := nameServers(d.dns)
 	if err != nil {
 		return nil, err
+	}
+	if told, domains := d.nameServers(); d.dns == "" && len(told) > 0 {
+		servers, search = told, domains
 	}
 	if p.opener, err = sockets.New(append(append(provisioningFlows(), flows...), locate.Flows(servers)...)); err != nil {
 		return nil, err
@@ -170,10 +188,10 @@ func (d *deskPhone) goByProxy(p *profiles, search []string) error {
 	if domain := p.set.Text("Domain"); domain != "" {
 		p.web.Domains = append([]string{domain}, search...)
 	}
-	if d.dhcp != "" {
-		at, err := netip.ParseAddr(d.dhcp)
+	if d.asked != "" {
+		at, err := netip.ParseAddr(d.asked)
 		if err != nil || !at.Is4() {
-			return invalid(fmt.Sprintf("--wpad-dhcp %.60q is no address of a DHCP server", d.dhcp), "write --wpad-dhcp 192.0.2.1")
+			return invalid(fmt.Sprintf("--wpad-dhcp %.60q is no address of a DHCP server", d.asked), "write --wpad-dhcp 192.0.2.1")
 		}
 		p.web.DHCP = netip.AddrPortFrom(at, 67)
 	}
@@ -367,6 +385,7 @@ type explained struct {
 
 // explanation is what `phone explain --json` prints.
 type explanation struct {
+	DHCP       *dhcpView        `json:"dhcp,omitempty"`
 	Resync     []resync.Outcome `json:"resync,omitempty"`
 	Messages   []string         `json:"syslog,omitempty"`
 	Warnings   []string         `json:"warnings"`
@@ -375,10 +394,10 @@ type explanation struct {
 }
 
 // explain says what each parameter is, where it came from, and what it did.
-func explain(p *profiles, all bool, only []string) (explanation, error) {
+func explain(p *profiles, uses map[string]string, all bool, only []string) (explanation, error) {
 	plan := line.Of(p.set)
 	out := explanation{Resync: p.result.Outcomes, Messages: p.result.Messages, Warnings: []string{}, Web: p.webStatus(), Parameters: []explained{}}
-	did := map[string]string{}
+	did := uses
 	for _, u := range plan.Used {
 		did[u.Name] = u.Did
 	}
@@ -507,18 +526,20 @@ func newPhoneExplainCommand() *cobra.Command {
 		Long: "explain reads a desk phone's file (--cfg), or fetches the profile that a rule leads to (--profile-rule), as the phone does, and prints each parameter that was set or counts: its value, the file or rule and\n" +
 			"the line that it came from, and what it did. With names it tells of those alone; with --all of every parameter there is. Secrets are not shown.\n\n" +
 			"A profile is fetched by HTTPS only. The server must prove its name; --ca names whom to believe, --cert and --key who the phone is. With --state the last good profile is kept, and used\n" +
-			"when the server is gone or sends nonsense. It fails if a rule brought nothing new. docs/guides/desk-phone.md tells of rules.",
+			"when the server is gone or sends nonsense. It fails if a rule brought nothing new. With --dhcp it asks the network where the profile is, unless a rule says so, and prints what the servers\n" +
+			"sent; see `ringfence phone dhcp`. docs/guides/desk-phone.md tells of rules.",
 		Example: "  ringfence phone explain --cfg cfg.xml\n  ringfence phone explain --profile-rule '[--key \"$SA\"] https://prov.example.com/$MA.xml' --cfg keys.xml --mac 00:0e:08:ab:cd:ef\n" +
-			"  ringfence phone explain SIP_Transport_1_ --cfg cfg.xml --json",
+			"  ringfence phone explain SIP_Transport_1_ --cfg cfg.xml --json\n  ringfence phone explain --dhcp=eth0 --ca ca.pem",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := d.read(cmd.Context())
 			if err != nil {
 				return err
 			}
-			e, err := explain(p, all, args)
+			e, err := explain(p, d.networkUses(p.set), all, args)
 			if err != nil {
 				return err
 			}
+			e.DHCP = d.told
 			if err := show(cmd, asJSON, e, func(w io.Writer) { printExplained(w, e) }); err != nil {
 				return err
 			}
@@ -557,6 +578,9 @@ func printResync(w io.Writer, outcomes []resync.Outcome, messages []string) {
 }
 
 func printExplained(w io.Writer, e explanation) {
+	if e.DHCP != nil {
+		printDHCP(w, *e.DHCP)
+	}
 	printResync(w, e.Resync, e.Messages)
 	if e.Web.Mode != webproxy.Off || e.Web.Error != "" {
 		printWeb(w, e.Web)

@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
-	"ringfence"
 	"ringfence/internal/network/phoneports"
 )
 
@@ -47,15 +45,8 @@ func phoneRules(v phoneports.View) string {
 // applyPhoneFirewall puts the firewall into force, and returns the name of its table; none if the profile switches the firewall off. It does so only where the network is
 // the phone's own: elsewhere it would cut off the host.
 func applyPhoneFirewall(ctx context.Context, v phoneports.View) (string, error) {
-	own, err := os.Stat("/proc/self/net/dev") // a file of its own in each network; of process 1 it can be seen also where the links in ns cannot be read
-	if err == nil {
-		var first os.FileInfo
-		if first, err = os.Stat("/proc/1/net/dev"); err == nil && os.SameFile(first, own) {
-			return "", &ringfence.Fault{Kind: ringfence.KindDenied, Text: "the firewall of a phone is not put into force on the host's own network", Hint: "run the phone in a network namespace: ip netns exec PHONE ringfence phone up --firewall …"}
-		}
-	}
-	if err != nil {
-		return "", &ringfence.Fault{Kind: ringfence.KindDenied, Text: "it cannot be found out whether the network is the phone's own", Err: err, Hint: "run it in a network namespace that shows /proc; without --firewall it is a plan"}
+	if err := ownNetwork("the firewall of a phone is not put into force", "--firewall"); err != nil {
+		return "", err
 	}
 	if !v.Firewall {
 		return "", nil

@@ -52,6 +52,8 @@ type deskStatus struct {
 	Certificate string           `json:"certificate,omitempty"` // subject, and until when
 	Resync      []resync.Outcome `json:"resync"`
 	Warnings    []string         `json:"warnings"`
+	Access      accessStatus     `json:"dot1x"`
+	DHCP        *dhcpView        `json:"dhcp,omitempty"`
 	Lines       []lineStatus     `json:"lines"`
 	Web         webStatus        `json:"web_proxy"`
 	Firewall    phoneports.View  `json:"firewall"`
@@ -83,12 +85,15 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 	web := ""
 	cmd := &cobra.Command{
 		Use: "up", Short: "Be the desk phone that a configuration file describes", Args: cobra.NoArgs,
-		Long: "up reads a desk phone's file (--cfg), or fetches its profile (--profile-rule), registers each line as it says, and answers calls until it is interrupted. Voice is SRTP, whatever the file says.\n\n" +
+		Long: "up reads a desk phone's file (--cfg), or fetches its profile (--profile-rule, --dhcp), registers each line as it says, and answers calls until it is interrupted. Voice is SRTP, whatever the file says.\n\n" +
 			"A line signals over UDP or TCP, in the clear, only where its SIP_Transport says so, and up says so loudly. Auto means TLS here. Servers that Restricted_Access_Domains does not list are refused.\n" +
 			"Auth_INVITE challenges the first INVITE; TLS_Name_Validate and TLS_Cipher_List count as on the phone. up prints which ports the phone's firewall leaves open; with --firewall it puts that\n" +
 			"into force with nftables, which takes a network namespace of the phone's own.\n\n" +
+			"--dhcp asks the network for the profile. In a network namespace of the phone's own it leases an address as well, puts it on the link with its router, uses the DNS servers of the lease, renews it, and\n" +
+			"gives it back at the end.\n\n" +
+			"With Enable_802.1X_Authentication and --ethernet the phone first proves itself to the switch, by EAP-TLS (--cert, --key) or EAP-FAST (--eap-user); --pc-port carries the 802.1X of a computer behind it.\n\n" +
 			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`, and lets `ringfence phone do` tell it what to do. With --record call.wav the calls are kept in call-1.wav and so on. It fails with --once if a line is not registered.",
-		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --cfg cfg.xml --once --json",
+		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --once --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for {
 				again, err := d.up(cmd, h, answers, web, once, firewall, asJSON)
@@ -99,6 +104,8 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 		},
 	}
 	d.flags(cmd)
+	d.port.flags(cmd)
+	cmd.Flags().StringVar(&d.port.link, "ethernet", "", "link of the phone's network port, for 802.1X where the profile switches it on")
 	cmd.Flags().BoolVar(&once, "once", false, "register, say where each line stands, and end")
 	cmd.Flags().DurationVar(&answers.after, "ring", 0, "let calls ring this long before the phone answers them by itself")
 	cmd.Flags().BoolVar(&answers.never, "no-answer", false, "leave calls ringing until `ringfence phone do answer`")
@@ -116,14 +123,26 @@ type answering struct {
 	never bool
 }
 
-func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web string, once, firewall, asJSON bool) (again bool, err error) {
+func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web string, once, firewall, asJSON bool) (again bool, fault error) {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	out := cmd.OutOrStdout()
 	if asJSON {
 		out = cmd.ErrOrStderr()
 	}
+	d.lease = true
+	defer d.leave()
 	p, err := d.read(ctx)
+	if d.link != nil {
+		var gone error
+		release := d.link.hold(ctx, d.leases(), func(err error) { gone = err; cancel() })
+		defer func() {
+			if release(); fault == nil {
+				fault = gone
+			}
+			d.link.close()
+		}()
+	}
 	if err != nil {
 		return false, err
 	}
@@ -133,6 +152,9 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}}
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
 		Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})
+	if d.told != nil {
+		printDHCPStatus(out, *d.told)
+	}
 	printResync(out, p.result.Outcomes, p.result.Messages)
 	for _, w := range x.warnings() {
 		fmt.Fprintln(cmd.ErrOrStderr(), "WARNING: "+w)
@@ -203,7 +225,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 }
 
 func (x *desk) warnings() []string {
-	out := append([]string{}, x.plan.Ciphers.Warnings...)
+	out := append(append([]string{}, x.flags.warned...), x.plan.Ciphers.Warnings...)
 	out = append(out, feature.Of(x.profiles.set).Wrong...)
 	if x.profiles.noWeb != nil {
 		out = append(out, "provisioning has no way out: "+x.profiles.noWeb.Error())
@@ -360,7 +382,7 @@ func (x *desk) failed() error {
 }
 
 func (x *desk) status() deskStatus {
-	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), DHCP: x.flags.told, Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
@@ -436,6 +458,7 @@ func printDesk(w io.Writer, s deskStatus) {
 	}
 	printFeatures(w, s.Phone)
 	printWeb(w, s.Web)
+	printAccess(w, s.Access)
 	how := "firewall: a plan, not in force; --firewall puts it into force"
 	if s.Applied != "" {
 		how = "firewall: in force, as the table " + s.Applied + " of nftables"
@@ -468,6 +491,9 @@ func newPhoneStatusCommand() *cobra.Command {
 				return &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "the status in " + state + " cannot be read", Err: err}
 			}
 			if err := show(cmd, asJSON, s, func(w io.Writer) {
+				if s.DHCP != nil {
+					printDHCPStatus(w, *s.DHCP)
+				}
 				printResync(w, s.Resync, nil)
 				printDesk(w, s)
 				for _, text := range s.Warnings {

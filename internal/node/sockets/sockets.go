@@ -3,6 +3,7 @@ package sockets
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -122,6 +123,29 @@ func (s *Opener) ListenUDP(ctx context.Context, flow string, addr netip.AddrPort
 	return pc, nil
 }
 
+// ListenLink opens a datagram socket of one link of this host: it hears and sends there alone, before the link has an address as well.
+func (s *Opener) ListenLink(ctx context.Context, flow, link string, addr netip.AddrPort) (net.PacketConn, error) {
+	f, err := s.flow(flow, ringfence.Listens, "udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	also, network := mark(f.DSCP), "udp6"
+	if addr.Addr().Is4() {
+		network = "udp4"
+	}
+	lc := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
+		if err := toLink(c, link); err != nil {
+			return err
+		}
+		return also(network, address, c)
+	}}
+	pc, err := lc.ListenPacket(ctx, network, addr.String())
+	if err != nil {
+		return nil, inUse(err, flow, addr)
+	}
+	return pc, nil
+}
+
 // Dial implements ringfence.Opener.
 func (s *Opener) Dial(ctx context.Context, flow string, addr netip.AddrPort) (net.Conn, error) {
 	f, err := s.flow(flow, ringfence.Dials, "tcp", addr)
@@ -231,4 +255,28 @@ func (s *Opener) DialUnixgram(ctx context.Context, flow, path string) (net.Conn,
 	}
 	var d net.Dialer
 	return d.DialContext(ctx, "unixgram", path)
+}
+
+// DialUnixgramFrom is DialUnixgram from a socket that can be answered; own is its name. One that begins with @ is no file.
+func (s *Opener) DialUnixgramFrom(ctx context.Context, flow, own, path string) (net.Conn, error) {
+	if _, err := s.flow(flow, ringfence.Dials, "unix", netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	d := net.Dialer{LocalAddr: &net.UnixAddr{Name: own, Net: "unixgram"}}
+	return d.DialContext(ctx, "unixgram", path)
+}
+
+// OpenFrames opens a link for Ethernet frames of one type: those to this host and to a group, and with all those to others as well.
+func (s *Opener) OpenFrames(flow, link string, etherType uint16, group [6]byte, all bool) (io.ReadWriteCloser, error) {
+	if _, err := s.flow(flow, ringfence.Listens, "ethernet", netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	i, err := net.InterfaceByName(link)
+	if err == nil {
+		var f io.ReadWriteCloser
+		if f, err = frames(i.Index, etherType, group, all); err == nil {
+			return f, nil
+		}
+	}
+	return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "flow " + flow + " cannot open the link " + link, Err: err, Hint: "it takes root, on Linux"}
 }

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ringfence/internal/desk/dhcp"
+	"ringfence/internal/testkit"
+	"ringfence/internal/testkit/router"
+)
+
+// webServer is a web server of few lines, over TLS.
+const webServer = `import http.server, ssl, sys
+c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+c.load_cert_chain(sys.argv[1], sys.argv[2])
+s = http.server.ThreadingHTTPServer(("0.0.0.0", 443), http.server.SimpleHTTPRequestHandler)
+s.socket = c.wrap_socket(s.socket, server_side=True)
+s.serve_forever()
+`
+
+// writePair writes a certificate for a name and its key.
+func writePair(t *testing.T, ca *testkit.Authority, dir, name string) (cert, key string) {
+	t.Helper()
+	pair := ca.Issue(name)
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key")
+	for file, b := range map[string][]byte{cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}), key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})} {
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
+// TestPhoneDHCP plugs a phone that knows nothing into a network: it gets an address, finds its profile by an option, fetches it by HTTPS, registers, and gives the address back.
+func TestPhoneDHCP(t *testing.T) {
+	if !router.Alone(t, 0) {
+		return
+	}
+	dir := t.TempDir()
+	_, sealed, ca := kamailio(t, dir, "MD5")
+	cert, key := writePair(t, ca, dir, "prov.desk.example")
+	profile := "<flat-profile><Proxy_1_>localhost:" + sealed + "</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_></flat-profile>"
+	web, leases := filepath.Join(dir, "web"), filepath.Join(dir, "leases")
+	for name, text := range map[string]string{"web/020000000950.xml": profile, "server.py": webServer, "cfg.xml": "<flat-profile><DHCP_Option_To_Use>66,43,160,4</DHCP_Option_To_Use></flat-profile>"} {
+		if err := os.MkdirAll(web, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dnsmasq, python := testkit.Need(t, "/usr/sbin/dnsmasq", "dnsmasq-base"), testkit.Need(t, "/usr/bin/python3", "python3")
+	script := `cd "$1" || exit 1; "$2" ../server.py "$3" "$4" & shift 4; exec "$@"`
+	router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", script, "sh", web, python, cert, key,
+		dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--log-dhcp", "--log-facility=-", "--user=root", "--no-ping", "--dhcp-leasefile="+leases, "--dhcp-authoritative", "--dhcp-range=10.9.0.50,10.9.0.50,1h",
+		"--address=/prov.desk.example/10.9.0.1", "--dhcp-option-force=66,tftp://prov.desk.example", "--dhcp-option-force=160,https://prov.desk.example/$MA.xml", "--dhcp-option-force=vi-encap:3561,11,https://acs.desk.example/")
+	run := func(want int, args ...string) (string, string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if code := execute(t.Context(), args, &out, &errs); code != want {
+			t.Errorf("%s: exit code %d, want %d\n%s%s", strings.Join(args, " "), code, want, out.String(), errs.String())
+		}
+		return out.String(), errs.String()
+	}
+	// An offer, which is not taken.
+	var v dhcpView
+	text, _ := run(0, "phone", "dhcp", "--json")
+	if err := json.Unmarshal([]byte(text), &v); err != nil || len(v.Answers) != 1 || v.Answers[0].Kind != dhcp.Offered || v.Choice.Rule != "https://prov.desk.example/$MA.xml" || v.Choice.From != "DHCP option 160 of 10.9.0.1" || v.Choice.ACS == nil {
+		t.Errorf("%v %s", err, text)
+	}
+	if text, _ = run(0, "phone", "dhcp", "eth0", "--cfg", filepath.Join(dir, "cfg.xml")); !strings.Contains(text, "tftp is in the clear, and nobody proves who answers") || !strings.Contains(text, "TAKEN: https://prov.desk.example/$MA.xml") || !strings.Contains(text, "WARNING: DHCP_Option_To_Use: option 4 of IPv4 tells of no profile") {
+		t.Error(text)
+	}
+	run(3, "phone", "dhcp", "eth9")
+
+	// The whole way.
+	var s deskStatus
+	text, said := run(0, "phone", "up", "--dhcp=eth0", "--once", "--json", "--ca", filepath.Join(dir, "ca.pem"))
+	if err := json.Unmarshal([]byte(text), &s); err != nil || len(s.Lines) != 1 || s.Lines[0].State != "registered" || s.DHCP == nil || s.DHCP.Answers[0].Kind != dhcp.Leased || s.DHCP.Answers[0].Address.String() != "10.9.0.50/24" ||
+		len(s.Resync) != 1 || s.Resync[0].URL != "https://prov.desk.example/020000000950.xml" || s.Resync[0].Server != "10.9.0.1:443" {
+		t.Errorf("%v %s", err, text)
+	}
+	if !strings.Contains(said, "dhcp: eth0 has 10.9.0.50/24 from 10.9.0.1") || !strings.Contains(said, "profile rule: https://prov.desk.example/$MA.xml (DHCP option 160 of 10.9.0.1)") {
+		t.Error(said)
+	}
+	if text := router.Run(t, "/sbin/ip", "", "-4", "address", "show", "dev", "eth0"); strings.Contains(text, "10.9.0.50") {
+		t.Errorf("the address is still there: %s", text)
+	}
+	router.Until(t, "the lease is given back", func() bool {
+		b, err := os.ReadFile(leases)
+		return err == nil && !bytes.Contains(b, []byte("10.9.0.50"))
+	})
+
+	// A phone that has an address asks for options alone, and a rule of its own counts before an option.
+	router.Run(t, "/sbin/ip", "", "address", "add", "10.9.0.9/24", "dev", "eth0")
+	text, _ = run(0, "phone", "explain", "--dhcp=eth0", "--dns", "10.9.0.1", "--ca", filepath.Join(dir, "ca.pem"))
+	if !strings.Contains(text, "IPv4: information from 10.9.0.1") || !strings.Contains(text, "Profile_Rule: 4 parameters from https://prov.desk.example/020000000950.xml") || !strings.Contains(text, "DHCP option 160 of 10.9.0.1") {
+		t.Error(text)
+	}
+	text, _ = run(3, "phone", "explain", "--dhcp=eth0", "--dns", "10.9.0.1", "--ca", filepath.Join(dir, "ca.pem"), "--profile-rule", "https://prov.desk.example/none.xml")
+	if !strings.Contains(text, "FAILED") || !strings.Contains(text, "none.xml") || strings.Contains(text, "020000000950.xml") {
+		t.Error(text)
+	}
+}

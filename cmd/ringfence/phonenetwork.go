@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"ringfence"
+	"ringfence/internal/desk/flatprofile"
+)
+
+// join takes the phone into its network: it proves itself to the switch, and asks for an address and a profile.
+func (d *deskPhone) join(ctx context.Context, set *flatprofile.Set) error {
+	if err := d.enter(ctx, set); err != nil {
+		return err
+	}
+	if d.dhcp == "" {
+		return nil
+	}
+	return d.byDHCP(ctx, set)
+}
+
+// leave takes the phone out of its network, in reverse.
+func (d *deskPhone) leave() {
+	if d.access != nil {
+		d.access.leave()
+	}
+}
+
+// networkUses says what parameters of the network did, of those that this phone does something with.
+func (d *deskPhone) networkUses(set *flatprofile.Set) map[string]string {
+	did := map[string]string{}
+	switch {
+	case !set.Yes("Enable_802.1X_Authentication"):
+		did["Enable_802.1X_Authentication"] = "802.1X is off"
+	case d.port.link == "":
+		did["Enable_802.1X_Authentication"] = "802.1X is on; this phone does it with up --ethernet LINK"
+	default:
+		did["Enable_802.1X_Authentication"] = fmt.Sprintf("802.1X at %s", d.port.link)
+	}
+	for name, what := range map[string]string{"LDAP_Server": "the directory of `ringfence phone directory find`", "LDAP_Search_Base": "where it is searched", "LDAP_Auth_Method": "how it is bound to", "LDAP_Last_Name_Filter": "finds by last name", "LDAP_First_Name_Filter": "finds by first name",
+		"LDAP_Display_Attrs": "what is shown of somebody", "LDAP_Client_DN": "the name that Simple binds with", "LDAP_Username": "the name that DIGEST-MD5 binds with", "LDAP_Password": "proves that name to the directory"} {
+		did[name] = what
+	}
+	did["LDAP_StartTLS_Enable"] = map[bool]string{true: "the directory at ldap:// is searched within TLS, or not at all", false: "the directory at ldap:// would be searched in the clear, which takes --in-the-clear"}[set.Yes("LDAP_StartTLS_Enable")]
+	did["Certificate_Select"] = "this phone has one certificate, that of --cert"
+	for _, name := range []string{"DHCP_Option_To_Use", "DHCPv6_Option_To_Use"} {
+		did[name] = "the order in which --dhcp looks at options"
+		if d.told != nil {
+			did[name] = "no option led to a profile"
+			if d.told.Choice.Rule != "" {
+				did[name] = d.told.Choice.From + " led to the profile"
+			}
+		}
+	}
+	return did
+}
+
+// ownNetwork refuses what would change the host's own network: a phone that may change one has a network namespace of its own.
+func ownNetwork(what, flag string) error {
+	own, err := os.Stat("/proc/self/net/dev") // a file of its own in each network; of process 1 it can be seen also where the links in ns cannot be read
+	if err == nil {
+		var first os.FileInfo
+		if first, err = os.Stat("/proc/1/net/dev"); err == nil && os.SameFile(first, own) {
+			return &ringfence.Fault{Kind: ringfence.KindDenied, Text: what + " on the host's own network", Hint: "run the phone in a network namespace: ip netns exec PHONE ringfence phone up " + flag + " …"}
+		}
+	}
+	if err != nil {
+		return &ringfence.Fault{Kind: ringfence.KindDenied, Text: "it cannot be found out whether the network is the phone's own", Err: err, Hint: "run it in a network namespace that shows /proc; without " + flag + " nothing is changed"}
+	}
+	return nil
+}
