@@ -128,7 +128,7 @@ func allowed() map[string][]string {
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "call/trunk", "media/codec", "service/cti", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
-		"node/admin/api":      {"call/control", "call/dialplan", "network/firewall", "network/need", "node/observe/ladder", "state/store", "trust/profile", "trust/tlspolicy", "trust/trustlist"},
+		"node/admin/api":      {"call/control", "call/dialplan", "network/firewall", "network/need", "network/ready/verdict", "node/observe/ladder", "state/store", "trust/profile", "trust/tlspolicy", "trust/trustlist"},
 		"node/admin/client":   {"node/admin/api"},
 		"node/follow":         {"call/control", "call/roster", "service/cti", "sip/transaction"},
 		"node/records":        {"state/store"},
