@@ -122,6 +122,7 @@ func allowed() map[string][]string {
 		"network/ready/datagram":  {},
 		"network/ready/ntp":       {},
 		"network/ready/dns":       {},
+		"network/ready/carrier":   {},
 		"network/ready/verdict":   {},
 		"network/ready/reflector": {"network/need", "network/ready/datagram", "network/ready/wire"},
 		"network/ready/probe":     {"network/need", "network/pac", "network/proxy", "network/ready/datagram", "network/ready/dns", "network/ready/ntp", "network/ready/verdict", "network/ready/wire", "network/wpad"},

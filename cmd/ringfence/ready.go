@@ -29,6 +29,7 @@ import (
 	"ringfence"
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/need"
+	"ringfence/internal/network/ready/carrier"
 	"ringfence/internal/network/ready/probe"
 	"ringfence/internal/network/ready/reflector"
 	"ringfence/internal/network/ready/verdict"
@@ -378,7 +379,7 @@ func (r *readyRun) run(cmd *cobra.Command, a *app) error {
 	if err != nil {
 		return err
 	}
-	c := probe.Config{Set: &s.Set, Version: s.Version, Direction: need.Direction(r.direction), Roles: r.roles, Rows: r.rows, Kinds: r.only, Name: r.name, Seed: r.seed, Between: r.samples, Voice: r.voice, Lifetime: r.lifetime, Flows: r.flows, Calls: r.calls,
+	c := probe.Config{Set: &s.Set, Version: s.Version, Direction: need.Direction(r.direction), Roles: r.roles, Rows: r.rows, Kinds: r.only, Name: r.name, Seed: r.seed, Between: r.samples, Voice: r.voice, Lifetime: r.lifetime, Flows: r.flows, Calls: r.calls, Carrier: carrier.Host{},
 		TLS:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}, // whatever is shown is what is looked at; nothing is said over it
 		Again: r.again, Program: "ringfence " + node.BuildVersion("").Version}
 	if c.Reflector, err = reflectorAddr(cmd.Context(), r.reflector); err != nil {

@@ -42,6 +42,7 @@ const (
 	Login       Cause = "proxy login"  // it wants to know who asks in a way that does not work
 	Lies        Cause = "DNS lies"     // a name server leads elsewhere
 	Unknown     Cause = "DNS"          // a name server does not know what it should, or names are wrong
+	Doubled     Cause = "TCP in TCP"   // a VPN of this host carries media in a TCP connection
 	Limited     Cause = "rate limited" // what does not pass at once passes slowly
 )
 
