@@ -132,13 +132,14 @@ func allowed() map[string][]string {
 		"network/ready/datagram":  {},
 		"network/ready/ntp":       {},
 		"network/ready/dns":       {},
+		"network/ready/carrier":   {},
 		"network/ready/verdict":   {},
 		"network/ready/reflector": {"network/need", "network/ready/datagram", "network/ready/wire"},
 		"network/ready/probe":     {"network/need", "network/pac", "network/proxy", "network/ready/datagram", "network/ready/dns", "network/ready/ntp", "network/ready/verdict", "network/ready/wire", "network/wpad"},
 		// The node knows everybody; nobody below knows the node.
 		"node/config": {"call/dialplan", "call/trunk", "media/codec", "service/cti", "sip/locate", "state/durable", "state/store", "trust/profile", "trust/tlspolicy"},
 		// The words of the API are for both its ends; the client is what a stranger's program could be.
-		"node/admin/api":      {"call/control", "call/dialplan", "network/firewall", "network/need", "node/observe/ladder", "state/store", "trust/profile", "trust/tlspolicy", "trust/trustlist"},
+		"node/admin/api":      {"call/control", "call/dialplan", "network/firewall", "network/need", "network/ready/verdict", "node/observe/ladder", "state/store", "trust/profile", "trust/tlspolicy", "trust/trustlist"},
 		"node/admin/client":   {"node/admin/api"},
 		"node/follow":         {"call/control", "call/roster", "service/cti", "sip/transaction"},
 		"node/records":        {"state/store"},

@@ -112,6 +112,9 @@ needs() {
 /usr/sbin/ipset ipset cmd/ringfence with their sets
 /sbin/ip iproute2 internal/network/ready/probe a site, a router and a cloud on networks of their own,
 /usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway,
+/usr/sbin/ocserv ocserv internal/network/ready/probe a VPN gateway as phones use it,
+/usr/bin/ocpasswd ocserv internal/network/ready/probe its users,
+/usr/sbin/openconnect openconnect internal/network/ready/probe and its client,
 /usr/bin/nmap nmap internal/network/ready/probe what looks at ports from outside,
 /usr/sbin/hping3 hping3 internal/network/ready/probe and another, from ports of choice,
 /usr/bin/irtt irtt internal/network/ready/probe another that measures a stream of packets,

@@ -19,18 +19,18 @@ import (
 )
 
 func newLoginCommand(a *app) *cobra.Command {
-	var code, ca, pin, name string
+	var code, ca, pin, name, tokenFile string
 	cmd := &cobra.Command{
-		Use: "login --node HOST --code CODE (--pin SHA256 | --ca FILE)", Short: "Get a token for a node elsewhere",
+		Use: "login --node HOST (--code CODE | --token-file FILE) (--pin SHA256 | --ca FILE)", Short: "Get a token for a node elsewhere",
 		Long: "login trades the one-time administrator code, which `ringfence up` prints at its first start, for a token, and keeps it with the node's\n" +
 			"trust anchor in your configuration directory, readable by you only. Whom to trust must be said: by the anchor's SHA-256 (--pin), which\n" +
 			"`ringfence up` and `ringfence trust` print, or by its file (--ca).\n\n" +
-			"A new code is made on the node's host with `ringfence token code`.",
-		Example: "  ringfence login --node pbx.example.com --code 3k7d1-9xq2m-4t6vw-8zp0a --pin 9f86d08…\n  ringfence status --node pbx.example.com",
+			"A new code is made on the node's host with `ringfence token code`. With --token-file it keeps a token that `ringfence token add` made there, for a host that may do less, such as one that tests a site.",
+		Example: "  ringfence login --node pbx.example.com --code 3k7d1-9xq2m-4t6vw-8zp0a --pin 9f86d08…\n  ringfence status --node pbx.example.com\n  ringfence login --node pbx.example.com --token-file token.txt --ca ringfence.pem",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if a.node == "" || (ca == "") == (pin == "") {
-				return invalid("login needs --node, --code, and either --pin or --ca", "see `ringfence login --help`")
+			if a.node == "" || (ca == "") == (pin == "") || (code == "") == (tokenFile == "") {
+				return invalid("login needs --node, either --code or --token-file, and either --pin or --ca", "see `ringfence login --help`")
 			}
 			at, err := hostPort(a.node)
 			if err != nil {
@@ -50,7 +50,14 @@ func newLoginCommand(a *app) *cobra.Command {
 			}
 			defer c.Close()
 			var t api.TokenAdded
-			if err := c.Do(cmd.Context(), http.MethodPost, "/login", nil, api.Login{Code: code, Name: name}, &t); err != nil {
+			if tokenFile != "" {
+				if t.Secret, err = readToken(cmd, tokenFile); err == nil {
+					_, err = c.Anchor(cmd.Context())
+				}
+			} else {
+				err = c.Do(cmd.Context(), http.MethodPost, "/login", nil, api.Login{Code: code, Name: name}, &t)
+			}
+			if err != nil {
 				return err
 			}
 			all, err := readLogins()
@@ -61,6 +68,10 @@ func newLoginCommand(a *app) *cobra.Command {
 			if err := writeLogins(all); err != nil {
 				return err
 			}
+			if tokenFile != "" {
+				fmt.Fprintf(cmd.OutOrStdout(), "the token for %s is kept; use it with --node %s\n", at, at)
+				return nil
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "logged in to %s as %q until %s; use it with --node %s\n", at, t.Name, stamp(t.Expires), at)
 			return nil
 		},
@@ -69,8 +80,27 @@ func newLoginCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&ca, "ca", "", "file with the node's trust anchor (PEM)")
 	cmd.Flags().StringVar(&pin, "pin", "", "SHA-256 of the node's trust anchor, in hexadecimal")
 	cmd.Flags().StringVar(&name, "name", whoAmI(), "who you are, as the audit shows it")
-	_ = cmd.MarkFlagRequired("code")
+	cmd.Flags().StringVar(&tokenFile, "token-file", "", "file of a token that `ringfence token add` made, its first line, in place of a code; -: standard input")
 	return cmd
+}
+
+// readToken reads a token: the first line of a file.
+func readToken(cmd *cobra.Command, file string) (string, error) {
+	in := cmd.InOrStdin()
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return "", &ringfence.Fault{Kind: ringfence.KindNotFound, Text: "the token cannot be read: " + file, Err: err}
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	b, err := io.ReadAll(io.LimitReader(in, 1024))
+	line, _, _ := strings.Cut(string(b), "\n")
+	if line = strings.TrimSpace(line); err != nil || !strings.HasPrefix(line, "rf_") {
+		return "", invalid("the first line of "+file+" is no token", "`ringfence token add NAME --scope SCOPE` makes one and shows it once")
+	}
+	return line, nil
 }
 
 // whoAmI suggests a name for a token.
@@ -116,7 +146,7 @@ func anchorOf(cmd *cobra.Command, at, file, pin string) ([]byte, error) {
 
 func newTokenCommand(a *app) *cobra.Command {
 	return group(&cobra.Command{Use: "token", Short: "Who may administer from elsewhere",
-		Long:    "A token lets a person or program use the API over HTTPS, with the scope read, write or admin. On the node's own host, root and the node's\nuser need none.",
+		Long:    "A token lets a person or program use the API over HTTPS, with the scope read, write, admin or readiness. On the node's own host, root and the node's\nuser need none.",
 		Example: "  ringfence token add monitoring --scope read\n  ringfence token list"},
 		newTokenAddCommand(a), newTokenListCommand(a), newTokenRemoveCommand(a), newTokenCodeCommand(a))
 }
@@ -127,7 +157,7 @@ func newTokenAddCommand(a *app) *cobra.Command {
 	var days int
 	cmd := &cobra.Command{
 		Use: "add NAME", Short: "Make a token; it is shown once",
-		Long:    "add makes a token. Only its hash is kept, so it is shown only now. read looks at everything but the configuration, write also changes users,\ndevices and calls, admin also configuration and tokens.",
+		Long:    "add makes a token. Only its hash is kept, so it is shown only now. read looks at everything but the configuration, write also changes users,\ndevices and calls, admin also configuration and tokens; readiness only hands in reports of\nreadiness tests.",
 		Example: "  ringfence token add monitoring --scope read --days 365\n  curl -H \"Authorization: Bearer $TOKEN\" --cacert ringfence.pem https://pbx.example.com:8443/metrics",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -140,9 +170,9 @@ func newTokenAddCommand(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&scope, "scope", "read", "read, write or admin")
+	cmd.Flags().StringVar(&scope, "scope", "read", "read, write, admin or readiness")
 	cmd.Flags().IntVar(&days, "days", 90, "how long it is good for")
-	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]string{"read", "write", "admin"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]string{"read", "write", "admin", "readiness"}, cobra.ShellCompDirectiveNoFileComp))
 	return jsonFlag(cmd, &asJSON)
 }
 

@@ -29,6 +29,7 @@ import (
 	"ringfence"
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/need"
+	"ringfence/internal/network/ready/carrier"
 	"ringfence/internal/network/ready/probe"
 	"ringfence/internal/network/ready/reflector"
 	"ringfence/internal/network/ready/verdict"
@@ -45,9 +46,10 @@ const readyPort = "8470"
 func newReadyCommand(a *app) *cobra.Command {
 	return group(&cobra.Command{Use: "ready", Short: "Find out whether a site's network is ready",
 		Long: "ready tests a network from where phones are or will be. `ready reflect` is the far end, where the service is or where it would be; `ready run` is at the site and sends what phones would send, from\n" +
-			"the ports that they would use. Both hold the same key; nobody else is answered. `ready report` makes a page of what was found. Nothing of it needs a node, except --set self.",
+			"the ports that they would use. Both hold the same key; nobody else is answered. `ready report` makes a page of what was found. Nothing of it needs a node, except --set self;\n" +
+			"`ready kept` shows what a node keeps of what sites found.",
 		Example: "  ringfence ready reflect --key-file ready.key\n  ringfence ready run --set webex-calling --reflector 192.0.2.2 --key-file ready.key --json > site.json\n  ringfence ready report site.json --html site.html"},
-		newReadyReflectCommand(), newReadyRunCommand(a), newReadyReportCommand())
+		newReadyReflectCommand(), newReadyRunCommand(a), newReadyReportCommand(), newReadyKeptCommand(a))
 }
 
 // readKey reads a shared key: the whole first line of a file.
@@ -195,7 +197,7 @@ type readyRun struct {
 	junit, html                                       string
 	web                                               readyWeb
 	names                                             readyNames
-	site, firewall                                    string
+	site, firewall, keep                              string
 }
 
 func newReadyRunCommand(a *app) *cobra.Command {
@@ -243,6 +245,7 @@ func newReadyRunCommand(a *app) *cobra.Command {
 	f.StringVar(&r.site, "site", "", "the site file: with it, what fails also shows the rule that the site's firewall must have")
 	f.StringVar(&r.firewall, "firewall", "", "in whose words: "+strings.Join(target.Names(), ", "))
 	_ = cmd.RegisterFlagCompletionFunc("firewall", cobra.FixedCompletions(target.Names(), cobra.ShellCompDirectiveNoFileComp))
+	f.StringVar(&r.keep, "keep", "", "also hand the report in at the node of --node or --data, as of this site; see `ringfence ready kept`")
 	f.StringVar(&r.junit, "junit", "", "also write JUnit XML to this file")
 	f.StringVar(&r.html, "html", "", "also write a page to this file")
 	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(probe.Kinds(), cobra.ShellCompDirectiveNoFileComp))
@@ -376,7 +379,7 @@ func (r *readyRun) run(cmd *cobra.Command, a *app) error {
 	if err != nil {
 		return err
 	}
-	c := probe.Config{Set: &s.Set, Version: s.Version, Direction: need.Direction(r.direction), Roles: r.roles, Rows: r.rows, Kinds: r.only, Name: r.name, Seed: r.seed, Between: r.samples, Voice: r.voice, Lifetime: r.lifetime, Flows: r.flows, Calls: r.calls,
+	c := probe.Config{Set: &s.Set, Version: s.Version, Direction: need.Direction(r.direction), Roles: r.roles, Rows: r.rows, Kinds: r.only, Name: r.name, Seed: r.seed, Between: r.samples, Voice: r.voice, Lifetime: r.lifetime, Flows: r.flows, Calls: r.calls, Carrier: carrier.Host{},
 		TLS:   &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}, // whatever is shown is what is looked at; nothing is said over it
 		Again: r.again, Program: "ringfence " + node.BuildVersion("").Version}
 	if c.Reflector, err = reflectorAddr(cmd.Context(), r.reflector); err != nil {
@@ -435,6 +438,13 @@ func (r *readyRun) run(cmd *cobra.Command, a *app) error {
 	if err := show(cmd, r.asJSON, report, report.Text); err != nil {
 		return err
 	}
+	if r.keep != "" {
+		k, err := a.keepReport(cmd, r.keep, report)
+		if err != nil {
+			return errors.Join(err, failed)
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "kept as %s\n", k.ID)
+	}
 	if failed != nil {
 		return failed
 	}
@@ -470,20 +480,7 @@ func newReadyReportCommand() *cobra.Command {
 		Example: "  ringfence ready report site.json\n  ringfence ready report site.json --html site.html\n  ringfence ready report site.json --junit site.xml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in := cmd.InOrStdin()
-			if args[0] != "-" {
-				f, err := os.Open(args[0])
-				if err != nil {
-					return &ringfence.Fault{Kind: ringfence.KindNotFound, Text: "the report cannot be read: " + args[0], Hint: "give what `ringfence ready run --json` wrote", Err: err}
-				}
-				defer func() { _ = f.Close() }()
-				in = f
-			}
-			b, err := io.ReadAll(io.LimitReader(in, 9<<20))
-			if err != nil {
-				return &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the report cannot be read: " + args[0], Err: err}
-			}
-			r, err := verdict.ParseReport(b)
+			r, err := readReport(cmd, args[0])
 			if err != nil {
 				return err
 			}

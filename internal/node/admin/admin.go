@@ -83,7 +83,7 @@ func New(c Config) *Server {
 	hc.Transformers = []huma.Transformer{asProblem}
 	hc.Info.Description = "Administration of a Ringfence node. On the Unix socket admin.sock in the data directory, root and the node's user need no token."
 	hc.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		bearer: {Type: "http", Scheme: "bearer", Description: "A token from `ringfence login` or `ringfence token add`. The scope admin includes write, which includes read."},
+		bearer: {Type: "http", Scheme: "bearer", Description: "A token from `ringfence login` or `ringfence token add`. The scope admin includes write, which includes read; readiness is to hand in reports of readiness tests and nothing else, and write includes it."},
 	}
 	hc.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	s.api = humago.New(s.mux, hc)
@@ -99,6 +99,7 @@ func New(c Config) *Server {
 	s.routesCTI()
 	s.routesNetwork()
 	s.routesPlane()
+	s.routesReadiness()
 	s.routesFeed()
 	s.routesKeyring()
 	s.routesLists()

@@ -34,6 +34,16 @@ type Store interface {
 	Records
 	Certificates
 	Orders
+	Kept
+}
+
+// Kept are records of a kind that only the API knows.
+type Kept interface {
+	CreateDocuments(ctx context.Context, all ...store.Document) error
+	Document(ctx context.Context, kind, id string) (store.Document, error)
+	Documents(ctx context.Context, kind, owner, tag, state, after string, limit int) ([]store.Document, error)
+	ForgetDocuments(ctx context.Context, kind string, before time.Time) (int, error)
+	DeleteDocument(ctx context.Context, kind, id string) error
 }
 
 // People are users and their devices, as the store keeps them.

@@ -57,6 +57,12 @@ type Opener interface {
 	ListenICMP(ctx context.Context, flow string, addr netip.Addr) (net.PacketConn, error)
 }
 
+// Carrier knows the host's own tunnels and counts what the host sends; carrier.Host is one.
+type Carrier interface {
+	Tunnel(local netip.Addr) (name string, ok bool)
+	Counters() (datagrams, segments uint64, ok bool)
+}
+
 // Config is what is tested, and how.
 type Config struct {
 	Set       *need.Set
@@ -76,6 +82,7 @@ type Config struct {
 	Lifetime  time.Duration                           // the longest silence after which a NAT is asked whether it remembers; 0: it is not asked
 	Flows     int                                     // how many flows at a time the NAT is asked to carry; 0: it is not asked
 	Calls     int                                     // how many calls at a time the line is asked to carry; 0: it is not asked
+	Carrier   Carrier                                 // nil: tunnels of this host are not looked for
 	Web       *Web                                    // how the site reaches the web; nil: without a proxy
 	Names     *Names                                  // what is asked of name servers; nil: nothing
 	Clocks    []netip.AddrPort                        // time servers of the site that are asked too
@@ -271,7 +278,10 @@ func (p *Prober) checks(ctx context.Context) error {
 	for _, k := range []struct {
 		kind string
 		run  func(context.Context) (verdict.Check, error)
-	}{{"sip", p.gateways}, {"nat", p.nat}, {"dscp", p.marks}, {"mtu", p.pathMTU}, {"voice", p.voice}, {"capacity", p.capacity}, {"tls", p.interception}} {
+	}{{"sip", p.gateways}, {"nat", p.nat}, {"dscp", p.marks}, {"mtu", p.pathMTU}, {"capacity", p.capacity}, {"tls", p.interception}} {
+		if k.kind == "capacity" && p.wants("voice") {
+			steps = append(steps, part{"voice", p.voice})
+		}
 		if p.wants(k.kind) && (k.kind != "capacity" || p.Calls > 0) {
 			steps = append(steps, part{k.kind, one(k.run)})
 		}

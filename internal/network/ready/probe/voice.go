@@ -17,26 +17,35 @@ const (
 	maxOneWay  = 150 * time.Millisecond // ITU-T G.114
 )
 
-// voice sends what a call would send for a while, and says how it would sound.
-func (p *Prober) voice(ctx context.Context) (verdict.Check, error) {
+// voice sends what a call would send for a while, and says how it would sound, and what carries it if this host has a tunnel.
+func (p *Prober) voice(ctx context.Context) ([]verdict.Check, error) {
+	through := p.watchTunnel()
+	c, f, err := p.sound(ctx)
+	if err != nil || f == nil || through == nil {
+		return []verdict.Check{c}, err
+	}
+	return []verdict.Check{c, through(f)}, nil
+}
+
+func (p *Prober) sound(ctx context.Context) (verdict.Check, *flight, error) {
 	c := verdict.Check{ID: "voice", Kind: "voice", Title: "How a call would sound", Required: true, Status: verdict.Pass, Values: map[string]string{}}
 	if err := p.ways(ctx); err != nil {
-		return c, err
+		return c, nil, err
 	}
 	if len(p.works) == 0 {
-		return skipped(c.ID, c.Kind, c.Title, "no UDP port answers"), nil
+		return skipped(c.ID, c.Kind, c.Title, "no UDP port answers"), nil, nil
 	}
 	n := max(int(p.Voice/packetTime), 10)
 	f, err := p.fly(ctx, 1, n, packetSize)
 	if err != nil {
-		return c, err
+		return c, nil, err
 	}
 	c.Sent = fmt.Sprintf("%d packets of %d bytes, one each 20 ms, with DSCP %d, and back", n, packetSize, voiceMark)
 	rtts := f.those(f.rtt)
 	if len(rtts) == 0 {
 		c.Status, c.Cause, c.Seen = verdict.Fail, verdict.Dropped, fmt.Sprintf("%d arrived, none came back", f.arrived)
 		c.Change = "let streams of UDP pass in both directions"
-		return c, nil
+		return c, f, nil
 	}
 	rtt, ways := rtts[len(rtts)/2], f.ways()
 	play := max(40*time.Millisecond, 2*max(ways[0].variation, ways[1].variation))
@@ -63,5 +72,5 @@ func (p *Prober) voice(ctx context.Context) (verdict.Check, error) {
 	if c.Status != verdict.Pass {
 		c.Change = "give voice a queue of its own by its mark, look for a full link, a policer or a bad radio link; ITU-T G.114 wants 150 ms one way at most, and voice wants under 1 % of loss and 30 ms of jitter"
 	}
-	return c, nil
+	return c, f, nil
 }

@@ -42,6 +42,7 @@ const (
 	Login       Cause = "proxy login"  // it wants to know who asks in a way that does not work
 	Lies        Cause = "DNS lies"     // a name server leads elsewhere
 	Unknown     Cause = "DNS"          // a name server does not know what it should, or names are wrong
+	Doubled     Cause = "TCP in TCP"   // a VPN of this host carries media in a TCP connection
 	Limited     Cause = "rate limited" // what does not pass at once passes slowly
 )
 
@@ -119,6 +120,45 @@ func (r *Report) Err() error {
 	return nil
 }
 
+// Check says what is wrong with a report that was read, or nothing.
+func (r *Report) Check() string {
+	if r.Format != Format {
+		return fmt.Sprintf("this is no report of the form %s", Format)
+	}
+	for _, c := range r.Checks {
+		switch c.Status {
+		case Pass, Fail, Warn, Skip:
+		default:
+			return fmt.Sprintf("%.40q is no outcome of a check", c.Status)
+		}
+	}
+	return ""
+}
+
+// Outcome is the answer of a whole report.
+type Outcome string
+
+// The answers.
+const (
+	Ready        Outcome = "ready"
+	Better       Outcome = "ready and it could be better"
+	NotReady     Outcome = "not ready"
+	Inconclusive Outcome = "inconclusive" // it was broken off, or nothing could be tested
+)
+
+// Outcome says whether the network is ready.
+func (r *Report) Outcome() Outcome {
+	switch {
+	case len(r.Failed()) > 0:
+		return NotReady
+	case r.Broken != "" || r.Count(Pass) == 0:
+		return Inconclusive
+	case r.Count(Warn) > 0 || r.Count(Fail) > 0:
+		return Better
+	}
+	return Ready
+}
+
 const maxReport = 8 << 20
 
 // ParseReport reads a report that was written as JSON.
@@ -133,15 +173,8 @@ func ParseReport(b []byte) (*Report, error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		return bad("this is no report", err)
 	}
-	if r.Format != Format {
-		return bad(fmt.Sprintf("this is no report of the form %s", Format), nil)
-	}
-	for _, c := range r.Checks {
-		switch c.Status {
-		case Pass, Fail, Warn, Skip:
-		default:
-			return bad(fmt.Sprintf("%.40q is no outcome of a check", c.Status), nil)
-		}
+	if wrong := r.Check(); wrong != "" {
+		return bad(wrong, nil)
 	}
 	return &r, nil
 }

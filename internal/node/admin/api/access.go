@@ -11,6 +11,8 @@ const (
 	ScopeRead  = "read"  // look at everything
 	ScopeWrite = "write" // and change users, devices, calls
 	ScopeAdmin = "admin" // and change the configuration and tokens
+	// ScopeReadiness stands beside them: hand in reports of readiness tests, and nothing else. Write includes it.
+	ScopeReadiness = "readiness"
 )
 
 // Login trades the one-time administrator code for a token.
@@ -22,7 +24,7 @@ type Login struct {
 // NewToken is what is needed to add a token.
 type NewToken struct {
 	Name  string `json:"name" minLength:"1" maxLength:"64" doc:"what it is for, as the audit shows it" example:"monitoring"`
-	Scope string `json:"scope" enum:"read,write,admin"`
+	Scope string `json:"scope" enum:"read,write,admin,readiness"`
 	Days  int    `json:"days,omitempty" minimum:"1" maximum:"3650" default:"90" doc:"how long it is good for"`
 }
 
