@@ -103,6 +103,8 @@ func (p *pebble) root(t *testing.T) *x509.CertPool {
 
 // TestPublicNamesByPebble has a whole node order, present and renew a certificate for its public names, by both kinds of challenge.
 func TestPublicNamesByPebble(t *testing.T) {
+	t.Parallel()
+	bin := product(t) // before any clock runs
 	mac := []byte("a MAC key of thirty-two bytes, or so")
 	for _, kind := range []string{publicname.HTTP01, publicname.TLSALPN01} {
 		t.Run(kind, func(t *testing.T) {
@@ -162,7 +164,7 @@ func TestPublicNamesByPebble(t *testing.T) {
 					t.Errorf("%s: presented is %s, ordered was %s", n, got, first.Serial)
 				}
 			}
-			cli := &built{Site: s.Site, bin: product(t), data: filepath.Dir(s.Node.SocketPath())}
+			cli := &built{Site: s.Site, bin: bin, data: filepath.Dir(s.Node.SocketPath())}
 			var told struct {
 				State, Serial string
 				Steps         []struct{ Text string }
