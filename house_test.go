@@ -36,6 +36,7 @@ func allowed() map[string][]string {
 		"state/durable": {},
 		// Engines and trust.
 		"sip/locate":       {"sip"},
+		"sip/mediasec":     {"sip"},
 		"sip/transport":    {"sip"},
 		"sip/peer":         {"sip", "sip/transport"},
 		"sip/transaction":  {"sip", "sip/transport"},
@@ -76,7 +77,7 @@ func allowed() map[string][]string {
 		"call/watch": {"call/control", "call/registrar", "sip", "sip/transaction", "sip/transport"},
 		// Services are built on what a stranger's product could use as well: the phone knows no room of calls or state.
 		"service/cti": {"trust/quota"},
-		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/sdp",
+		"service/phone": {"media/codec", "media/player", "media/relay", "media/rtp", "sip", "sip/dialog", "sip/mediasec", "sip/sdp",
 			"sip/transaction", "sip/transport", "trust/ca", "trust/enroll", "trust/subject"},
 		"service/swarm": {"service/phone"},
 		// What a desk phone does with its configuration file.
@@ -233,7 +234,7 @@ func tlsHands() map[string]string {
 
 // hostile are the rooms that see bytes of strangers: every parser in them has a fuzz target.
 func hostile() []string {
-	return []string{"sip", "sip/locate", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
+	return []string{"sip", "sip/locate", "sip/mediasec", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
 		"call/registrar", "desk/dhcp", "desk/directory", "desk/dot1x", "desk/feature", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/published", "network/ready/datagram", "network/ready/dns", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
 }

@@ -26,6 +26,7 @@ import (
 	"ringfence/internal/node"
 	"ringfence/internal/node/sockets"
 	"ringfence/internal/service/phone"
+	"ringfence/internal/sip/mediasec"
 	"ringfence/internal/state/durable"
 )
 
@@ -43,6 +44,8 @@ type lineStatus struct {
 	Error      string           `json:"error,omitempty"`
 	Hint       string           `json:"hint,omitempty"`
 	Warnings   []string         `json:"warnings"`
+	MediaSec   mediasec.State   `json:"mediasec"`
+	Mechanisms []string         `json:"mediasec_mechanisms"` // that the server listed
 }
 
 // deskStatus is where a desk phone stands.
@@ -295,6 +298,7 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 	if l.Port != 0 {
 		port = l.Port
 	}
+	conf.MediaSec = mediasec.Who(l.MediaSec)
 	conf.Auto, conf.Screen, conf.Audio = x.features.Auto(l.Number), x.features.Screen(l.Number), x.features.Audio()
 	if l.AuthInvite {
 		conf.InviteRealm, conf.InviteMD5 = l.Realm, !l.SHA256
@@ -390,13 +394,16 @@ func (x *desk) status() deskStatus {
 		s.Certificate = fmt.Sprintf("%s, until %s", certs[0].Leaf.Subject, certs[0].Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 	for i, l := range x.plan.Lines {
-		at := lineStatus{Line: l.Number, Address: "sip:" + l.User + "@" + l.Domain, Transport: l.Transport, InTheClear: l.Clear, State: "refused", Error: l.Reason, Warnings: l.Warnings}
+		at := lineStatus{Line: l.Number, Address: "sip:" + l.User + "@" + l.Domain, Transport: l.Transport, InTheClear: l.Clear, State: "refused", MediaSec: mediasec.Off, Mechanisms: []string{}, Error: l.Reason, Warnings: l.Warnings}
 		if l.Refused != nil {
 			at.Hint = ringfence.HintOf(l.Refused)
 		}
 		if i < len(x.lines) && x.lines[i] != nil {
 			q := x.lines[i]
 			r, proof := q.Registration(), q.Proof()
+			var list []string
+			at.MediaSec, list = q.MediaSec()
+			at.Mechanisms = append(at.Mechanisms, list...)
 			at.State, at.Expires, at.Auth, at.Proof = r.State.String(), r.Expires.UTC().Truncate(time.Second), r.Auth, &proof
 			if r.Expires.IsZero() {
 				at.Expires = time.Time{}
@@ -446,6 +453,9 @@ func printDesk(w io.Writer, s deskStatus) {
 	}
 	table(w, []string{"LINE", "ADDRESS", "TRANSPORT", "STATE", "SERVER", "AUTH", "PROOF"}, rows)
 	for _, l := range s.Lines {
+		if len(l.Mechanisms) > 0 || l.MediaSec == mediasec.Unknown || l.MediaSec == mediasec.Asked {
+			fmt.Fprintf(w, "line %d: MediaSec: %s; the server lists: %s\n", l.Line, l.MediaSec, join(l.Mechanisms, ", "))
+		}
 		if l.Error != "" {
 			fmt.Fprintf(w, "line %d: %s\n", l.Line, l.Error)
 			if l.Hint != "" {

@@ -107,8 +107,8 @@ func freePorts(t *testing.T) (string, string) {
 	return port(both.Addr()), port(one.Addr())
 }
 
-// kamailio runs the registrar in a directory until the test ends.
-func kamailio(t *testing.T, dir, algorithm string) (port, sealed string, ca *testkit.Authority) {
+// kamailio runs the registrar in a directory until the test ends; changes are pairs of what stands in its configuration and what shall stand there.
+func kamailio(t *testing.T, dir, algorithm string, changes ...string) (port, sealed string, ca *testkit.Authority) {
 	t.Helper()
 	program := testkit.Need(t, "/usr/sbin/kamailio", "kamailio")
 	port, sealed = freePorts(t)
@@ -121,7 +121,7 @@ func kamailio(t *testing.T, dir, algorithm string) (port, sealed string, ca *tes
 	for name, text := range map[string][]byte{"key.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), "chain.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}),
 		"ca.pem":       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Root()}),
 		"tls.cfg":      []byte("[server:default]\nmethod = TLSv1.2+\nverify_certificate = no\nrequire_certificate = no\nprivate_key = " + dir + "/key.pem\ncertificate = " + dir + "/chain.pem\n"),
-		"kamailio.cfg": []byte(strings.NewReplacer("PORT", port, "SEALED", sealed, "HOME", dir, "ALGORITHM", algorithm).Replace(registrar))} {
+		"kamailio.cfg": []byte(strings.NewReplacer("PORT", port, "SEALED", sealed, "HOME", dir, "ALGORITHM", algorithm).Replace(strings.NewReplacer(changes...).Replace(registrar)))} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -44,6 +44,7 @@ type Line struct {
 	AuthInvite   bool          `json:"challenges_invite"`
 	Realm        string        `json:"realm,omitempty"`
 	SHA256       bool          `json:"sha_256"`              // challenges offer it (RFC 8760); without, they offer MD5 alone
+	MediaSec     string        `json:"mediasec,omitempty"`   // who begins to agree on sealed media: client or server; empty: nobody
 	LocalPort    uint16        `json:"local_port,omitempty"` // of SIP over UDP
 	Refused      error         `json:"-"`                    // why the line is not used
 	Reason       string        `json:"refused,omitempty"`
@@ -163,11 +164,28 @@ func (p *planner) line(n int) {
 		p.did("Auth_Support_RFC8760", "%s", map[bool]string{true: "challenges offer SHA-256 before MD5", false: "challenges offer MD5 alone"}[l.SHA256])
 		p.did(name("Auth_INVITE"), "the first INVITE is challenged, and must come from who knows the password")
 	}
+	p.mediaSec(&l, name)
 	p.server(&l, name, warn)
 	if l.Refused != nil {
 		l.Reason = l.Refused.Error()
 	}
 	p.plan.Lines = append(p.plan.Lines, l)
+}
+
+// mediaSec decides who begins to agree on sealed media.
+func (p *planner) mediaSec(l *Line, name func(string) string) {
+	l.MediaSec = "server"
+	if p.set.Yes(name("MediaSec_Request")) {
+		l.MediaSec = "client"
+	}
+	if only := p.set.Yes(name("MediaSec_Over_TLS_Only")); only && l.Clear {
+		l.MediaSec = ""
+		p.did(name("MediaSec_Over_TLS_Only"), "the line signals in the clear, so nothing is agreed on sealed media")
+		return
+	} else if only {
+		p.did(name("MediaSec_Over_TLS_Only"), "the line signals over TLS, so sealed media is agreed on")
+	}
+	p.did(name("MediaSec_Request"), "%s", map[string]string{"client": "the phone begins to agree on sealed media", "server": "agrees on sealed media if the server begins"}[l.MediaSec])
 }
 
 // transport decides how the line signals. What is no transport is the default of the phone, which is in the clear: nobody said that, so it is refused.

@@ -51,6 +51,9 @@ func TestLines(t *testing.T) {
 			return len(l.Then) == 2 && l.Then[0] == Server{"Alternate_Proxy_1_", "two.example.com", 5071, time.Hour} && l.Then[1] == Server{"Survivability_Proxy_1_", "192.0.2.7", 0, 30 * time.Second}
 		}, "", ""},
 		{base + "<SIP_Transport_1_>TLS</SIP_Transport_1_><Restricted_Access_Domains>pbx.example.com</Restricted_Access_Domains><Alternate_Proxy_1_>two.example.com</Alternate_Proxy_1_>", func(l Line) bool { return len(l.Then) == 0 && l.Refused == nil }, "Alternate_Proxy_1_ (cfg.xml:1) is not used", ""},
+		{base + "<SIP_Transport_1_>TLS</SIP_Transport_1_><MediaSec_Request_1_>Yes</MediaSec_Request_1_><MediaSec_Over_TLS_Only_1_>Yes</MediaSec_Over_TLS_Only_1_>", func(l Line) bool { return l.MediaSec == "client" }, "", ""},
+		{base + "<SIP_Transport_1_>TCP</SIP_Transport_1_><MediaSec_Request_1_>Yes</MediaSec_Request_1_><MediaSec_Over_TLS_Only_1_>Yes</MediaSec_Over_TLS_Only_1_>", func(l Line) bool { return l.MediaSec == "" }, "", ""},
+		{base + "<SIP_Transport_1_>TCP</SIP_Transport_1_>", func(l Line) bool { return l.MediaSec == "server" }, "", ""},
 		{"<Proxy_1_>p.example.com</Proxy_1_>", func(l Line) bool { return true }, "", "no server and user"},
 		{"<Proxy_1_>p.example.com:x</Proxy_1_><User_ID_1_>a</User_ID_1_>", func(l Line) bool { return true }, "", "no server and user"},
 		{base + "<Register_1_>No</Register_1_>", func(l Line) bool { return !l.Register }, "", "does not register"},

@@ -10,6 +10,7 @@ import (
 	"ringfence"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/dialog"
+	"ringfence/internal/sip/mediasec"
 	"ringfence/internal/sip/sdp"
 	"ringfence/internal/sip/transaction"
 )
@@ -175,7 +176,7 @@ func unsupported(m *sip.Message) string {
 	for line := range m.All(sip.HeaderRequire) {
 		for v := range sip.Values(line) {
 			switch tag := strings.ToLower(string(v)); tag {
-			case "100rel", "timer", "replaces", "outbound", "path":
+			case "100rel", "timer", "replaces", "outbound", "path", mediasec.Tag:
 			default:
 				out = append(out, tag)
 			}

@@ -12,6 +12,7 @@ import (
 	"ringfence"
 	"ringfence/internal/media/codec"
 	"ringfence/internal/media/rtp"
+	"ringfence/internal/sip/mediasec"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
 )
@@ -101,6 +102,9 @@ type Config struct {
 	// Tokens is for a phone in which somebody signed in: each REGISTER carries an access token (RFC 8898). It excludes Password.
 	Tokens   Tokens
 	Instance string // "urn:uuid:…" of the device (RFC 5626 section 4.1); empty means a random one
+
+	// MediaSec says who begins to agree on how media is sealed; nobody, unless it is set. Media is sealed in any case.
+	MediaSec mediasec.Who
 
 	MediaAddr  netip.Addr          // where its media sockets are bound, and what it tells its peers
 	MediaPorts ringfence.PortRange // zero: any port

@@ -12,6 +12,7 @@ import (
 	"ringfence/internal/media/rtp"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/dialog"
+	"ringfence/internal/sip/mediasec"
 	"ringfence/internal/sip/sdp"
 )
 
@@ -78,9 +79,26 @@ func (c *Call) makeOffer(dir sdp.Direction, rekey bool) (*sdp.Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.phone.agreement.Agreed() {
+		mark(out, mediasec.Requested)
+	}
 	sdp.SetVersion(c.last, out)
 	c.last = out
 	return out, nil
+}
+
+// mark tells of the agreement on sealed media in a description.
+func mark(out *sdp.Session, what string) {
+	if i := out.Audio(); i >= 0 {
+		out.Media[i].Attributes = append(out.Media[i].Attributes, sdp.Attribute{Name: mediasec.Attribute, Value: what})
+	}
+}
+
+// apply does so in an answer, if the offer asks for it.
+func (c *Call) apply(remote, out *sdp.Session) {
+	if i := remote.Audio(); i >= 0 && c.phone.agreement.Agreed() && slices.Contains(remote.Media[i].Attributes, sdp.Attribute{Name: mediasec.Attribute, Value: mediasec.Requested}) {
+		mark(out, mediasec.Applied)
+	}
 }
 
 // makeAnswer answers an offer. Our key stays as long as the far end's does: whoever changes theirs gets a new one of ours
@@ -89,6 +107,7 @@ func (c *Call) makeAnswer(remote *sdp.Session) (*sdp.Session, sdp.Choice, error)
 	if now, ok := c.choice(); ok {
 		out, ch, err := sdp.Answer(remote, c.options(c.direction(), []sdp.Crypto{now.Local}), c.phone.codecs()...)
 		if err == nil && ch.Remote.Suite == now.Remote.Suite && ch.Remote.Inline == now.Remote.Inline {
+			c.apply(remote, out)
 			sdp.SetVersion(c.last, out)
 			c.last = out
 			return out, ch, nil
@@ -102,6 +121,7 @@ func (c *Call) makeAnswer(remote *sdp.Session) (*sdp.Session, sdp.Choice, error)
 	if err != nil {
 		return nil, sdp.Choice{}, err
 	}
+	c.apply(remote, out)
 	sdp.SetVersion(c.last, out)
 	c.last = out
 	return out, ch, nil

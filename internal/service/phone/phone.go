@@ -15,6 +15,7 @@ import (
 	"ringfence"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/dialog"
+	"ringfence/internal/sip/mediasec"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
 )
@@ -70,8 +71,9 @@ type Phone struct {
 	stopping  bool
 	outSubs   map[string]*Subscription // by our tag
 
-	events   chan Event
-	incoming chan *Call
+	events    chan Event
+	incoming  chan *Call
+	agreement *mediasec.Agreement
 
 	mu      sync.Mutex
 	conn    *transport.Conn
@@ -123,7 +125,7 @@ func (s *Stack) Start(cfg Config) (*Phone, error) {
 	}
 	cfg.defaults()
 	p := &Phone{cfg: cfg, stack: s, log: cfg.Log, events: make(chan Event, 64), incoming: make(chan *Call, cfg.MaxCalls),
-		changed: make(chan struct{}), calls: map[*Call]struct{}{}, outSubs: map[string]*Subscription{}, dnd: cfg.DoNotDisturb, regTag: newTag(), tokenIn: sip.HeaderAuthorization}
+		changed: make(chan struct{}), agreement: mediasec.New(cfg.MediaSec), calls: map[*Call]struct{}{}, outSubs: map[string]*Subscription{}, dnd: cfg.DoNotDisturb, regTag: newTag(), tokenIn: sip.HeaderAuthorization}
 	if p.log == nil {
 		p.log = s.cfg.Log
 	}
@@ -215,6 +217,9 @@ func (p *Phone) SetDoNotDisturb(on bool) {
 	p.dnd = on
 	p.mu.Unlock()
 }
+
+// MediaSec returns where the agreement with the server on sealed media stands, and what the server listed.
+func (p *Phone) MediaSec() (mediasec.State, []string) { return p.agreement.State() }
 
 // Address returns the address-of-record, e.g. "sip:alice@example.com".
 func (p *Phone) Address() string { return "sip:" + escapeUser(p.cfg.User) + "@" + p.cfg.Domain }

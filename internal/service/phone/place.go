@@ -81,6 +81,7 @@ func (c *Call) invite(uri string) error {
 	c.s = p.stack.dialogs.Invite(c.shard, dialog.Invitation{Conn: conn, URI: uri, Routes: routes, From: p.nameAddr(), To: "<" + uri + ">", Contact: contact, SDP: offer.Bytes(),
 		Extra: func(w *sip.Writer) {
 			p.authorize(w, sip.INVITE, uri)
+			p.agreement.Write(w, sip.INVITE)
 			if c.opt.Private {
 				w.Header(sip.HeaderPrivacy, "id")
 			}
@@ -195,6 +196,9 @@ func (c *Call) Ended(s *dialog.Session, e dialog.End) {
 func (c *Call) again(e dialog.End) bool {
 	if c.giveUp != nil {
 		return false
+	}
+	if c.phone.agreement.Heard(e.Message) {
+		return c.invite(c.uri) == nil
 	}
 	switch {
 	case (e.Status == 401 || e.Status == 407) && c.phone.challenged(e.Message, &c.tries):

@@ -236,6 +236,7 @@ func (p *Phone) connected(attempt int) {
 	p.contact = "<sip:" + escapeUser(p.cfg.User) + "@" + conn.Local.String() + ";transport=" + strings.ToLower(conn.Network) + ";ob>"
 	p.mu.Unlock()
 	p.requested, p.answered = p.cfg.Expires, 0
+	p.agreement.Reset()
 	p.setRegistration(Registration{State: Registering})
 	p.sendRegister()
 }
@@ -315,6 +316,7 @@ func (p *Phone) register() {
 		w.Header(sip.HeaderAllow, allow)
 		w.Header(sip.HeaderUserAgent, p.stack.cfg.UserAgent)
 		p.authorize(w, sip.REGISTER, p.registrar())
+		p.agreement.Write(w, sip.REGISTER)
 		w.Body("", nil)
 	}, func(a transaction.Answer) {
 		if attempt == p.attempt && !p.stopping {
@@ -325,8 +327,11 @@ func (p *Phone) register() {
 
 func (p *Phone) registerAnswered(conn *transport.Conn, a transaction.Answer) {
 	status := a.Status()
+	again := a.Message != nil && p.agreement.Heard(a.Message)
 	switch {
 	case status < 200:
+	case again:
+		p.sendRegister()
 	case a.Message == nil && ringfence.KindOf(a.Err) == ringfence.KindTimeout:
 		if !p.leave(conn, 0, a.Err) {
 			conn.Close(a.Err) // the flow is dead; lost() goes on from there
@@ -467,6 +472,7 @@ func (p *Phone) unregister(done func()) {
 		w.Uint(sip.HeaderExpires, 0)
 		w.Header(sip.HeaderUserAgent, p.stack.cfg.UserAgent)
 		p.authorize(w, sip.REGISTER, p.registrar())
+		p.agreement.Write(w, sip.REGISTER)
 		w.Body("", nil)
 	}, func(a transaction.Answer) {
 		if a.Status() >= 200 {

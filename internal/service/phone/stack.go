@@ -47,7 +47,7 @@ func NewStack(cfg StackConfig) *Stack {
 		txs.Trace = func(c *transport.Conn, _, msg []byte, sent bool) { cfg.Trace(c, msg, sent) }
 	}
 	s.txs = transaction.New(txs)
-	s.dialogs = dialog.New(dialog.Config{Log: cfg.Log, UserAgent: cfg.UserAgent, SessionExpires: cfg.SessionExpires, Flow: flowOf}, s.txs)
+	s.dialogs = dialog.New(dialog.Config{Log: cfg.Log, UserAgent: cfg.UserAgent, SessionExpires: cfg.SessionExpires, Flow: flowOf, Extra: agreed}, s.txs)
 	s.conns = transport.New(transport.Config{Opener: cfg.Opener, Receiver: s.txs, Verifier: verifier{}, Log: cfg.Log})
 	return s
 }
@@ -58,6 +58,13 @@ func flowOf(s *dialog.Session) *transport.Conn {
 		return c.phone.currentConn()
 	}
 	return nil
+}
+
+// agreed adds what a phone and its server agreed on to a request inside a call.
+func agreed(s *dialog.Session, method sip.Method, w *sip.Writer) {
+	if c, ok := s.Data.(*Call); ok {
+		c.phone.agreement.Write(w, method)
+	}
 }
 
 // Close ends every phone of the stack at once: calls are given a BYE as far as it can still leave, nothing is unregistered.

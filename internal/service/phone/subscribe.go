@@ -161,6 +161,7 @@ func (s *Subscription) send() {
 		}
 		w.Header(sip.HeaderUserAgent, p.stack.cfg.UserAgent)
 		p.authorize(w, sip.SUBSCRIBE, s.target)
+		p.agreement.Write(w, sip.SUBSCRIBE)
 		w.Body("", nil)
 	}, func(a transaction.Answer) {
 		if !s.closed && local == s.local {

@@ -285,6 +285,7 @@ func (n *notifier) send(refer uint32, line string, final bool) {
 		w.CSeq(n.seq, sip.NOTIFY)
 		w.Header(sip.HeaderContact, n.p.contactNow())
 		referState(w, refer, final)
+		n.p.agreement.Write(w, sip.NOTIFY)
 		w.Body("message/sipfrag;version=2.0", []byte(line+"\r\n"))
 	}, func(transaction.Answer) {})
 }

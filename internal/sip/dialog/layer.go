@@ -23,6 +23,8 @@ type Config struct {
 	// Owns reports whether a connection speaks for the peer that the session was made with, when a request for the session comes over
 	// another connection than before; nil compares certificates, and addresses where there are none.
 	Owns func(c *transport.Conn, s *Session) bool
+	// Extra, if set, adds fields to each request inside a dialog that the other side knows.
+	Extra func(s *Session, method sip.Method, w *sip.Writer)
 }
 
 // Layer holds the sessions of all shards.

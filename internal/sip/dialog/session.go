@@ -188,6 +188,9 @@ func (s *Session) head(w *sip.Writer, via string, method sip.Method, seq uint32)
 	w.Header(sip.HeaderCallID, s.CallID)
 	w.CSeq(seq, method)
 	s.layer.identify(w)
+	if s.layer.cfg.Extra != nil && s.RemoteTag != "" {
+		s.layer.cfg.Extra(s, method, w)
+	}
 }
 
 // Send sends a request inside the dialog: REFER, NOTIFY, INFO and the like. extra adds fields and may be nil; heard gets every
