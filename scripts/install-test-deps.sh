@@ -107,6 +107,8 @@ needs() {
 /usr/sbin/hostapd hostapd cmd/ringfence one that asks who is there,
 /usr/sbin/freeradius freeradius cmd/ringfence its authentication server,
 /usr/sbin/wpa_supplicant wpasupplicant cmd/ringfence and what a phone answers with
+/usr/sbin/ocserv ocserv cmd/ringfence a gateway of tunnels,
+/usr/sbin/openconnect openconnect cmd/ringfence and what opens one
 /usr/sbin/ufw ufw cmd/ringfence the same under ufw
 /usr/sbin/iptables-legacy iptables cmd/ringfence whose rules are proved while they are in force,
 /usr/sbin/ipset ipset cmd/ringfence with their sets

@@ -71,9 +71,12 @@ type deskPhone struct {
 	dhcp    string    // the link that DHCP is asked on
 	lease   bool      // an address may be leased
 	link    *link     // with its sockets, if --dhcp is given
+	release func()    // gives back what was leased
 	told    *dhcpView // what DHCP came to
 	port    portAccess
-	access  *access  // 802.1X, if it is on
+	access  *access // 802.1X, if it is on
+	vpn     bool    // the tunnel is opened, whatever Connect_on_Bootup says
+	tunnel  *tunnel
 	warned  []string // what the way into the network came to
 }
 
@@ -141,7 +144,11 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if err != nil {
 		return nil, err
 	}
-	if told, domains := d.nameServers(); d.dns == "" && len(told) > 0 {
+	told, domains := d.tunnelServers()
+	if len(told) == 0 {
+		told, domains = d.nameServers()
+	}
+	if d.dns == "" && len(told) > 0 {
 		servers, search = told, domains
 	}
 	if p.opener, err = sockets.New(append(append(provisioningFlows(), flows...), locate.Flows(servers)...)); err != nil {

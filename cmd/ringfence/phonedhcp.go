@@ -289,13 +289,19 @@ func (l *link) hold(ctx context.Context, answers []dhcp.Answer, lost func(error)
 }
 
 func runIP(ctx context.Context, args ...string) error {
+	_, err := outputOfIP(ctx, args...)
+	return err
+}
+
+func outputOfIP(ctx context.Context, args ...string) (string, error) {
 	c := exec.CommandContext(ctx, "ip", args...)
 	var said bytes.Buffer
 	c.Stderr = &said
-	if err := c.Run(); err != nil {
-		return &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "ip " + strings.Join(args, " ") + ": " + strings.TrimSpace(said.String()), Err: err, Hint: "run it as root, where the package iproute2 is installed"}
+	out, err := c.Output()
+	if err != nil {
+		return "", &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "ip " + strings.Join(args, " ") + ": " + strings.TrimSpace(said.String()), Err: err, Hint: "run it as root, where the package iproute2 is installed"}
 	}
-	return nil
+	return string(out), nil
 }
 
 func newPhoneDHCPCommand() *cobra.Command {

@@ -9,19 +9,33 @@ import (
 	"ringfence/internal/desk/flatprofile"
 )
 
-// join takes the phone into its network: it proves itself to the switch, and asks for an address and a profile.
+// join takes the phone into its network: it proves itself to the switch, asks for an address and a profile, and opens its tunnel.
 func (d *deskPhone) join(ctx context.Context, set *flatprofile.Set) error {
 	if err := d.enter(ctx, set); err != nil {
 		return err
 	}
-	if d.dhcp == "" {
+	if d.dhcp != "" {
+		if err := d.byDHCP(ctx, set); err != nil {
+			return err
+		}
+	}
+	if !d.lease || !d.vpn && !set.Yes("Connect_on_Bootup") {
 		return nil
 	}
-	return d.byDHCP(ctx, set)
+	var err error
+	d.tunnel, err = d.openTunnel(ctx, set)
+	return err
 }
 
 // leave takes the phone out of its network, in reverse.
 func (d *deskPhone) leave() {
+	if d.tunnel != nil {
+		d.tunnel.close()
+	}
+	if d.release != nil {
+		d.release()
+		d.link.close()
+	}
 	if d.access != nil {
 		d.access.leave()
 	}
@@ -43,6 +57,12 @@ func (d *deskPhone) networkUses(set *flatprofile.Set) map[string]string {
 		did[name] = what
 	}
 	did["LDAP_StartTLS_Enable"] = map[bool]string{true: "the directory at ldap:// is searched within TLS, or not at all", false: "the directory at ldap:// would be searched in the clear, which takes --in-the-clear"}[set.Yes("LDAP_StartTLS_Enable")]
+	for name, what := range map[string]string{"VPN_Server": "the server of the tunnel", "VPN_User_Name": "who opens the tunnel", "VPN_Password": "proves who opens the tunnel", "VPN_Tunnel_Group": "the group that is chosen at the server"} {
+		if set.Text("VPN_Server") != "" {
+			did[name] = what
+		}
+	}
+	did["Connect_on_Bootup"] = map[bool]string{true: "up opens the tunnel before anything is fetched", false: "up opens no tunnel, unless --vpn"}[set.Yes("Connect_on_Bootup")]
 	did["Certificate_Select"] = "this phone has one certificate, that of --cert"
 	for _, name := range []string{"DHCP_Option_To_Use", "DHCPv6_Option_To_Use"} {
 		did[name] = "the order in which --dhcp looks at options"

@@ -22,6 +22,7 @@ import (
 	"ringfence/internal/desk/feature"
 	"ringfence/internal/desk/line"
 	"ringfence/internal/desk/resync"
+	"ringfence/internal/desk/vpn"
 	"ringfence/internal/network/phoneports"
 	"ringfence/internal/node"
 	"ringfence/internal/node/sockets"
@@ -56,6 +57,7 @@ type deskStatus struct {
 	Resync      []resync.Outcome `json:"resync"`
 	Warnings    []string         `json:"warnings"`
 	Access      accessStatus     `json:"dot1x"`
+	VPN         vpn.Status       `json:"vpn"`
 	DHCP        *dhcpView        `json:"dhcp,omitempty"`
 	Lines       []lineStatus     `json:"lines"`
 	Web         webStatus        `json:"web_proxy"`
@@ -95,6 +97,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 			"--dhcp asks the network for the profile. In a network namespace of the phone's own it leases an address as well, puts it on the link with its router, uses the DNS servers of the lease, renews it, and\n" +
 			"gives it back at the end.\n\n" +
 			"With Enable_802.1X_Authentication and --ethernet the phone first proves itself to the switch, by EAP-TLS (--cert, --key) or EAP-FAST (--eap-user); --pc-port carries the 802.1X of a computer behind it.\n\n" +
+			"With Connect_on_Bootup, or --vpn, the tunnel to VPN_Server is opened before a profile is fetched, in a network namespace of the phone's own; see `ringfence phone vpn`.\n\n" +
 			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`, and lets `ringfence phone do` tell it what to do. With --record call.wav the calls are kept in call-1.wav and so on. It fails with --once if a line is not registered.",
 		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --once --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -109,6 +112,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 	d.flags(cmd)
 	d.port.flags(cmd)
 	cmd.Flags().StringVar(&d.port.link, "ethernet", "", "link of the phone's network port, for 802.1X where the profile switches it on")
+	cmd.Flags().BoolVar(&d.vpn, "vpn", false, "open the tunnel of the profile, whatever Connect_on_Bootup says")
 	cmd.Flags().BoolVar(&once, "once", false, "register, say where each line stands, and end")
 	cmd.Flags().DurationVar(&answers.after, "ring", 0, "let calls ring this long before the phone answers them by itself")
 	cmd.Flags().BoolVar(&answers.never, "no-answer", false, "leave calls ringing until `ringfence phone do answer`")
@@ -134,17 +138,15 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 		out = cmd.ErrOrStderr()
 	}
 	d.lease = true
-	defer d.leave()
+	var lost error
+	defer func() {
+		if d.leave(); fault == nil {
+			fault = lost
+		}
+	}()
 	p, err := d.read(ctx)
 	if d.link != nil {
-		var gone error
-		release := d.link.hold(ctx, d.leases(), func(err error) { gone = err; cancel() })
-		defer func() {
-			if release(); fault == nil {
-				fault = gone
-			}
-			d.link.close()
-		}()
+		d.release = d.link.hold(ctx, d.leases(), func(err error) { lost = err; cancel() })
 	}
 	if err != nil {
 		return false, err
@@ -386,7 +388,7 @@ func (x *desk) failed() error {
 }
 
 func (x *desk) status() deskStatus {
-	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), DHCP: x.flags.told, Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), VPN: x.flags.tunnel.status(), DHCP: x.flags.told, Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
@@ -469,6 +471,7 @@ func printDesk(w io.Writer, s deskStatus) {
 	printFeatures(w, s.Phone)
 	printWeb(w, s.Web)
 	printAccess(w, s.Access)
+	printVPN(w, s.VPN)
 	how := "firewall: a plan, not in force; --firewall puts it into force"
 	if s.Applied != "" {
 		how = "firewall: in force, as the table " + s.Applied + " of nftables"
