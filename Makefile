@@ -30,7 +30,7 @@ check: ## the fast part: format, vet, the rules of the house, tests without the 
 	@scripts/test.sh fast
 
 race: ## only the tests, with the race detector
-	CGO_ENABLED=1 go test -race -count=1 -timeout 15m ./...
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 go test -race -count=1 -timeout 15m ./...
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz.sh $(FUZZTIME)

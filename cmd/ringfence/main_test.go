@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Setenv("GUIDES", guides)
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // or each program waits for a second at its end
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
 			e.Setenv("RINGFENCE_DATA", filepath.Join(e.WorkDir, "data"))
