@@ -2,419 +2,334 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"net/http"
+	"net"
 	"net/netip"
-	"net/url"
 	"os"
-	"path/filepath"
-	"runtime"
-	"runtime/metrics"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"ringfence"
-	"ringfence/internal/node"
-	"ringfence/internal/node/admin/api"
-	"ringfence/internal/node/admin/client"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/service/swarm"
-	"ringfence/internal/trust/enroll"
+	"ringfence/internal/trust/chain"
 )
 
-// maxSwarm bounds the phones of one process.
-const maxSwarm = 20_000
-
-// swarming is one run of `ringfence phone swarm`.
+// swarming is what the swarm's flags say.
 type swarming struct {
-	*app
-	h          *handset
-	plan       swarm.Plan
-	count      int
-	first      uint64
-	identities string
-	remove     bool
-	bar        func(done, total int, what string)
-
-	admin   *client.Client
-	sockets *reachable
-
-	media netip.Addr
-	made  []ringfence.UserID // by this run
+	count, calls, first        int
+	host, domain, user, number string
+	users, password, ca, dns   string
+	rate                       float64
+	talk, stay, patience       time.Duration
+	md5, asJSON                bool
+	list                       []swarmUser
+	shared                     string
+	made                       madeUsers // unless they exist already
 }
 
-// swarmReport is what --json prints.
-type swarmReport struct {
-	*swarm.Report
-	Memory uint64 `json:"memory_bytes"` // of this process, while all were registered
-}
+// swarmLimit bounds the file of users.
+const swarmLimit = 8 << 20
 
-func newPhoneSwarmCommand(a *app, h *handset) *cobra.Command {
-	s, asJSON := &swarming{app: a, h: h}, false
+func newPhoneSwarmCommand(a *app) *cobra.Command {
+	s := &swarming{made: madeUsers{app: a}}
 	cmd := &cobra.Command{
-		Use: "swarm", Short: "Be many phones at once, to rehearse a site", Args: cobra.NoArgs,
-		Long: "swarm registers many phones over TLS, each with a certificate and a connection of its own, has pairs of them call each other at the same time, and reports how long\n" +
-			"everything took, what failed, and whether both ends of each call heard what the other said.\n\n" +
-			"It makes a user swarm-00001, -00002, ... with a number and a device for each phone on the node, as an administrator: by the socket of the node on this host, or by the\n" +
-			"login at the one that --node names. They are removed at the end, unless --identities names a directory to keep them in for the next run, which then needs no administrator.\n\n" +
-			"The exit code is 0 if every phone stayed registered, and every call was sealed and heard at both ends; 6 if a call was not sealed; 7 for anything else.",
-		Example: "  ringfence phone swarm --count 500\n  ringfence phone swarm --count 5000 --calls 200 --for 1m --identities swarm --json\n  ringfence phone swarm --count 5000 --identities swarm --remove",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return s.run(cmd, asJSON) },
+		Use: "swarm", Short: "Be many phones at once, and say how that went", Args: cobra.NoArgs,
+		Long: "swarm registers many phones over TLS from one process, has pairs of them speak over SRTP, checks in both directions that the tone which was said is the one that is heard, and reports what registered, what was\n" +
+			"sealed and heard, how long it took, and what it cost in processor time and memory of this process. Their calls are real.\n\n" +
+			"At a Ringfence node it makes the users swarm-00001, swarm-00002 and so on, each with a number from --first-number on, a device and a certificate, as an administrator: by the socket of the node on this host, or by the login at the one\n" +
+			"that --node names. They are removed at the end, unless --identities names a directory to keep them in for the next run, which then needs no administrator.\n\n" +
+			"At any other server the users exist already. They are in a file (--users), a line each: USER PASSWORD [NUMBER [NAME-OF-DIGEST]]. Or their names follow a pattern (--user 'desk-%04d', counted from --first) and they share one\n" +
+			"password (--password-file).\n\n" +
+			"Pairs are made in the order of the phones; the second one of each is dialled by its number. A progress bar is shown on a terminal. It fails if a phone does not register or a call is not heard on both sides.",
+		Example: "  ringfence phone swarm --count 500\n  ringfence phone swarm --count 5000 --calls 200 --for 1m --identities swarm --json\n  ringfence phone swarm --count 500 --node pbx.example.com --users users.txt --ca ca.pem\n" +
+			"  ringfence phone swarm --count 5000 --calls 200 --for 30s --node pbx.example.com --user 'desk-%04d' --password-file password.txt --rate 200",
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.IntVar(&s.count, "count", 100, "how many phones")
-	f.IntVar(&s.plan.Calls, "calls", 0, "how many calls at the same time, of two phones each")
-	f.DurationVar(&s.plan.Talk, "for", 10*time.Second, "how long they all stay, or talk")
-	f.Float64Var(&s.plan.Rate, "rate", 20, "calls begun a second")
-	f.IntVar(&s.plan.AtOnce, "at-once", 32, "how many phones register at a time")
-	f.Uint64Var(&s.first, "first-number", 800_000, "the number of the first phone; the others follow")
-	f.StringVar(&s.identities, "identities", "", "keep the phones' keys in this directory, and their users on the node")
-	f.BoolVar(&s.remove, "remove", false, "remove them at the end all the same")
-	return jsonFlag(cmd, &asJSON)
+	f.IntVar(&s.count, "count", 0, "how many phones; 0: all in --users, or 100")
+	f.StringVar(&s.host, "node", "", "a Ringfence node, HOST or HOST:PORT of its enrolment (8443); with --users or --user the SIP server, HOST or HOST:PORT (5061)")
+	f.StringVar(&s.domain, "domain", "", "the domain of the users; without it that of --node")
+	f.StringVar(&s.users, "users", "", "file of the users, a line each: USER PASSWORD [NUMBER [NAME-OF-DIGEST]]")
+	f.StringVar(&s.user, "user", "", "pattern of the users' names, with one %d")
+	f.StringVar(&s.number, "number", "", "pattern of the numbers that are dialled, with one %d; without it the name is dialled")
+	f.IntVar(&s.first, "first", 1, "first number of the patterns")
+	f.StringVar(&s.password, "password-file", "", "file with the password of all users of --user, its first line")
+	f.StringVar(&s.ca, "ca", "", "believe the authorities in this file (PEM), and no others; without it those of this host")
+	f.StringVar(&s.dns, "dns", "", "ask this DNS server, ADDR or ADDR:PORT, instead of those of this host")
+	f.BoolVar(&s.md5, "md5", false, "answer challenges with MD5 as well")
+	f.Float64Var(&s.rate, "rate", 100, "phones that are begun in a second, and calls")
+	f.IntVar(&s.calls, "calls", 0, "pairs of phones that speak at the same time")
+	f.DurationVar(&s.talk, "for", 10*time.Second, "how long they speak")
+	f.DurationVar(&s.stay, "stay", 0, "how long the phones stay registered besides")
+	f.DurationVar(&s.patience, "patience", time.Minute, "how long one registration or call may take")
+	s.made.flags(cmd)
+	return jsonFlag(cmd, &s.asJSON)
 }
 
-func (s *swarming) run(cmd *cobra.Command, asJSON bool) (err error) {
+// read reads who the phones are.
+func (s *swarming) read() error {
 	switch {
-	case s.count < 1 || s.count > maxSwarm:
-		return invalid(fmt.Sprintf("--count %d: between 1 and %d", s.count, maxSwarm), "run several for more")
-	case s.plan.Calls < 0 || s.plan.Calls*2 > s.count:
-		return invalid(fmt.Sprintf("--calls %d: a call takes two phones of %d", s.plan.Calls, s.count), "ask for fewer calls, or for more phones")
-	case s.plan.Rate <= 0 || s.plan.Rate > 10_000 || s.plan.AtOnce < 1 || s.plan.AtOnce > 1000:
-		return invalid("--rate is between 0 and 10000, and --at-once between 1 and 1000", "")
+	case s.host == "":
+		return invalid("there is no --node", "give the SIP server: --node pbx.example.com")
+	case s.users != "" && s.user != "":
+		return invalid("who are the phones?", "give --users FILE, or --user 'desk-%04d' with --password-file, or neither at a Ringfence node")
+	case s.user != "" && s.password == "":
+		return invalid("--user needs --password-file", "passwords on the command line are seen by everybody on this host")
+	case s.user != "" && s.count < 1:
+		return invalid("how many?", "give --count")
 	}
-	ctx := cmd.Context()
-	s.bar = bar(cmd.ErrOrStderr())
-	if s.sockets, err = newReachable(s.h.dns); err != nil {
-		return err
-	}
-	if s.admin, err = s.administrator(); err != nil {
-		return err
-	}
-	defer s.admin.Close()
-	kept := s.identities
-	if kept == "" {
-		if kept, err = os.MkdirTemp("", "ringfence-swarm-"); err != nil {
+	if s.user != "" {
+		b, err := readWhole(s.password, 4096)
+		if err != nil {
 			return err
 		}
-		defer func() { _ = os.RemoveAll(kept) }()
-	}
-	defer func() {
-		if s.identities == "" || s.remove {
-			err = errors.Join(err, s.clean(context.WithoutCancel(ctx), kept))
+		line, _, _ := strings.Cut(string(b), "\n")
+		if s.shared = strings.TrimSuffix(line, "\r"); s.shared == "" {
+			return invalid("there is no password in "+s.password, "write it into the first line")
 		}
-	}()
-	if err := s.enrolAll(ctx, kept); err != nil {
-		return err
-	}
-	stack := phone.NewStack(phone.StackConfig{Opener: s.sockets, Log: node.Discard(), UserAgent: "Ringfence swarm", Shards: runtime.GOMAXPROCS(0)})
-	defer stack.Close()
-	var memory uint64
-	s.plan.Progress = func(done, total int, what string) {
-		memory = max(memory, resident())
-		s.bar(done, total, what)
-	}
-	r, err := swarm.Run(ctx, stack, s.plan)
-	if err != nil {
-		return err
-	}
-	out := swarmReport{r, memory}
-	if err := show(cmd, asJSON, out, func(w io.Writer) { out.print(w) }); err != nil {
-		return err
-	}
-	switch {
-	case r.Calls.Sealed < r.Calls.Up:
-		return &ringfence.Fault{Kind: ringfence.KindInsecure, Text: fmt.Sprintf("%d of %d calls were not sealed at both ends", r.Calls.Up-r.Calls.Sealed, r.Calls.Up)}
-	case !r.OK:
-		return &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: fmt.Sprintf("%d of %d phones stayed registered, and %d of %d calls were heard at both ends", r.Stayed, r.Phones, r.Calls.Heard, r.Calls.Asked), Hint: "the reasons stand in the report"}
-	}
-	return nil
-}
-
-// administrator is who may make users: whoever is logged in at the node that --node names, else whoever may use the socket of the one on this host.
-func (s *swarming) administrator() (*client.Client, error) {
-	elsewhere := &app{data: s.data}
-	if s.h.host != "" {
-		at, err := hostPort(s.h.host)
-		if err != nil {
-			return nil, err
-		}
-		all, err := readLogins()
-		if err != nil {
-			return nil, err
-		}
-		if _, ok := all[at]; ok {
-			elsewhere.node = s.h.host
-		}
-	}
-	return elsewhere.client()
-}
-
-// member is one phone of the swarm on its way.
-type member struct {
-	handset
-	user   ringfence.UserID
-	number string
-}
-
-func (s *swarming) member(i int, kept string) *member {
-	m := &member{user: ringfence.UserID(fmt.Sprintf("swarm-%05d", i+1)), number: strconv.FormatUint(s.first+uint64(i), 10)}
-	m.handset = handset{identity: filepath.Join(kept, string(m.user)), host: s.h.host, dns: s.h.dns}
-	return m
-}
-
-// enrolAll finds the identities that are kept, and makes those that are missing: the first by its activation code, which also tells where phones register, the others by an
-// administrator's right to have many keys certified at once. Each key is made here, and stays.
-func (s *swarming) enrolAll(ctx context.Context, kept string) error {
-	var all, missing []*member
-	for i := range s.count {
-		m := s.member(i, kept)
-		all = append(all, m)
-		if _, err := os.Stat(m.identity); errors.Is(err, fs.ErrNotExist) {
-			missing = append(missing, m)
-		} else if b, err := os.ReadFile(filepath.Join(m.identity, "number")); err == nil {
-			m.number = strings.TrimSpace(string(b))
-		}
-	}
-	if len(missing) > 0 {
-		first := all[0]
-		if missing[0] == first {
-			if err := s.add(ctx, first, true); err != nil {
-				return err
+		for _, pattern := range []string{s.user, s.number} {
+			if pattern != "" && strings.Contains(fmt.Sprintf(pattern, 1), "%!") {
+				return invalid(fmt.Sprintf("%.60q has not one %%d", pattern), "write it as 'desk-%04d'")
 			}
-			missing = missing[1:]
 		}
-		id, err := first.enrolled(ctx, s.sockets, io.Discard)
-		if err != nil {
-			return err
-		}
-		if err := first.keepNumber(); err != nil {
-			return err
-		}
-		_, file, err := first.load()
-		if err != nil {
-			return err
-		}
-		done := s.count - len(missing)
-		for some := range slices.Chunk(missing, maxCertified) {
-			if err := s.certify(ctx, some, id.Identity, file); err != nil {
-				return err
-			}
-			done += len(some)
-			s.bar(done, s.count, "phones enrolled")
-		}
-	}
-	for _, m := range all {
-		m.code = "" // it was good once
-		c, err := s.config(ctx, m)
-		if err != nil {
-			return err
-		}
-		s.plan.Members = append(s.plan.Members, swarm.Member{Number: m.number, Config: c})
-	}
-	return nil
-}
-
-// maxCertified bounds what is asked for at once.
-const maxCertified = 100
-
-// certify adds some users with their devices, and has the keys of the phones certified.
-func (s *swarming) certify(ctx context.Context, some []*member, like enroll.Identity, file identityFile) error {
-	in, out := make([]api.NewCertificate, len(some)), make([]api.IssuedOrNot, 0, len(some))
-	keys := make([]*ecdsa.PrivateKey, len(some))
-	for i, m := range some {
-		if err := s.add(ctx, m, false); err != nil {
-			return err
-		}
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return err
-		}
-		csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-		if err != nil {
-			return err
-		}
-		keys[i], in[i] = key, api.NewCertificate{Role: "device", Name: string(m.user), CSR: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr}))}
-	}
-	if err := s.admin.Do(ctx, http.MethodPost, "/certificates/batch", nil, in, &out); err != nil {
-		return err
-	}
-	for i, m := range some {
-		switch {
-		case i >= len(out) || out[i].Issued == nil && out[i].Error == nil:
-			return &ringfence.Fault{Kind: ringfence.KindInternal, Text: "the node has not said what became of the key of " + string(m.user)}
-		case out[i].Error != nil:
-			return &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the key of " + string(m.user) + " was not certified: " + out[i].Error.Detail}
-		}
-		id := enroll.Identity{Device: ringfence.DeviceID(m.user), Key: keys[i], Anchors: like.Anchors, Bootstrap: like.Bootstrap}
-		id.Bootstrap.User = m.user
-		for block, rest := pem.Decode([]byte(out[i].Issued.PEM)); block != nil; block, rest = pem.Decode(rest) {
-			id.Chain = append(id.Chain, block.Bytes)
-		}
-		if err := m.keep(id, file); err != nil {
-			return err
-		}
-		if err := m.keepNumber(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (m *member) keepNumber() error {
-	if err := os.WriteFile(filepath.Join(m.identity, "number"), []byte(m.number+"\n"), 0o600); err != nil {
-		return invalid(err.Error(), "")
-	}
-	return nil
-}
-
-func (s *swarming) config(ctx context.Context, m *member) (c phone.Config, err error) {
-	id, err := m.enrolled(ctx, s.sockets, io.Discard)
-	if err != nil {
-		return c, err
-	}
-	servers, err := s.sockets.servers(id.Host, id.Bootstrap.SIP.Port, id.ByName)
-	if err != nil {
-		return c, err
-	}
-	if !s.media.IsValid() { // as all others
-		if s.media, err = s.sockets.media(ctx, servers); err != nil {
-			return c, err
-		}
-	}
-	return phone.Config{Servers: oneFamily{servers, s.media}, ServerName: id.Bootstrap.SIP.Host, MediaAddr: s.media,
-		TLS:  &tls.Config{RootCAs: id.Pool(), Certificates: []tls.Certificate{id.Certificate()}, MinVersion: tls.VersionTLS12},
-		User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain}, nil
-}
-
-// add adds a user with a device, and if that is asked for, a code for its phone to enrol with.
-func (s *swarming) add(ctx context.Context, m *member, code bool) error {
-	if err := s.admin.Do(ctx, http.MethodPost, "/users", nil, api.NewUser{ID: m.user, Name: "Swarm " + m.number, Numbers: []ringfence.Number{ringfence.Number(m.number)}}, nil); err != nil {
-		if ringfence.KindOf(err) == ringfence.KindConflict {
-			return &ringfence.Fault{Kind: ringfence.KindConflict, Text: fmt.Sprintf("the user %s or the number %s is there already", m.user, m.number),
-				Hint: "an earlier swarm was kept or cut off: name its directory with --identities, or `ringfence user remove` it, or take another --first-number"}
-		}
-		return err
-	}
-	s.made = append(s.made, m.user)
-	var added api.DeviceAdded
-	if err := s.admin.Do(ctx, http.MethodPost, "/devices", nil, api.NewDevice{ID: ringfence.DeviceID(m.user), User: m.user, Kind: "swarm", NoCode: !code}, &added); err != nil {
-		return err
-	}
-	if added.Activation == nil {
 		return nil
 	}
-	m.code = added.Activation.Code
-	if m.host == "" {
-		if u, err := url.Parse(added.Activation.URI); err == nil {
-			m.host = u.Query().Get("node")
+	b, err := readWhole(s.users, swarmLimit)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for line := range strings.Lines(string(b)) {
+		n++
+		f := strings.Fields(line)
+		if len(f) == 0 || strings.HasPrefix(f[0], "#") {
+			continue
 		}
+		if len(f) < 2 || len(f) > 4 {
+			return invalid(fmt.Sprintf("%s:%d: this is no user", s.users, n), "write USER PASSWORD, USER PASSWORD NUMBER, or both with the name that digest has")
+		}
+		x := swarmUser{user: f[0], password: f[1], number: f[0], auth: f[0]}
+		if len(f) > 2 {
+			x.number = f[2]
+		}
+		if len(f) > 3 {
+			x.auth = f[3]
+		}
+		s.list = append(s.list, x)
+	}
+	if s.count == 0 {
+		s.count = len(s.list)
+	}
+	if s.count > len(s.list) || s.count == 0 {
+		return invalid(fmt.Sprintf("there are %d users in %s, and %d phones are wanted", len(s.list), s.users, s.count), "write as many lines")
 	}
 	return nil
 }
 
-// clean removes the users, those of earlier runs as well if their identities are kept, and then the identities.
-func (s *swarming) clean(ctx context.Context, kept string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
-	all := s.made
-	if s.remove {
-		dirs, err := filepath.Glob(filepath.Join(kept, "swarm-*"))
+// swarmUser is who a phone is.
+type swarmUser struct{ user, password, number, auth string }
+
+// who returns who a phone is.
+func (s *swarming) who(i int) swarmUser {
+	if s.user == "" {
+		return s.list[i]
+	}
+	x := swarmUser{user: fmt.Sprintf(s.user, s.first+i), password: s.shared}
+	x.number, x.auth = x.user, x.user
+	if s.number != "" {
+		x.number = fmt.Sprintf(s.number, s.first+i)
+	}
+	return x
+}
+
+func (s *swarming) run(cmd *cobra.Command) (err error) {
+	out := cmd.ErrOrStderr()
+	bar := &progressBar{out: out}
+	if f, ok := out.(*os.File); ok {
+		bar.terminal = isTerminal(f)
+	}
+	c := swarm.Config{Calls: s.calls, Rate: s.rate, Talk: s.talk, Stay: s.stay, Patience: s.patience, Usage: processUsage, Progress: bar.show, Agent: "Ringfence swarm"}
+	if s.users == "" && s.user == "" {
+		if c.Count = s.count; c.Count == 0 {
+			c.Count = 100
+		}
+		if err := c.Check(); err != nil {
+			return err
+		}
+		defer func() {
+			bar.end()
+			err = errors.Join(err, s.made.clean(context.WithoutCancel(cmd.Context())))
+			bar.end()
+		}()
+		err = s.made.make(cmd.Context(), s.host, s.dns, c.Count, bar.show)
+		c.Opener, c.Phone, c.Number = s.made.sockets, func(i int) phone.Config { return s.made.phones[i] }, func(i int) string { return s.made.numbers[i] }
+	} else {
+		err = s.existing(cmd.Context(), &c)
+	}
+	if err != nil {
+		return err
+	}
+	r, err := swarm.Run(cmd.Context(), c)
+	bar.end()
+	if err != nil {
+		return err
+	}
+	if err := show(cmd, s.asJSON, r, func(w io.Writer) { printSwarm(w, r) }); err != nil {
+		return err
+	}
+	return r.Failure()
+}
+
+// existing has the phones be users of a server that exist.
+func (s *swarming) existing(ctx context.Context, c *swarm.Config) error {
+	if err := s.read(); err != nil {
+		return err
+	}
+	host, port := s.host, uint16(5061)
+	if h, p, err := net.SplitHostPort(s.host); err == nil {
+		n, err := parsePort(p)
 		if err != nil {
 			return err
 		}
-		all = nil
-		for _, d := range dirs {
-			all = append(all, ringfence.UserID(filepath.Base(d)))
-		}
+		host, port = h, n
 	}
-	for i, user := range all {
-		if err := s.admin.Do(ctx, http.MethodDelete, "/users/"+string(user), nil, nil, nil); err != nil && ringfence.KindOf(err) != ringfence.KindNotFound {
+	if s.domain == "" {
+		s.domain = host
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(64)}
+	if s.ca != "" {
+		b, err := readWhole(s.ca, chain.MaxFile)
+		if err != nil {
 			return err
 		}
-		if err := os.RemoveAll(filepath.Join(kept, string(user))); err != nil {
-			return invalid(err.Error(), "")
+		certs, err := chain.Read(b)
+		if err != nil {
+			return err
 		}
-		s.bar(i+1, len(all), "phones removed")
+		conf.RootCAs = x509.NewCertPool()
+		for _, c := range certs {
+			conf.RootCAs.AddCert(c)
+		}
 	}
+	sockets, err := newReachable(s.dns)
+	if err != nil {
+		return err
+	}
+	servers, err := sockets.servers(host, port, isDomain(s.host))
+	if err != nil {
+		return err
+	}
+	media, err := sockets.media(ctx, servers)
+	if err != nil {
+		return err
+	}
+	c.Opener, c.Count = sockets, s.count
+	c.Number = func(i int) string { return s.who(i).number }
+	c.Phone = func(i int) phone.Config { return s.config(i, host, conf, servers, media) }
 	return nil
 }
 
-func (r *swarmReport) print(w io.Writer) {
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%-12s %s\n", name, fmt.Sprintf(format, args...))
+func (s *swarming) config(i int, host string, conf *tls.Config, servers phone.Servers, media netip.Addr) phone.Config {
+	x := s.who(i)
+	return phone.Config{Servers: oneFamily{servers, media}, ServerName: host, TLS: conf, User: x.user, AuthUser: x.auth, Domain: s.domain, Password: x.password, AllowMD5: s.md5, MediaAddr: media, MaxCalls: 1}
+}
+
+// progressBar shows how far a swarm is: on a terminal as a bar, elsewhere as a line at the end of each phase.
+type progressBar struct {
+	out      io.Writer
+	terminal bool
+	last     swarm.Progress
+}
+
+const barWidth = 40
+
+func (b *progressBar) show(p swarm.Progress) {
+	if p.Phase != b.last.Phase {
+		b.end()
 	}
-	spread := func(s *swarm.Spread) string {
-		if s == nil {
-			return ""
+	b.last = p
+	if b.terminal {
+		full := 0
+		if p.Total > 0 {
+			full = barWidth * p.Done / p.Total
 		}
-		return fmt.Sprintf("; median %.0f ms, 99 of 100 within %.0f ms, at most %.0f ms", s.Median, s.Most, s.Max)
-	}
-	line("phones", "%d of %d registered in %.1f s%s", r.Registered, r.Phones, r.Seconds, spread(r.Register))
-	line("at the end", "%d registered", r.Stayed)
-	line("memory", "%.0f MiB, %.0f KiB for each phone", float64(r.Memory)/(1<<20), float64(r.Memory)/float64(max(1, r.Phones))/1024)
-	if c := r.Calls; c.Asked > 0 {
-		line("calls", "%d of %d were up together%s", c.Up, c.Asked, spread(c.Setup))
-		line("sealed", "%d at both ends", c.Sealed)
-		line("heard", "%d at both ends", c.Heard)
-		if c.MOS != nil {
-			line("voice", "%d packets, %d lost; MOS %.1f at least, median %.1f", c.Packets, c.Lost, c.MOS.Lowest, c.MOS.Median)
-		}
-	}
-	for _, f := range r.Failures {
-		line("failed", "%d x %s", f.Count, f.Reason)
+		fmt.Fprintf(b.out, "\r%-12s [%s%s] %d of %d%s ", p.Phase, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), p.Done, p.Total, failures(p.Failed))
 	}
 }
 
-// resident returns what memory this process has from the system, in bytes.
-func resident() uint64 {
-	m := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(m)
-	return m[0].Value.Uint64() - m[1].Value.Uint64()
+func failures(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d failed", n)
 }
 
-// bar returns what shows progress: a bar that grows, or where nobody looks at a terminal, a line for each tenth.
-func bar(w io.Writer) func(done, total int, what string) {
-	terminal := false
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil {
-			terminal = info.Mode()&os.ModeCharDevice != 0
+func (b *progressBar) end() {
+	switch {
+	case b.last.Phase == "":
+	case b.terminal:
+		fmt.Fprintln(b.out)
+	default:
+		fmt.Fprintf(b.out, "%s: %d of %d%s\n", b.last.Phase, b.last.Done, b.last.Total, failures(b.last.Failed))
+	}
+	b.last = swarm.Progress{}
+}
+
+// heldMemory returns what the kernel says that this process holds, and the most it held; nothing where it does not say.
+func heldMemory() (now, most uint64) {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, 0
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		n, err := strconv.ParseUint(f[1], 10, 64)
+		switch {
+		case err != nil:
+		case f[0] == "VmRSS:":
+			now = n << 10
+		case f[0] == "VmHWM:":
+			most = n << 10
 		}
 	}
-	steps := 10
-	if terminal {
-		steps = 200
+	return now, most
+}
+
+func printSwarm(w io.Writer, r swarm.Report) {
+	milliseconds := func(t swarm.Times) string {
+		return fmt.Sprintf("half within %.0f ms, 95 %% within %.0f ms, all within %.0f ms", t.Median, t.P95, t.Most)
 	}
-	last, of := -1, ""
-	return func(done, total int, what string) {
-		total = max(1, total)
-		if step := steps * done / total; what == of && step == last {
-			return
-		} else {
-			last, of = step, what
+	facts(w, "phones", fmt.Sprintf("%d of %d registered, %d over verified TLS, in %.1f s", r.Registered, r.Count, r.Sealed, r.Seconds), "registration", milliseconds(r.Register))
+	if r.Calls.Wanted > 0 {
+		facts(w, "calls", fmt.Sprintf("%d of %d up, %d sealed, %d heard on both sides", r.Calls.Up, r.Calls.Wanted, r.Calls.Sealed, r.Calls.Heard), "answered", milliseconds(r.Calls.Setup),
+			"voice", fmt.Sprintf("MOS %.1f or better, %d packets lost", r.Calls.LeastMOS, r.Calls.Lost))
+	}
+	if r.Lost > 0 {
+		facts(w, "lost", fmt.Sprintf("%d phones lost their registration", r.Lost))
+	}
+	u := r.Usage
+	cost := fmt.Sprintf("%.1f s of processor, %.2f ms a registration", u.CPUSeconds, u.CPUMillisecondsPerPhone)
+	if u.CPUMillisecondsPerCallSecond > 0 {
+		cost += fmt.Sprintf(", %.2f ms a second of a call (both phones)", u.CPUMillisecondsPerCallSecond)
+	}
+	if u.CPUMicrosecondsPerIdleSecond > 0 {
+		cost += fmt.Sprintf(", %.1f µs a second of a phone that waits", u.CPUMicrosecondsPerIdleSecond)
+	}
+	facts(w, "cost", cost, "memory", fmt.Sprintf("%d KiB a phone, %d MiB at most", u.BytesPerPhone>>10, u.PeakBytes>>20))
+	for _, c := range append(append([]swarm.Cause{}, r.Failed...), r.Calls.Failed...) {
+		fmt.Fprintf(w, "FAILED %d times: %s\n", c.Count, c.Text)
+		if c.Hint != "" {
+			fmt.Fprintf(w, "  hint: %s\n", c.Hint)
 		}
-		text := fmt.Sprintf("%5d of %d %s", done, total, what)
-		if !terminal {
-			fmt.Fprintln(w, text)
-			return
-		}
-		end := ""
-		if done == total {
-			end = "\n"
-		}
-		width := 30 * done / total
-		fmt.Fprintf(w, "\r[%s%s] %s%s", strings.Repeat("#", width), strings.Repeat(".", 30-width), text, end)
 	}
 }

@@ -1,5 +1,4 @@
-// Package swarm rehearses a site with many phones in one process: each registers over a connection of its own, pairs of them call each other, and both
-// ends of each call listen for the tone that the other was told to say. What comes of it is a [Report].
+// Package swarm runs many phones in one process, to rehearse what a site will do to its servers: it registers them, has pairs of them speak, and checks in both directions that what was said is what was heard.
 //
-// The phones are those of package service/phone, on one stack. Who they are is the caller's business.
+// What it finds it counts: how many registered and how long that took, which calls were sealed and heard, why others were not, and what that cost in processor time and memory of this process.
 package swarm

@@ -1,295 +1,339 @@
 package swarm
 
 import (
-	"cmp"
 	"context"
 	"math"
-	"slices"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ringfence"
 	"ringfence/internal/service/phone"
 )
 
-// Member is one phone, and what others dial to reach it.
-type Member struct {
-	Config phone.Config // without Auto and Audio
-	Number string
+// Usage is what this process has used so far.
+type Usage struct {
+	CPU    time.Duration
+	Memory uint64 // bytes that it holds now
+	Peak   uint64 // and the most it held
 }
 
-// Plan is what a swarm does.
-type Plan struct {
-	Members  []Member
-	AtOnce   int           // how many register at a time; 0 means 32
-	Calls    int           // simultaneous calls between two members each
-	Rate     float64       // calls begun a second; 0 means 20
-	Talk     time.Duration // how long all calls are up together, or without calls, how long the phones stay; at least 2 s with calls
-	Patience time.Duration // for one phone to register, and one call to be answered; 0 means 30 s
-	// Progress, if set, hears how many of how many have registered, have called, have been judged.
-	Progress func(done, total int, what string)
+// Progress is how far a swarm is.
+type Progress struct {
+	Phase  string // registering, calling, talking or leaving
+	Done   int
+	Failed int
+	Total  int
 }
 
-// Run has the members register, call and leave. It returns an error only if the plan cannot be carried out; what fails of it stands in the report.
-func Run(ctx context.Context, stack *phone.Stack, p Plan) (*Report, error) {
-	if p.Calls*2 > len(p.Members) {
-		return nil, &ringfence.Fault{Op: "swarm", Kind: ringfence.KindInvalid, Text: "a call takes two phones, and there are not as many", Hint: "ask for fewer calls, or for more phones"}
-	}
-	p.AtOnce, p.Rate, p.Patience = cmp.Or(p.AtOnce, 32), cmp.Or(p.Rate, 20), cmp.Or(p.Patience, 30*time.Second)
-	if p.Progress == nil {
-		p.Progress = func(int, int, string) {}
-	}
-	if p.Calls > 0 {
-		p.Talk = max(p.Talk, 2*time.Second)
-	}
-	s := &swarm{plan: p, stack: stack, phones: make([]*phone.Phone, len(p.Members)), answered: make([]chan *phone.Call, len(p.Members)), failures: map[string]int{}}
-	defer s.leave()
-	s.report = Report{Phones: len(p.Members)}
-	s.register(ctx)
-	if err := ctx.Err(); err != nil {
-		return s.finish(), err
-	}
-	if p.Calls > 0 {
-		s.talk(ctx)
-	} else {
-		pause(ctx, p.Talk)
-	}
-	return s.finish(), ctx.Err()
+// Config describes a swarm. Opener, Count, Phone and Number are needed.
+type Config struct {
+	Opener   ringfence.Opener
+	Count    int
+	Phone    func(i int) phone.Config
+	Number   func(i int) string // that others dial to reach a phone
+	Rate     float64            // registrations and calls that are begun in a second; 0 means 100
+	Calls    int                // pairs that speak at the same time
+	Talk     time.Duration      // how long they do; 0 means 10 s
+	Stay     time.Duration      // how long the phones stay registered besides
+	Patience time.Duration      // with one registration or call; 0 means a minute
+	Usage    func() Usage       // nil: it is not measured
+	Progress func(Progress)
+	Agent    string
 }
 
+// tone is what a phone says, in Hz. Those that are near to it say others, so that a call that was connected wrongly is not taken for a good one.
+func tone(i int) float64 { return 400 + 23*float64(i%64) }
+
+// least is how long a call is up before it is looked at: the ear needs a second and a half.
+const least = 3 * time.Second
+
+// Check reports what cannot be done.
+func (c *Config) Check() error {
+	bad := func(text, hint string) error {
+		return &ringfence.Fault{Op: "swarm", Kind: ringfence.KindInvalid, Text: text, Hint: hint}
+	}
+	switch {
+	case c.Count < 1 || c.Count > 100_000:
+		return bad("a swarm has between 1 and 100,000 phones", "")
+	case c.Calls < 0 || 2*c.Calls > c.Count:
+		return bad("each call takes two phones of the swarm", "ask for half as many calls as phones, or fewer")
+	case c.Rate < 0 || math.IsNaN(c.Rate) || c.Rate > 100_000:
+		return bad("the rate is in phones a second, up to 100,000", "")
+	case c.Talk != 0 && c.Talk < least:
+		return bad("calls last for 3 s at least, so that the tones can be told", "")
+	}
+	return nil
+}
+
+// member is one phone.
+type member struct {
+	p      *phone.Phone
+	hz     float64 // what it says
+	answer chan *phone.Call // what it answered last
+	took   time.Duration
+	err    error
+}
+
+// swarm runs.
 type swarm struct {
-	plan     Plan
-	stack    *phone.Stack
-	phones   []*phone.Phone     // nil: it did not register
-	answered []chan *phone.Call // what a member has answered
-
-	mu       sync.Mutex
-	report   Report
-	times    []time.Duration
-	setups   []time.Duration
-	scores   []float64
-	failures map[string]int
+	Config
+	stack   *phone.Stack
+	members []*member
 }
 
-// tone is what a member says, in Hz: near members say others.
-func tone(member int) float64 { return 400 + 23*float64(member%64) }
-
-// fail counts why something did not come about.
-func (s *swarm) fail(what string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failures[what+": "+err.Error()]++
-}
-
-// each does something for a number of members, some at a time.
-func (s *swarm) each(ctx context.Context, n, atOnce int, do func(i int)) {
-	var wg sync.WaitGroup
-	room := make(chan struct{}, atOnce)
-	for i := range n {
-		select {
-		case <-ctx.Done():
-			wg.Wait()
-			return
-		case room <- struct{}{}:
-		}
-		wg.Go(func() {
-			defer func() { <-room }()
-			do(i)
-		})
+// Run runs a swarm from its first registration to its last good-bye. When ctx ends it stops, and says how far it came.
+func Run(ctx context.Context, c Config) (Report, error) {
+	if err := c.Check(); err != nil {
+		return Report{}, err
 	}
-	wg.Wait()
+	if c.Rate == 0 {
+		c.Rate = 100
+	}
+	if c.Talk == 0 {
+		c.Talk = 10 * time.Second
+	}
+	if c.Patience <= 0 {
+		c.Patience = time.Minute
+	}
+	if c.Usage == nil {
+		c.Usage = func() Usage { return Usage{} }
+	}
+	if c.Progress == nil {
+		c.Progress = func(Progress) {}
+	}
+	s := &swarm{Config: c, stack: phone.NewStack(phone.StackConfig{Opener: c.Opener, Shards: runtime.GOMAXPROCS(0), UserAgent: c.Agent})}
+	defer s.stack.Close()
+	r := Report{Count: c.Count, Calls: Calls{Wanted: c.Calls}}
+	before, start := c.Usage(), time.Now()
+	s.register(ctx)
+	registered := c.Usage()
+	r.registered(s.members, time.Since(start), before, registered)
+	if c.Calls > 0 && ctx.Err() == nil {
+		s.talk(ctx, &r)
+	}
+	if c.Stay > 0 {
+		s.stay(ctx, &r)
+	}
+	s.leave(ctx)
+	after := c.Usage()
+	r.Usage.CPUSeconds = (after.CPU - before.CPU).Seconds()
+	r.Usage.PeakBytes = after.Peak
+	r.Interrupted = ctx.Err() != nil
+	return r, nil
 }
 
-func (s *swarm) register(ctx context.Context) {
-	began, done := time.Now(), 0
-	s.each(ctx, len(s.plan.Members), s.plan.AtOnce, func(i int) {
-		c := s.plan.Members[i].Config
-		s.answered[i] = make(chan *phone.Call, 1)
-		c.Auto = func(ctx context.Context, call *phone.Call) {
-			if err := call.Answer(ctx, phone.CallOptions{Audio: phone.Tone(tone(i))}); err != nil {
-				s.fail("answer", err)
+// each does something for n things, begun at the rate of the swarm, and tells how far it is. It returns when all are done.
+func (s *swarm) each(ctx context.Context, phase string, n int, do func(i int) error) {
+	var done, failed atomic.Int64
+	var wg sync.WaitGroup
+	tell := func() {
+		s.Progress(Progress{Phase: phase, Done: int(done.Load()), Failed: int(failed.Load()), Total: n})
+	}
+	stop := make(chan struct{})
+	var teller sync.WaitGroup
+	teller.Go(func() {
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				tell()
+			case <-stop:
+				tell()
 				return
 			}
-			select {
-			case s.answered[i] <- call:
-			default: // somebody else's call
-			}
 		}
-		wait, cancel := context.WithTimeout(ctx, s.plan.Patience)
-		defer cancel()
-		start := time.Now()
-		ph, err := s.stack.Open(wait, c)
-		took := time.Since(start)
-		if err != nil {
-			s.fail("registration", err)
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.phones[i] = ph; err == nil {
-			s.report.Registered++
-			s.times = append(s.times, took)
-		}
-		done++
-		s.plan.Progress(done, len(s.plan.Members), "phones registered")
 	})
-	s.report.Seconds = seconds(time.Since(began))
-}
-
-// talk begins all calls, waits until each is up or has failed, lets those that are up talk, and judges them.
-func (s *swarm) talk(ctx context.Context) {
-	s.report.Calls.Asked = s.plan.Calls
-	gap := time.NewTicker(time.Duration(float64(time.Second) / s.plan.Rate))
-	defer gap.Stop()
-	all := make([]pair, s.plan.Calls)
-	var wg sync.WaitGroup
-	done := 0
-	for i := range all {
-		if i > 0 {
+	start := time.Now()
+	pace := time.NewTicker(10 * time.Millisecond)
+	defer pace.Stop()
+	for begun := 0; begun < n && ctx.Err() == nil; {
+		for due := min(n, 1+int(time.Since(start).Seconds()*s.Rate)); begun < due; begun++ {
+			i := begun
+			wg.Go(func() {
+				if err := do(i); err != nil {
+					failed.Add(1)
+				}
+				done.Add(1)
+			})
+		}
+		if begun < n {
 			select {
-			case <-gap.C:
+			case <-pace.C:
 			case <-ctx.Done():
 			}
 		}
-		wg.Go(func() {
-			all[i] = s.call(ctx, 2*i, 2*i+1)
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			done++
-			s.plan.Progress(done, len(all), "calls begun")
-		})
 	}
 	wg.Wait()
-	pause(ctx, s.plan.Talk)
-	for _, c := range all {
-		if c.out != nil {
-			s.judge(c)
-		}
-	}
-	for _, c := range all {
-		if c.out != nil {
-			c.out.Hangup()
-		}
-	}
-	for _, c := range all {
-		if c.out != nil {
-			wait, cancel := context.WithTimeout(ctx, s.plan.Patience)
-			_ = c.in.WaitEnded(wait)
-			cancel()
-		}
-	}
+	close(stop)
+	teller.Wait()
 }
 
-// pair is a call at both its ends; none if it is not up.
-type pair struct {
-	out, in  *phone.Call
-	from, to int
-}
-
-func (s *swarm) call(ctx context.Context, from, to int) pair {
-	if s.phones[from] == nil || s.phones[to] == nil {
-		s.fail("call", &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "one of both phones is not registered"})
-		return pair{}
+func (s *swarm) register(ctx context.Context) {
+	s.members = make([]*member, s.Count)
+	for i := range s.members {
+		s.members[i] = &member{hz: tone(i), answer: make(chan *phone.Call, 1), err: &ringfence.Fault{Op: "swarm", Kind: ringfence.KindCancelled, Text: "it was not begun"}}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.plan.Patience)
-	defer cancel()
-	start := time.Now()
-	out, err := s.phones[from].Call(ctx, s.plan.Members[to].Number, phone.CallOptions{Audio: phone.Tone(tone(from))})
-	if err == nil {
-		err = out.WaitAnswered(ctx)
-	}
-	took := time.Since(start)
-	if err == nil {
-		select {
-		case in := <-s.answered[to]:
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.report.Calls.Up++
-			s.setups = append(s.setups, took)
-			return pair{out, in, from, to}
-		case <-ctx.Done():
-			err = &ringfence.Fault{Kind: ringfence.KindTimeout, Text: "somebody else answered"}
+	s.each(ctx, "registering", s.Count, func(i int) error {
+		m := s.members[i]
+		conf := s.Phone(i)
+		conf.Auto = func(ctx context.Context, c *phone.Call) {
+			if c.Answer(ctx, phone.CallOptions{Audio: phone.Tone(m.hz)}) == nil {
+				select {
+				case m.answer <- c:
+				default:
+				}
+			}
 		}
-	}
-	if out != nil {
-		out.Hangup()
-	}
-	s.fail("call", err)
-	return pair{}
-}
-
-// judge looks at both ends of a call that should be up.
-func (s *swarm) judge(c pair) {
-	sealed, heard := true, true
-	for _, end := range []struct {
-		call *phone.Call
-		want float64
-	}{{c.out, tone(c.to)}, {c.in, tone(c.from)}} {
-		if state, err := end.call.State(); state == phone.Ended {
-			s.fail("call", cmp.Or(err, error(&ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "it ended by itself"})))
-			heard = false
-			continue
+		ctx, cancel := context.WithTimeout(ctx, s.Patience)
+		defer cancel()
+		start := time.Now()
+		if m.p, m.err = s.stack.Start(conf); m.err != nil {
+			return m.err
 		}
-		proof, audio := end.call.Proof(), end.call.Audio()
-		sealed = sealed && proof.Verdict == ringfence.Sealed
-		if math.Abs(audio.HeardHz-end.want) > end.want/100 {
-			s.fail("audio", &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "another tone was heard than the one that was said, or none"})
-			heard = false
+		var last phone.Registration
+		m.err = m.p.WaitRegistration(ctx, func(r phone.Registration) bool { last = r; return r.State == phone.Registered || r.Err != nil })
+		if m.err == nil && last.State != phone.Registered {
+			m.err = last.Err
 		}
-		if m := proof.Media; m != nil {
-			s.mu.Lock()
-			s.report.Calls.Packets += m.PacketsIn
-			s.report.Calls.Lost += m.Lost
-			s.scores = append(s.scores, m.MOS)
-			s.mu.Unlock()
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if sealed {
-		s.report.Calls.Sealed++
-	}
-	if heard {
-		s.report.Calls.Heard++
-	}
-}
-
-// finish makes the report of what was measured.
-func (s *swarm) finish() *Report {
-	for _, p := range s.phones {
-		if p != nil && p.Registered() {
-			s.report.Stayed++
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := &s.report
-	r.Register, r.Calls.Setup = spreadOf(s.times), spreadOf(s.setups)
-	slices.Sort(s.scores)
-	if n := len(s.scores); n > 0 {
-		r.Calls.MOS = &Scores{Lowest: s.scores[0], Median: s.scores[n/2]}
-	}
-	r.Failures = []Failure{}
-	for reason, n := range s.failures {
-		r.Failures = append(r.Failures, Failure{reason, n})
-	}
-	slices.SortFunc(r.Failures, func(a, b Failure) int { return cmp.Or(b.Count-a.Count, cmp.Compare(a.Reason, b.Reason)) })
-	r.OK = r.Registered == r.Phones && r.Stayed == r.Phones && r.Calls.Heard == r.Calls.Asked && r.Calls.Sealed == r.Calls.Asked
-	return r
-}
-
-func (s *swarm) leave() {
-	s.each(context.Background(), len(s.phones), 4*s.plan.AtOnce, func(i int) {
-		if p := s.phones[i]; p != nil {
-			_ = p.Close()
-		}
+		m.took = time.Since(start)
+		return m.err
 	})
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
+// pair is a call of two phones of the swarm.
+type pair struct {
+	from, to *member
+	number   string
+	out, in  *phone.Call
+	took     time.Duration // until it was answered
+	err      error
+}
+
+// talk sets the calls up, lets them speak together, and looks at each.
+func (s *swarm) talk(ctx context.Context, r *Report) {
+	pairs := s.pairs()
+	if len(pairs) == 0 {
+		r.Calls.settle(s.Calls)
+		return
 	}
+	s.each(ctx, "calling", len(pairs), func(i int) error {
+		pairs[i].err = pairs[i].begin(ctx, s.Patience)
+		return pairs[i].err
+	})
+	before, start := s.Usage(), time.Now()
+	s.hold(ctx, "talking", s.Talk)
+	lasted, used := time.Since(start), s.Usage()
+	up := 0
+	for _, p := range pairs {
+		if p.err == nil {
+			up++
+		}
+		r.call(p)
+	}
+	r.Calls.settle(s.Calls - len(pairs))
+	if up > 0 && lasted > 0 {
+		r.Usage.CPUMillisecondsPerCallSecond = float64(used.CPU-before.CPU) / float64(time.Millisecond) / lasted.Seconds() / float64(up)
+	}
+	for _, p := range pairs {
+		if p.out != nil {
+			p.out.Hangup()
+		}
+	}
+}
+
+// pairs are phones that registered, two by two.
+func (s *swarm) pairs() []*pair {
+	var out []*pair
+	var first *member
+	for i, m := range s.members {
+		switch {
+		case m.err != nil || len(out) == s.Calls:
+		case first == nil:
+			first = m
+		default:
+			out = append(out, &pair{from: first, to: m, number: s.Number(i)})
+			first = nil
+		}
+	}
+	return out
+}
+
+func (p *pair) begin(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	start := time.Now()
+	var err error
+	if p.out, err = p.from.p.Call(ctx, p.number, phone.CallOptions{Audio: phone.Tone(p.from.hz)}); err != nil {
+		return err
+	}
+	if err := p.out.WaitAnswered(ctx); err != nil {
+		return err
+	}
+	p.took = time.Since(start)
+	select {
+	case p.in = <-p.to.answer:
+		return nil
+	case <-ctx.Done():
+		return &ringfence.Fault{Op: "swarm", Kind: ringfence.KindTimeout, Text: "somebody else answered than was called", Hint: "is the number that is dialled that of the phone?"}
+	}
+}
+
+func (s *swarm) stay(ctx context.Context, r *Report) {
+	before, start := s.Usage(), time.Now()
+	s.hold(ctx, "staying", s.Stay)
+	if lasted := time.Since(start); lasted > 0 && r.Registered > 0 {
+		r.Usage.CPUMicrosecondsPerIdleSecond = float64(s.Usage().CPU-before.CPU) / float64(time.Microsecond) / lasted.Seconds() / float64(r.Registered)
+	}
+	lost := 0
+	for _, m := range s.members {
+		if m.err == nil && !m.p.Registered() {
+			lost++
+		}
+	}
+	r.Lost = lost
+}
+
+// hold waits, and tells how far it is.
+func (s *swarm) hold(ctx context.Context, phase string, d time.Duration) {
+	seconds := int(math.Ceil(d.Seconds()))
+	end := time.NewTimer(d)
+	defer end.Stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for passed := 0; ; passed++ {
+		s.Progress(Progress{Phase: phase, Done: min(passed, seconds), Total: seconds})
+		select {
+		case <-tick.C:
+		case <-end.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leave says good-bye for all phones, some at a time.
+func (s *swarm) leave(ctx context.Context) {
+	var wg sync.WaitGroup
+	gate := make(chan struct{}, 64)
+	for i, m := range s.members {
+		if m.p == nil {
+			continue
+		}
+		gate <- struct{}{}
+		if i%100 == 0 {
+			s.Progress(Progress{Phase: "leaving", Done: i, Total: s.Count})
+		}
+		wg.Go(func() {
+			if ctx.Err() == nil { // else the stack ends them all at once
+				_ = m.p.Close()
+			}
+			<-gate
+		})
+	}
+	wg.Wait()
+	s.Progress(Progress{Phase: "leaving", Done: s.Count, Total: s.Count})
 }
