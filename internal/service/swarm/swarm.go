@@ -70,7 +70,7 @@ func (c *Config) Check() error {
 // member is one phone.
 type member struct {
 	p      *phone.Phone
-	hz     float64 // what it says
+	hz     float64          // what it says
 	answer chan *phone.Call // what it answered last
 	took   time.Duration
 	err    error
