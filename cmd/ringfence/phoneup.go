@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,8 @@ import (
 	"ringfence/internal/desk/line"
 	"ringfence/internal/desk/resync"
 	"ringfence/internal/desk/vpn"
+	"ringfence/internal/media/codec"
+	"ringfence/internal/media/rtp"
 	"ringfence/internal/network/phoneports"
 	"ringfence/internal/node"
 	"ringfence/internal/node/sockets"
@@ -301,6 +304,12 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 		port = l.Port
 	}
 	conf.MediaSec = mediasec.Who(l.MediaSec)
+	for _, c := range l.Codecs {
+		conf.Codecs = append(conf.Codecs, codec.Name(c))
+	}
+	if l.Suite != "" {
+		conf.Suites = append([]rtp.Suite{rtp.Suite(l.Suite)}, slices.DeleteFunc(rtp.Suites(), func(s rtp.Suite) bool { return s == rtp.Suite(l.Suite) })...)
+	}
 	conf.Auto, conf.Screen, conf.Audio = x.features.Auto(l.Number), x.features.Screen(l.Number), x.features.Audio()
 	if l.AuthInvite {
 		conf.InviteRealm, conf.InviteMD5 = l.Realm, !l.SHA256

@@ -31,6 +31,7 @@ type port struct {
 	down *codec.Downsampler
 	from map[*port]*queue // what the others said
 	own  queue            // what this phone said
+	here queue            // what the call said, for this phone
 	wide []int16
 	sum  []int32
 	out  []int16
@@ -96,15 +97,16 @@ func (p *port) Write(frame []int16, rate int) {
 			other.from[p].push(p.wide)
 		}
 	}
-	if p != m.ports[0] || m.sink == nil { // this phone hears everybody at the pace of the first
+	if m.sink == nil {
+		return
+	}
+	p.here.push(p.wide)
+	if p != m.ports[0] { // this phone hears everybody at the pace of the first
 		return
 	}
 	clear(p.sum)
-	add(p.sum, p.wide)
-	for _, other := range m.ports[1:] {
-		if len(other.wide) == mixFrame { // what it said last
-			add(p.sum, other.wide)
-		}
+	for _, side := range m.ports {
+		add(p.sum, side.here.pop())
 	}
 	m.mixed = saturate(m.mixed[:0], p.sum)
 	m.sink.Write(m.mixed, mixRate)

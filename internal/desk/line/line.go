@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,8 @@ type Line struct {
 	AuthInvite   bool          `json:"challenges_invite"`
 	Realm        string        `json:"realm,omitempty"`
 	SHA256       bool          `json:"sha_256"`              // challenges offer it (RFC 8760); without, they offer MD5 alone
+	Codecs       []string      `json:"codecs"`               // as SDP names them, the first one first
+	Suite        string        `json:"suite,omitempty"`      // of SRTP that is offered first; empty: the strongest
 	MediaSec     string        `json:"mediasec,omitempty"`   // who begins to agree on sealed media: client or server; empty: nobody
 	LocalPort    uint16        `json:"local_port,omitempty"` // of SIP over UDP
 	Refused      error         `json:"-"`                    // why the line is not used
@@ -165,11 +168,58 @@ func (p *planner) line(n int) {
 		p.did(name("Auth_INVITE"), "the first INVITE is challenged, and must come from who knows the password")
 	}
 	p.mediaSec(&l, name)
+	p.voice(&l, name, warn)
 	p.server(&l, name, warn)
 	if l.Refused != nil {
 		l.Reason = l.Refused.Error()
 	}
 	p.plan.Lines = append(p.plan.Lines, l)
+}
+
+// voice decides which codecs the line speaks, in which order, and which suite it offers first.
+func (p *planner) voice(l *Line, name func(string) string, warn func(string, ...any)) {
+	known := map[string]string{"G711u": "PCMU", "G711a": "PCMA", "G722": "G722"}
+	enabled := func(codec string) bool { return p.set.Yes(name(codec + "_Enable")) }
+	add := func(codec string) {
+		if sdp, ok := known[codec]; ok && enabled(codec) && !slices.Contains(l.Codecs, sdp) {
+			l.Codecs = append(l.Codecs, sdp)
+		}
+	}
+	l.Codecs = []string{}
+	for _, of := range []string{"Preferred_Codec", "Second_Preferred_Codec", "Third_Preferred_Codec"} {
+		v := p.set.Get(name(of))
+		if v.Value == "" || v.Value == "Unspecified" {
+			continue
+		}
+		if _, ok := known[v.Value]; !ok {
+			warn("line %d: this phone does not speak %.20s: %s (%s)", l.Number, v.Value, v.Name, v.Where())
+			p.did(v.Name, "is passed over: this phone does not speak it")
+			continue
+		}
+		add(v.Value)
+		p.did(v.Name, "%s", map[bool]string{true: "is offered", false: "is switched off"}[slices.Contains(l.Codecs, known[v.Value])])
+	}
+	if p.set.Yes(name("Use_Pref_Codec_Only")) && len(l.Codecs) > 0 {
+		l.Codecs = l.Codecs[:1]
+		p.did(name("Use_Pref_Codec_Only"), "%s alone is offered", l.Codecs[0])
+	} else {
+		for _, codec := range []string{"G711u", "G711a", "G722"} {
+			add(codec)
+		}
+	}
+	if len(l.Codecs) == 0 {
+		l.Codecs = []string{"PCMU", "PCMA", "G722"}
+		warn("line %d: the profile leaves no codec that this phone speaks, so it offers all of its own", l.Number)
+	}
+	if v := p.set.Get(name("Encryption_Method")); v.From != flatprofile.Default {
+		l.Suite = map[string]string{"AES 128": "AES_CM_128_HMAC_SHA1_80", "AES 256": "AEAD_AES_256_GCM", "AES 256 GCM": "AEAD_AES_256_GCM"}[v.Value]
+		if v.Value == "AES 256" {
+			warn("line %d: this phone speaks AES 256 with GCM alone: %s (%s)", l.Number, v.Name, v.Where())
+		}
+		if l.Suite != "" {
+			p.did(v.Name, "%s is offered first; the others behind it", l.Suite)
+		}
+	}
 }
 
 // mediaSec decides who begins to agree on sealed media.
