@@ -81,6 +81,9 @@ type desk struct {
 	sounds   atomic.Int32 // files of calls
 	// restarting is set when the phone ends to start again.
 	restarting atomic.Bool
+	orders     chan string // of the server
+	mu         sync.Mutex
+	outcomes   []resync.Outcome // of the last resync
 	opener     *sockets.Opener
 	at         map[int]*lineServers // by number of the line
 	lines      []*phone.Phone       // by index of plan.Lines; nil if it is refused
@@ -157,7 +160,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	if _, _, err := h.options(); err != nil { // rather now than at the first call
 		return false, err
 	}
-	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}}
+	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), outcomes: p.result.Outcomes}
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
 		Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})
 	if d.told != nil {
@@ -196,6 +199,8 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 				switch e.Kind {
 				case phone.Notified:
 					x.features.Told(number, e.Package, e.Body)
+				case phone.Ordered:
+					x.ordered(e.Package)
 				case phone.Transferred:
 					x.features.Transferred(ctx, number, e.Call)
 				}
@@ -203,6 +208,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 		}
 	}
 	x.features.Watch(ctx)
+	go x.resyncs(ctx, cancel, cmd.ErrOrStderr())
 	for i, q := range x.lines {
 		if q != nil && len(x.plan.Lines[i].Then) > 0 {
 			go x.comeBack(ctx, x.plan.Lines[i], q)
@@ -312,7 +318,11 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 	}
 	conf.Auto, conf.Screen, conf.Audio = x.features.Auto(l.Number), x.features.Screen(l.Number), x.features.Audio()
 	if l.AuthInvite {
-		conf.InviteRealm, conf.InviteMD5 = l.Realm, !l.SHA256
+		conf.InviteRealm = l.Realm
+	}
+	conf.InviteMD5, conf.Orders = !l.SHA256, l.Orders
+	if l.AuthOrders {
+		conf.OrderRealm = l.Realm
 	}
 	conf.TLS = x.trust(l)
 	servers, err := x.servers(l, port)
@@ -397,7 +407,10 @@ func (x *desk) failed() error {
 }
 
 func (x *desk) status() deskStatus {
-	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: x.profiles.result.Outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), VPN: x.flags.tunnel.status(), DHCP: x.flags.told, Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
+	x.mu.Lock()
+	outcomes := x.outcomes
+	x.mu.Unlock()
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), VPN: x.flags.tunnel.status(), DHCP: x.flags.told, Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}

@@ -43,6 +43,8 @@ type Line struct {
 	Register     bool          `json:"registers"`
 	NameValidate bool          `json:"validates_name"`
 	AuthInvite   bool          `json:"challenges_invite"`
+	Orders       []string      `json:"orders"` // event packages by which the server makes the phone resync or start again
+	AuthOrders   bool          `json:"challenges_orders"`
 	Realm        string        `json:"realm,omitempty"`
 	SHA256       bool          `json:"sha_256"`              // challenges offer it (RFC 8760); without, they offer MD5 alone
 	Codecs       []string      `json:"codecs"`               // as SDP names them, the first one first
@@ -162,8 +164,9 @@ func (p *planner) line(n int) {
 			warn("line %d: ANY server with a believed certificate is taken for %s: %s = No", n, p.set.Text(name("Proxy")), name("TLS_Name_Validate"))
 		}
 	}
+	p.orders(&l, name, warn)
+	l.Realm, l.SHA256 = p.set.Text(name("Reversed_Auth_Realm")), p.set.Yes("Auth_Support_RFC8760")
 	if l.AuthInvite {
-		l.Realm, l.SHA256 = p.set.Text(name("Reversed_Auth_Realm")), p.set.Yes("Auth_Support_RFC8760")
 		p.did("Auth_Support_RFC8760", "%s", map[bool]string{true: "challenges offer SHA-256 before MD5", false: "challenges offer MD5 alone"}[l.SHA256])
 		p.did(name("Auth_INVITE"), "the first INVITE is challenged, and must come from who knows the password")
 	}
@@ -174,6 +177,24 @@ func (p *planner) line(n int) {
 		l.Reason = l.Refused.Error()
 	}
 	p.plan.Lines = append(p.plan.Lines, l)
+}
+
+// orders decides what the server can make the phone do by a NOTIFY, and whether it must know the line's password for that.
+func (p *planner) orders(l *Line, name func(string) string, warn func(string, ...any)) {
+	l.Orders, l.AuthOrders = []string{"restart_now", "reboot_now"}, p.set.Yes(name("Auth_Resync-Reboot"))
+	if p.set.Yes("Resync_From_SIP") {
+		l.Orders = append(l.Orders, "resync")
+	}
+	switch {
+	case !l.AuthOrders:
+		p.did(name("Auth_Resync-Reboot"), "a NOTIFY makes the phone resync or start again, whoever sends it")
+		warn("line %d: whoever can send it a NOTIFY makes the phone start again: %s = No", l.Number, name("Auth_Resync-Reboot"))
+	case l.Password == "":
+		l.Orders = []string{} // nobody could answer the challenge
+		p.did(name("Auth_Resync-Reboot"), "there is no password to challenge with, so no NOTIFY makes the phone resync")
+	default:
+		p.did(name("Auth_Resync-Reboot"), "who makes the phone resync or start again by a NOTIFY must know the line's password")
+	}
 }
 
 // voice decides which codecs the line speaks, in which order, and which suite it offers first.

@@ -61,6 +61,13 @@ func TestLines(t *testing.T) {
 		{base + "<Preferred_Codec_1_>G711a</Preferred_Codec_1_><Use_Pref_Codec_Only_1_>Yes</Use_Pref_Codec_Only_1_>", func(l Line) bool { return slices.Equal(l.Codecs, []string{"PCMA"}) }, "", ""},
 		{base + "<Preferred_Codec_1_>OPUS</Preferred_Codec_1_>", func(l Line) bool { return slices.Equal(l.Codecs, []string{"PCMU", "PCMA", "G722"}) }, "this phone does not speak OPUS: Preferred_Codec_1_ (cfg.xml:1)", ""},
 		{base + "<G711u_Enable_1_>No</G711u_Enable_1_><G711a_Enable_1_>No</G711a_Enable_1_><G722_Enable_1_>No</G722_Enable_1_>", func(l Line) bool { return len(l.Codecs) == 3 }, "leaves no codec", ""},
+		{base, func(l Line) bool {
+			return slices.Equal(l.Orders, []string{"restart_now", "reboot_now", "resync"}) && l.AuthOrders
+		}, "", ""},
+		{base + "<Resync_From_SIP>No</Resync_From_SIP><Auth_Resync-Reboot_1_>No</Auth_Resync-Reboot_1_>", func(l Line) bool {
+			return slices.Equal(l.Orders, []string{"restart_now", "reboot_now"}) && !l.AuthOrders
+		}, "whoever can send it a NOTIFY", ""},
+		{"<Proxy_1_>p.example.com</Proxy_1_><User_ID_1_>a</User_ID_1_>", func(l Line) bool { return len(l.Orders) == 0 }, "", ""},
 		{"<Proxy_1_>p.example.com</Proxy_1_>", func(l Line) bool { return true }, "", "no server and user"},
 		{"<Proxy_1_>p.example.com:x</Proxy_1_><User_ID_1_>a</User_ID_1_>", func(l Line) bool { return true }, "", "no server and user"},
 		{base + "<Register_1_>No</Register_1_>", func(l Line) bool { return !l.Register }, "", "does not register"},

@@ -125,11 +125,13 @@ func (s *Stack) challenges() (*sip.Nonces, error) {
 	return s.nonces, err
 }
 
-// knowsPassword challenges a first INVITE, unless its sender answers a challenge. It reports whether the call may go on.
+// knowsPassword challenges a first INVITE, unless nobody wants that. It reports whether the call may go on.
 func (p *Phone) knowsPassword(tx *transaction.Server) bool {
-	if p.cfg.InviteRealm == "" {
-		return true
-	}
+	return p.cfg.InviteRealm == "" || p.proves(tx, p.cfg.InviteRealm)
+}
+
+// proves challenges a request in a realm, unless its sender answers a challenge of ours with the password of this phone. It reports whether it does.
+func (p *Phone) proves(tx *transaction.Server, realm string) bool {
 	nonces, err := p.stack.challenges()
 	if err != nil {
 		tx.Reply(500, "", nil)
@@ -142,18 +144,18 @@ func (p *Phone) knowsPassword(tx *transaction.Server) bool {
 			break
 		}
 		cred, err := sip.ParseCredentials(v)
-		if err != nil || string(cred.Realm) != p.cfg.InviteRealm || string(cred.Username) != p.cfg.AuthUser {
+		if err != nil || string(cred.Realm) != realm || string(cred.Username) != p.cfg.AuthUser {
 			continue
 		}
 		state := nonces.Check(cred.Nonce)
-		if state == sip.NonceGood && cred.MatchesURI(m.RequestURI()) && cred.Verify(sip.HA1(cred.Algorithm, p.cfg.AuthUser, p.cfg.InviteRealm, p.cfg.Password), "INVITE") {
+		if state == sip.NonceGood && cred.MatchesURI(m.RequestURI()) && cred.Verify(sip.HA1(cred.Algorithm, p.cfg.AuthUser, realm, p.cfg.Password), tx.Method.String()) {
 			if state = nonces.Use(cred.Nonce, cred.NC); state == sip.NonceGood {
 				return true
 			}
 		}
 		stale = state == sip.NonceStale || state == sip.NonceReplay
 	}
-	p.log.Info("a call was challenged", "phone", p.cfg.User, "from", string(m.Get(sip.HeaderFrom)), "by", tx.Conn.Remote)
+	p.log.Info("a request was challenged", "phone", p.cfg.User, "method", tx.Method, "from", string(m.Get(sip.HeaderFrom)), "by", tx.Conn.Remote)
 	tx.Reply(401, "", func(w *sip.Writer) {
 		algorithms := []sip.DigestAlgorithm{sip.DigestSHA256}
 		if p.cfg.InviteMD5 {
@@ -163,7 +165,7 @@ func (p *Phone) knowsPassword(tx *transaction.Server) bool {
 		}
 		nonce := nonces.New()
 		for _, a := range algorithms { // the strongest first (RFC 8760 section 2.3)
-			c := sip.Challenge{Realm: p.cfg.InviteRealm, Nonce: nonce, Algorithm: a, Stale: stale}
+			c := sip.Challenge{Realm: realm, Nonce: nonce, Algorithm: a, Stale: stale}
 			w.Header(sip.HeaderWWWAuthenticate, string(c.Append(nil)))
 		}
 	})

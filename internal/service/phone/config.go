@@ -90,6 +90,10 @@ type Config struct {
 	// It offers SHA-256, and MD5 behind it with AllowMD5; with InviteMD5 MD5 alone, for servers that stumble over anything else.
 	InviteRealm string
 	InviteMD5   bool
+	// Orders are event packages by which a server tells the phone to do something, such as resync. A NOTIFY of one of them becomes an event of kind [Ordered]. With
+	// OrderRealm it is challenged as an INVITE is; without, whoever can send it a NOTIFY is obeyed.
+	Orders     []string
+	OrderRealm string
 
 	User     string // user part of the address-of-record, e.g. "alice"
 	Domain   string // its domain
@@ -146,8 +150,8 @@ func (c *Config) Validate() error {
 		return bad(ringfence.KindInvalid, "the phone signals over TLS, or in the clear over TCP or UDP", "")
 	case c.Plain != "" && c.Tokens != nil:
 		return bad(ringfence.KindInsecure, "an access token does not go over a connection in the clear (RFC 8898)", "use TLS")
-	case c.InviteRealm != "" && c.Password == "":
-		return bad(ringfence.KindInvalid, "the phone challenges callers, and has no password that they could know", "")
+	case (c.InviteRealm != "" || len(c.Orders) > 0 && c.OrderRealm != "") && c.Password == "":
+		return bad(ringfence.KindInvalid, "the phone challenges callers or its server, and has no password that they could know", "")
 	case c.Plain != "":
 	case c.TLS == nil:
 		return bad(ringfence.KindInsecure, "the phone has no TLS configuration, and plain SIP is not offered", "enroll the phone first")

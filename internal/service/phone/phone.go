@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	mrand "math/rand/v2"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type EventKind uint8
 const (
 	RegistrationChanged EventKind = iota // Registration is set
 	Notified                             // an unsolicited NOTIFY: Package and Body are set
+	Ordered                              // the server orders what Package says
 	MessageReceived                      // a MESSAGE: From, ContentType and Body are set
 	Transferred                          // there is a call by somebody else's doing, as the phone was told to place it, or to let it take the place of another: Call is set
 )
@@ -283,6 +285,13 @@ func (p *Phone) request(tx *transaction.Server) {
 			w.Header(sip.HeaderSupported, "100rel, timer, replaces, outbound")
 		})
 	case sip.NOTIFY:
+		if pkg := eventPackage(m.Get(sip.HeaderEvent)); slices.Contains(p.cfg.Orders, pkg) {
+			if p.cfg.OrderRealm == "" || p.proves(tx, p.cfg.OrderRealm) {
+				tx.Reply(200, "", nil)
+				p.emit(Event{Kind: Ordered, Package: pkg})
+			}
+			return
+		}
 		tx.Reply(200, "", nil)
 		p.emit(Event{Kind: Notified, Package: eventPackage(m.Get(sip.HeaderEvent)), ContentType: string(m.Get(sip.HeaderContentType)), Body: append([]byte(nil), m.Body()...)})
 	case sip.MESSAGE:
