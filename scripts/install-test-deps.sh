@@ -54,7 +54,10 @@ needs() {
 /usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/names as browsers do
 /usr/sbin/squid squid-openssl internal/network/names a web proxy,
 /usr/sbin/dnsmasq dnsmasq-base internal/network/names a resolver,
-/usr/sbin/unbound-checkconf unbound internal/network/names and another, each of which reads its file
+/usr/sbin/unbound-checkconf unbound internal/network/names and others, each of which reads its file
+/usr/bin/named-checkconf bind9-utils internal/network/names and
+/usr/sbin/named bind9 internal/network/names answers by it
+/usr/bin/xmllint libxml2-utils internal/network/sheet a reader of XML
 /usr/bin/python3 python3 internal/network/pac a library that reads proxy auto-configuration files,
 /usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/pac as browsers do
 /usr/sbin/squid squid-openssl internal/network/proxy a web proxy that wants each scheme,

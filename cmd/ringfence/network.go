@@ -85,6 +85,7 @@ func setFlag(cmd *cobra.Command, set *string, value string, names []string) {
 }
 
 func newNetworkRequirementsCommand(a *app) *cobra.Command {
+	forms := append(append(sheet.Formats(), sheet.Lists()...), "json")
 	var set, at, format string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -92,11 +93,11 @@ func newNetworkRequirementsCommand(a *app) *cobra.Command {
 		Long: "requirements prints who opens what to whom, by which ports and with which mark. BELIEVED says how far a row can be trusted: running (it is what the node does), printed, repaired\n" +
 			"(damage of the document was mended), or open (the document contradicts itself; what is done about it stands below). With --at the tables are as they were at the end of that day,\n" +
 			"as far as the history tells; what it tells in words only is listed as not undone.",
-		Example: "  ringfence network requirements\n  ringfence network requirements --set webex-calling --at 2023-12-10\n  ringfence network requirements --set dedicated-instance --format markdown > ports.md\n  ringfence network requirements --set webex-calling --json | jq '.needs[].id'",
+		Example: "  ringfence network requirements\n  ringfence network requirements --set webex-calling --at 2023-12-10\n  ringfence network requirements --set dedicated-instance --format markdown > ports.md\n  ringfence network requirements --set webex-calling --json | jq '.needs[].id'\n  ringfence network requirements --set webex-calling --format prefixes > edl.txt",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !slices.Contains(append(sheet.Formats(), "json"), format) {
-				return invalid(fmt.Sprintf("%.20q is no form", format), "there are "+strings.Join(sheet.Formats(), ", ")+" and json")
+			if !slices.Contains(forms, format) {
+				return invalid(fmt.Sprintf("%.20q is no form", format), "there are "+strings.Join(forms, ", "))
 			}
 			s, err := a.requirements(cmd, set, at)
 			if err != nil {
@@ -120,19 +121,19 @@ func newNetworkRequirementsCommand(a *app) *cobra.Command {
 	}
 	setFlag(cmd, &set, "self", append([]string{"self"}, catalogue.Names()...))
 	cmd.Flags().StringVar(&at, "at", "", "as it was at the end of this day, such as 2023-12-10")
-	cmd.Flags().StringVar(&format, "format", "text", "text, markdown, html, csv or json")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(append(sheet.Formats(), "json"), cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().StringVar(&format, "format", "text", "text, markdown, html, csv or json; or a list for machines, one a line: prefixes or domains")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(forms, cobra.ShellCompDirectiveNoFileComp))
 	return jsonFlag(cmd, &asJSON)
 }
 
 func newNetworkChangesCommand() *cobra.Command {
-	var set, since string
+	var set, since, format string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "changes [--since VERSION|DAY]", Short: "Print the history of a set, and whose work each change is",
 		Long: "changes lists what was added, changed and removed after a day or a version, the latest first. CONCERNS says who has to do something: whoever keeps the firewall, the proxy, the DNS\n" +
 			"or the marks of quality of service. A date whose confidence is not high was damaged in the document and restored from the order of the entries.",
-		Example: "  ringfence network changes\n  ringfence network changes --since 2023-06-01\n  ringfence network changes --since 2024-04-03.71 --json",
+		Example: "  ringfence network changes\n  ringfence network changes --since 2023-06-01\n  ringfence network changes --since 2024-04-03.71 --json\n  ringfence network changes --format rss > changes.rss",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := catalogue.Open(set)
@@ -143,6 +144,9 @@ func newNetworkChangesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if format != "text" && !asJSON {
+				return sheet.History(cmd.OutOrStdout(), s, changes, format)
+			}
 			out := api.NetworkChanges{Set: s.ID, Version: s.Version(), Changes: []api.NetworkChange{}}
 			for _, c := range changes {
 				out.Changes = append(out.Changes, api.NetworkChange{Change: c, Concerns: append([]string{}, c.Concerns()...)})
@@ -151,6 +155,8 @@ func newNetworkChangesCommand() *cobra.Command {
 		},
 	}
 	setFlag(cmd, &set, "webex-calling", catalogue.Names())
+	cmd.Flags().StringVar(&format, "format", "text", "text, csv or rss")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(append([]string{"text"}, sheet.Histories()...), cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringVar(&since, "since", "", "a day or a version; only what came later")
 	return jsonFlag(cmd, &asJSON)
 }

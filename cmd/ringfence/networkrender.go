@@ -45,7 +45,8 @@ type renderTarget struct {
 
 func renderTargets() (all []renderTarget) {
 	about := map[string]string{"pac": "a proxy auto-configuration file", "squid": "a Squid proxy", "squid-splice": "names that a Squid proxy leaves sealed",
-		"dnsmasq": "a dnsmasq resolver", "unbound": "an unbound resolver",
+		"panos-no-decrypt": "names that a PAN-OS which takes TLS apart leaves sealed", "url-list": "the same as a list for cloud proxies, one a line",
+		"dnsmasq": "a dnsmasq resolver", "unbound": "an unbound resolver", "bind": "a BIND resolver", "windows-dns": "the DNS service of Windows, by PowerShell", "ios-dns": "a router that speaks IOS and answers for its site",
 		"nftables-qos": "marks by nftables", "ios-qos": "marks by a router that speaks IOS", "windows-qos": "marks by Windows hosts"}
 	for _, t := range target.All() {
 		all = append(all, renderTarget{name: t.Name, about: t.About, firewall: t.Render})

@@ -25,7 +25,9 @@ type Options struct {
 }
 
 // Targets returns what names can be rendered for.
-func Targets() []string { return []string{"pac", "squid", "squid-splice", "dnsmasq", "unbound"} }
+func Targets() []string {
+	return []string{"pac", "squid", "squid-splice", "panos-no-decrypt", "url-list", "dnsmasq", "unbound", "bind", "windows-dns", "ios-dns"}
+}
 
 // Render returns a set's names in the words of a target, and what those cannot say.
 func Render(s *need.Set, target string, o Options) (text string, lost []need.Loss, err error) {
@@ -48,6 +50,16 @@ func Render(s *need.Set, target string, o Options) (text string, lost []need.Los
 		text, lost = dnsmasq(s, o)
 	case "unbound":
 		text, lost = unbound(s, o)
+	case "bind":
+		text, lost = bind(s, o)
+	case "windows-dns":
+		text, lost = windows(s, o)
+	case "ios-dns":
+		text, lost = ios(s, o)
+	case "panos-no-decrypt":
+		text, lost = panos(s)
+	case "url-list":
+		text = list(s)
 	default:
 		return "", nil, invalid(fmt.Sprintf("%.40q is no target", target), "there are "+strings.Join(Targets(), ", "))
 	}
@@ -235,25 +247,123 @@ func dnsmasq(s *need.Set, o Options) (string, []need.Loss) {
 	return b.String(), lost
 }
 
-func unbound(s *need.Set, o Options) (string, []need.Loss) {
-	byZone := map[string][]need.Forwarder{}
-	var order []string
-	lost := zones(s, o, func(f need.Forwarder, zone string) {
-		if byZone[zone] == nil {
+// byZone gathers the name servers of each zone, in the order of the set.
+func byZone(s *need.Set, o Options) (order []string, servers map[string][]need.Forwarder, lost []need.Loss) {
+	servers = map[string][]need.Forwarder{}
+	lost = zones(s, o, func(f need.Forwarder, zone string) {
+		if servers[zone] == nil {
 			order = append(order, zone)
 		}
-		byZone[zone] = append(byZone[zone], f)
+		servers[zone] = append(servers[zone], f)
 	})
+	return order, servers, lost
+}
+
+// undecided are the names that a resolver can do nothing about.
+func undecided(s *need.Set, who string) (lost []need.Loss) {
+	for _, d := range s.Domains {
+		lost = append(lost, need.Loss{Row: d.ID, Why: who + " answers for " + d.Pattern + " as for every name; it decides nothing by it"})
+	}
+	return lost
+}
+
+func unbound(s *need.Set, o Options) (string, []need.Loss) {
+	order, servers, lost := byZone(s, o)
 	var b strings.Builder
 	b.WriteString(header("#", s))
 	for _, zone := range order {
 		fmt.Fprintf(&b, "forward-zone:\n\tname: %q\n", zone+".")
-		for _, f := range byZone[zone] {
+		for _, f := range servers[zone] {
 			fmt.Fprintf(&b, "\tforward-addr: %s # %s %s\n", f.Address, f.ID, f.Site)
 		}
 	}
+	return b.String(), append(lost, undecided(s, "unbound")...)
+}
+
+// bind asks nobody else where the name servers of a zone are silent: the names are known to nobody else.
+func bind(s *need.Set, o Options) (string, []need.Loss) {
+	order, servers, lost := byZone(s, o)
+	var b strings.Builder
+	b.WriteString(header("//", s))
+	for _, zone := range order {
+		fmt.Fprintf(&b, "zone %q {\n\ttype forward;\n\tforward only;\n\tforwarders {\n", zone)
+		for _, f := range servers[zone] {
+			fmt.Fprintf(&b, "\t\t%s; // %s %s\n", f.Address, f.ID, f.Site)
+		}
+		b.WriteString("\t};\n};\n")
+	}
+	return b.String(), append(lost, undecided(s, "BIND")...)
+}
+
+func windows(s *need.Set, o Options) (string, []need.Loss) {
+	order, servers, lost := byZone(s, o)
+	var b strings.Builder
+	b.WriteString(header("#", s))
+	for _, zone := range order {
+		var at []string
+		for _, f := range servers[zone] {
+			at = append(at, f.Address.String())
+			fmt.Fprintf(&b, "# %s %s\n", f.ID, f.Site)
+		}
+		fmt.Fprintf(&b, "Add-DnsServerConditionalForwarderZone -Name '%s' -MasterServers %s\n", zone, strings.Join(at, ","))
+	}
+	return b.String(), append(lost, undecided(s, "the DNS service of Windows")...)
+}
+
+// ios has a router that speaks IOS answer its site: by split DNS, a view for each zone.
+func ios(s *need.Set, o Options) (string, []need.Loss) {
+	order, servers, lost := byZone(s, o)
+	var b strings.Builder
+	b.WriteString(header("!", s))
+	for i, zone := range order {
+		fmt.Fprintf(&b, "ip dns name-list %d permit .*\\.%s\n", i+1, strings.ReplaceAll(regexp.QuoteMeta(zone), `\-`, "-"))
+		fmt.Fprintf(&b, "ip dns view ringfence-%d\n", i+1)
+		for _, f := range servers[zone] {
+			fmt.Fprintf(&b, " ! %s %s\n dns forwarder %s\n", f.ID, f.Site, f.Address)
+		}
+		b.WriteString(" dns forwarding\n")
+	}
+	if len(order) > 0 {
+		b.WriteString("ip dns view-list ringfence\n")
+		for i := range order {
+			fmt.Fprintf(&b, " view ringfence-%d %d\n  restrict name-group %d\n", i+1, 10*(i+1), i+1)
+		}
+		fmt.Fprintf(&b, " view default %d\nip dns server view-group ringfence\nip dns server\n", 10*(len(order)+1))
+	}
+	return b.String(), append(lost, undecided(s, "the router")...)
+}
+
+// list is the names as cloud proxies take them: one a line, with a dot before those that names below are meant by, too.
+func list(s *need.Set) string {
+	var b strings.Builder
+	for _, name := range suffixes(s) {
+		b.WriteString(name + "\n")
+	}
+	return b.String()
+}
+
+// panos has a PAN-OS that takes TLS apart leave the names of a set alone. Its rule has to stand before those that decrypt.
+func panos(s *need.Set) (string, []need.Loss) {
+	var b strings.Builder
+	b.WriteString(header("#", s))
+	name := "ringfence-" + s.ID
+	all := suffixes(s)
+	for _, n := range all {
+		if below, ok := strings.CutPrefix(n, "."); ok { // a star stands for one label or more, and a slash ends the name
+			fmt.Fprintf(&b, "set profiles custom-url-category %s list [ %s/ *.%s/ ]\n", name, below, below)
+			continue
+		}
+		fmt.Fprintf(&b, "set profiles custom-url-category %s list [ %s/ ]\n", name, n)
+	}
+	if len(all) > 0 {
+		fmt.Fprintf(&b, "set profiles custom-url-category %s type \"URL List\"\n", name)
+		fmt.Fprintf(&b, "set rulebase decryption rules %s from any to any source any destination any source-user any service any category %s action no-decrypt type ssl-forward-proxy\nmove rulebase decryption rules %s top\n", name, name, name)
+	}
+	var lost []need.Loss
 	for _, d := range s.Domains {
-		lost = append(lost, need.Loss{Row: d.ID, Why: "unbound answers for " + d.Pattern + " as for every name; it decides nothing by it"})
+		if host, below, _ := split(d.Pattern); below {
+			lost = append(lost, need.Loss{Row: d.ID, Why: "wider: PAN-OS takes " + host + " itself, too"})
+		}
 	}
 	return b.String(), lost
 }

@@ -1,12 +1,17 @@
 package names
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/need"
@@ -150,6 +155,88 @@ func TestResolvers(t *testing.T) {
 	}
 }
 
+// TestBIND has named read its own, ask the name servers of a zone and nobody else, and answer with what they say.
+func TestBIND(t *testing.T) {
+	named, check := testkit.Need(t, "/usr/sbin/named", "bind9"), testkit.Need(t, "/usr/bin/named-checkconf", "bind9-utils")
+	s := set(t, "dedicated-instance")
+	text, lost := rendered(t, s, "bind", Options{Customer: "acme"})
+	if len(lost) != 0 || strings.Count(text, "forward only") != 5 {
+		t.Errorf("%v %s", lost, text)
+	}
+	if out, err := exec.CommandContext(t.Context(), check, file(t, "named.conf", text)).CombinedOutput(); err != nil {
+		t.Errorf("%v %s", err, out)
+	}
+	if _, lost := rendered(t, s, "bind", Options{}); len(lost) != 10 {
+		t.Errorf("%v", lost)
+	}
+	// One zone, whose name server is a dnsmasq on loopback.
+	port := func() string {
+		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, p, _ := net.SplitHostPort(c.LocalAddr().String())
+		return p
+	}
+	zone, front := port(), port()
+	one := &need.Set{ID: "one", Title: "One", Forwarders: []need.Forwarder{{ID: "f", Zone: "acme.example", Address: netip.MustParseAddr("127.0.0.1")}}}
+	text, _ = rendered(t, one, "bind", Options{})
+	text = strings.Replace(text, "127.0.0.1;", "127.0.0.1 port "+zone+";", 1) // the rendering is for port 53
+	dir := t.TempDir()
+	conf := file(t, "named.conf", fmt.Sprintf("options { directory %q; pid-file none; session-keyfile none; listen-on port %s { 127.0.0.1; }; listen-on-v6 { none; }; recursion yes; dnssec-validation no; };\ncontrols { };\n%s", dir, front, text))
+	start := func(name string, args ...string) {
+		cmd := exec.Command(name, args...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+	}
+	start(testkit.Need(t, "dnsmasq", "dnsmasq-base"), "-k", "-C", "/dev/null", "-p", zone, "-a", "127.0.0.1", "-z", "-R", "-h", "--address=/sip.acme.example/192.0.2.7")
+	start(named, "-g", "-c", conf, "-4")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, "127.0.0.1:"+front)
+	}}
+	for {
+		at, err := r.LookupNetIP(ctx, "ip4", "sip.acme.example.")
+		if err == nil && len(at) == 1 && at[0] == netip.MustParseAddr("192.0.2.7") {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("%v %v", at, err)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+}
+
+// TestWords looks at what no judge is at hand for.
+func TestWords(t *testing.T) {
+	di, wc := set(t, "dedicated-instance"), set(t, "webex-calling")
+	for target, want := range map[string][]string{
+		"windows-dns": {"Add-DnsServerConditionalForwarderZone -Name 'acme.emea.wxc-di.webex.com' -MasterServers "},
+		"ios-dns":     {`ip dns name-list 1 permit .*\.acme\.`, " dns forwarder ", "ip dns view-list ringfence\n view ringfence-1 10\n  restrict name-group 1\n", " view default 60\nip dns server view-group ringfence\n"},
+	} {
+		text, lost := rendered(t, di, target, Options{Customer: "acme"})
+		for _, w := range want {
+			if !strings.Contains(text, w) || len(lost) > 0 {
+				t.Errorf("%s: %v %s", target, lost, text)
+			}
+		}
+	}
+	text, lost := rendered(t, wc, "panos-no-decrypt", Options{})
+	if !strings.Contains(text, "list [ webex.com/ *.webex.com/ ]\n") || !strings.HasSuffix(text, "top\n") || len(lost) == 0 || !strings.HasPrefix(lost[0].Why, "wider: ") {
+		t.Errorf("%v %s", lost, text)
+	}
+	if text, lost = rendered(t, wc, "url-list", Options{}); !strings.Contains("\n"+text, "\n.webex.com\n") || strings.ContainsAny(text, "# *") || len(lost) > 0 {
+		t.Errorf("%v %s", lost, text)
+	}
+}
+
 // TestHostile takes nothing into a rendering that would be more than a name there.
 func TestHostile(t *testing.T) {
 	for _, pattern := range []string{"", "*", "*.", "a", "a b.example", "\"});alert(1);({\".example", "a.example\nhttp_access allow all", "*.*.example", ".example", "-a.example", strings.Repeat("a", 64) + ".example"} {
@@ -164,7 +251,7 @@ func TestHostile(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 	}
-	if _, _, err := Render(&need.Set{}, "bind", Options{}); err == nil {
+	if _, _, err := Render(&need.Set{}, "hosts", Options{}); err == nil {
 		t.Error("a target that is not there")
 	}
 }

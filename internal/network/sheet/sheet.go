@@ -16,7 +16,7 @@ import (
 // Formats returns the forms in which a set can be printed.
 func Formats() []string { return []string{"text", "markdown", "html", "csv"} }
 
-// Write prints a set in one of [Formats].
+// Write prints a set in one of [Formats], or as one of its [Lists].
 func Write(w io.Writer, s *need.Set, format string) error {
 	switch format {
 	case "text":
@@ -27,8 +27,16 @@ func Write(w io.Writer, s *need.Set, format string) error {
 		return page(w, s)
 	case "csv":
 		return commas(w, s)
+	case "prefixes":
+		return networkList(w, s)
+	case "domains":
+		return domainList(w, s)
 	}
-	return &ringfence.Fault{Op: "sheet.write", Kind: ringfence.KindInvalid, Text: fmt.Sprintf("%.40q is no form", format), Hint: "there are " + strings.Join(Formats(), ", ")}
+	return fault(fmt.Sprintf("%.40q is no form", format), "there are "+strings.Join(append(Formats(), Lists()...), ", "))
+}
+
+func fault(text, hint string) error {
+	return &ringfence.Fault{Op: "sheet.write", Kind: ringfence.KindInvalid, Text: text, Hint: hint}
 }
 
 // heading is the columns of the table of rows.
