@@ -206,7 +206,7 @@ func newReadyRunCommand(a *app) *cobra.Command {
 		Use: "run --reflector HOST[:PORT] --key-file FILE", Short: "Test from a site what its network lets through",
 		Long: "run sends what a set of requirements asks for to a reflector, and says row by row what passed: every TCP port, and of each range both ends and ports within at equal distances, from the ports that the row\n" +
 			"demands. Where something does not pass it looks for the exact borders. Then it looks for machines that change SIP (ALG), the kind of NAT, marks that do not survive (DSCP), the path MTU and black\n" +
-			"holes, loss, jitter and how a call would sound (MOS by ITU-T G.107, with its parameters), with --calls how many calls fit, whether somebody takes TLS apart,\n" +
+			"holes, loss, jitter and how a call would sound (MOS by ITU-T G.107, with its parameters), with --calls how many calls fit, what carries media through a VPN of this host, whether somebody takes TLS apart,\n" +
 			"and with --ntp whether time servers answer and know the time. With --proxy, --pac, --wpad or --dhcp it finds the web proxy, evaluates its auto-configuration file for the names of the set, and says\n" +
 			"for each product whether it is let in, what goes through, and whether SIP and media, which never do, have their own way. With --resolver it asks name servers: over UDP and TCP, for\n" +
 			"the names of the set, for the servers of --srv, and whether they lie. Each failure names its row, what was sent and seen, the machine on\n" +
