@@ -212,7 +212,7 @@ func newReadyRunCommand(a *app) *cobra.Command {
 			"the names of the set, for the servers of --srv, and whether they lie. Each failure names its row, what was sent and seen, the machine on\n" +
 			"the way if it is known, what to change, with --site and --firewall the rule in the words of that firewall, and the command that tests it again.\n\n" +
 			"It ends with 0 if all that is needed works, with 4 if something that is needed does not, with 5 for a wrong key, and with 7 if the reflector cannot be reached or stops answering; what was found until\n" +
-			"then is still written. Nothing needs root, except sending from ports below 1024, asking DHCP, and hearing which machine changed a mark; what was not tried without it is said. Progress goes to standard error.",
+			"then is still written. Nothing needs root, except sending from ports below 1024, asking DHCP, and hearing which machine changed a mark or refused a connection; what was not tried without it is said. Progress goes to standard error.",
 		Example: "  ringfence ready run --set webex-calling --reflector 192.0.2.2 --key-file ready.key\n  ringfence ready run --set webex-calling --role device --reflector reflector.example.com --key-file ready.key --json > site.json\n" +
 			"  ringfence ready run --row wc-p-06 --only udp --reflector 192.0.2.2 --key-file ready.key\n  ringfence ready run --only nat --lifetime 5m --flows 500 --reflector 192.0.2.2 --key-file ready.key\n" +
 			"  ringfence ready run --only capacity --calls 50 --reflector 192.0.2.2 --key-file ready.key\n" +
