@@ -206,13 +206,13 @@ func newReadyRunCommand(a *app) *cobra.Command {
 		Use: "run --reflector HOST[:PORT] --key-file FILE", Short: "Test from a site what its network lets through",
 		Long: "run sends what a set of requirements asks for to a reflector, and says row by row what passed: every TCP port, and of each range both ends and ports within at equal distances, from the ports that the row\n" +
 			"demands. Where something does not pass it looks for the exact borders. Then it looks for machines that change SIP (ALG), the kind of NAT, marks that do not survive (DSCP), the path MTU and black\n" +
-			"holes, loss, jitter and how a call would sound (MOS by ITU-T G.107, with its parameters), with --calls how many calls fit, whether somebody takes TLS apart,\n" +
+			"holes, loss, jitter and how a call would sound (MOS by ITU-T G.107, with its parameters), with --calls how many calls fit, what carries media through a VPN of this host, whether somebody takes TLS apart,\n" +
 			"and with --ntp whether time servers answer and know the time. With --proxy, --pac, --wpad or --dhcp it finds the web proxy, evaluates its auto-configuration file for the names of the set, and says\n" +
 			"for each product whether it is let in, what goes through, and whether SIP and media, which never do, have their own way. With --resolver it asks name servers: over UDP and TCP, for\n" +
 			"the names of the set, for the servers of --srv, and whether they lie. Each failure names its row, what was sent and seen, the machine on\n" +
 			"the way if it is known, what to change, with --site and --firewall the rule in the words of that firewall, and the command that tests it again.\n\n" +
 			"It ends with 0 if all that is needed works, with 4 if something that is needed does not, with 5 for a wrong key, and with 7 if the reflector cannot be reached or stops answering; what was found until\n" +
-			"then is still written. Nothing needs root, except sending from ports below 1024, asking DHCP, and hearing which machine changed a mark; what was not tried without it is said. Progress goes to standard error.",
+			"then is still written. Nothing needs root, except sending from ports below 1024, asking DHCP, and hearing which machine changed a mark or refused a connection; what was not tried without it is said. Progress goes to standard error.",
 		Example: "  ringfence ready run --set webex-calling --reflector 192.0.2.2 --key-file ready.key\n  ringfence ready run --set webex-calling --role device --reflector reflector.example.com --key-file ready.key --json > site.json\n" +
 			"  ringfence ready run --row wc-p-06 --only udp --reflector 192.0.2.2 --key-file ready.key\n  ringfence ready run --only nat --lifetime 5m --flows 500 --reflector 192.0.2.2 --key-file ready.key\n" +
 			"  ringfence ready run --only capacity --calls 50 --reflector 192.0.2.2 --key-file ready.key\n" +

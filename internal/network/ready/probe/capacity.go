@@ -117,7 +117,7 @@ func (p *Prober) capacity(ctx context.Context) (verdict.Check, error) {
 	c.Values["steps"] = strings.Join(told, "; ")
 	c.Values["call"] = fmt.Sprintf("each way %d bytes of SRTP (G.711) each 20 ms, with DSCP %d: %.1f kbit/s with the heads of UDP and IP", callSize, voiceMark, p.callRate())
 	c.Values["method"] = fmt.Sprintf("so many streams at a time, doubled and then searched between, %v each and %v for the outcome; they fit while at most %.0f %% are lost each way and in no fifth of a second all packets are more than %v slower than the fastest", short, long, 100*maxLoss, maxQueued)
-	c.Sent = fmt.Sprintf("up to %d calls at a time in %d steps, %.1f MB each way", most, len(done), float64(packets*(callSize+p.heads()))/1e6)
+	c.Sent = fmt.Sprintf("up to %d calls at a time in %d steps, %.1f MB each way: %s", most, len(done), float64(packets*(callSize+p.heads()))/1e6, c.Values["method"])
 	c.Seen = fmt.Sprintf("%d calls fit", fit)
 	if over.calls > 0 {
 		c.Seen += fmt.Sprintf("; with %d: %s", over.calls, over.fault)

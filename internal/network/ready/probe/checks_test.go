@@ -122,9 +122,35 @@ func TestNAT(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got := check(t, l.run("nat", func(c *Config) { c.Lifetime = 8 * time.Second }, media()), "nat")
+		shown := 0
+		got := check(t, l.run("nat", func(c *Config) {
+			c.Lifetime, c.Progress = 12*time.Second, func(_, _ int, what string) {
+				if strings.HasPrefix(what, "nat: silent for ") {
+					shown++
+				}
+			}
+		}, media()), "nat")
 		if v := got.Values["lifetime"]; v != "between 2s and 3s" && v != "between 3s and 4s" || got.Status != verdict.Warn {
 			t.Errorf("%s: %v", got.Status, v)
+		}
+		if shown != 12 {
+			t.Errorf("its progress is shown %d times", shown)
+		}
+	})
+	t.Run("twice", func(t *testing.T) { // the site's NAT, and the provider's behind it
+		t.Parallel()
+		l, provider := newLongLab(t)
+		const nat = "table ip t {\n chain f { type filter hook forward priority 0; policy drop; ct state established accept; iifname inside accept; }\n chain n { type nat hook postrouting priority 100; oifname outside masquerade; }\n}"
+		l.router.rules(nat)
+		provider.rules(nat)
+		got := check(t, l.run("nat", nil, media()), "nat")
+		if !strings.HasPrefix(got.Values["mapping"], independent) || got.Values["ports kept"] != "4 of 4" || !strings.HasPrefix(got.Values["filtering"], "address- and port-dependent") {
+			t.Errorf("%v", got.Values)
+		}
+		provider.rules("flush ruleset\n" + strings.Replace(nat, "masquerade", "masquerade fully-random", 1))
+		other := func(c *Config) { c.Seed = 2 } // other ports, since those of before are remembered
+		if got := check(t, l.run("nat", other, media()), "nat"); got.Values["mapping"] != dependent {
+			t.Errorf("%v", got.Values)
 		}
 	})
 	t.Run("hairpin", func(t *testing.T) {

@@ -94,7 +94,9 @@ type quotes struct {
 	pc   net.PacketConn
 	mu   sync.Mutex
 	seen map[quoteKey]uint8
-	done sync.WaitGroup
+	// refused has who refused connections, by the port at the reflector and by both ports.
+	refused map[pair]netip.Addr
+	done    sync.WaitGroup
 }
 
 type quoteKey struct {
@@ -103,7 +105,7 @@ type quoteKey struct {
 }
 
 func (p *Prober) quotes(ctx context.Context) *quotes {
-	q := &quotes{seen: map[quoteKey]uint8{}}
+	q := &quotes{seen: map[quoteKey]uint8{}, refused: map[pair]netip.Addr{}}
 	pc, err := p.Opener.ListenICMP(ctx, FlowICMP, p.local)
 	if err != nil {
 		return q
@@ -128,6 +130,13 @@ func (p *Prober) quotes(ctx context.Context) *quotes {
 				}
 				q.mu.Unlock()
 			}
+			if m, err := datagram.ParseRefusal(b[:n], p.local.Is6()); err == nil && m.To.Addr() == p.Reflector.Addr() {
+				q.mu.Lock()
+				if len(q.refused) < maxRefused {
+					q.refused[pair{m.From.Port(), m.To.Port()}], q.refused[pair{0, m.To.Port()}] = by.Unmap(), by.Unmap()
+				}
+				q.mu.Unlock()
+			}
 		}
 	})
 	return q
@@ -138,6 +147,19 @@ func (q *quotes) of(port uint16, by netip.Addr) (uint8, bool) {
 	defer q.mu.Unlock()
 	m, ok := q.seen[quoteKey{port, by}]
 	return m, ok
+}
+
+// maxRefused bounds how many refusals of connections are remembered.
+const maxRefused = 4096
+
+// who refused a connection, if somebody on the way said so.
+func (q *quotes) who(c pair) netip.Addr {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if by, ok := q.refused[c]; ok {
+		return by
+	}
+	return q.refused[pair{0, c.to}]
 }
 
 func (q *quotes) close() {

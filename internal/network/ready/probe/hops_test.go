@@ -86,6 +86,25 @@ func (deaf) ListenICMP(context.Context, string, netip.Addr) (net.PacketConn, err
 	return nil, &ringfence.Fault{Kind: ringfence.KindDenied, Text: "no"}
 }
 
+// Who refuses a connection by ICMP is told to whoever may hear it, also behind a NAT; who may not is told that it was refused.
+func TestWhoRefuses(t *testing.T) {
+	t.Parallel()
+	l, provider := newLongLab(t)
+	l.router.rules("table ip t {\n chain n { type nat hook postrouting priority 100; oifname outside masquerade; }\n}")
+	provider.rules("table ip t {\n chain f { type filter hook forward priority 0; tcp dport 443 reject with icmp host-prohibited; }\n}")
+	web := row("web", "tcp", "1024-65535", "443")
+	c := check(t, l.run("tcp", nil, web), "tcp/web")
+	is(t, c, verdict.Fail, verdict.Rejected, "443")
+	if c.Hop != "10.1.0.2" || !strings.Contains(c.Seen, "refused by 10.1.0.2 (ICMP)") {
+		t.Errorf("%+v", c)
+	}
+	c = check(t, l.run("tcp", func(c *Config) { c.Opener = deaf{c.Opener} }, web), "tcp/web")
+	is(t, c, verdict.Fail, verdict.Rejected, "443")
+	if c.Hop != "" || strings.Contains(c.Seen, "10.1.0.2") {
+		t.Errorf("%+v", c)
+	}
+}
+
 // V12: the black hole is behind the site's router, or behind the provider's.
 func TestWhoSwallows(t *testing.T) {
 	t.Parallel()

@@ -44,8 +44,7 @@ func TestVoiceAsIRTT(t *testing.T) {
 		{"3 % and 60 ms back", poor(0, 0, 40*time.Millisecond, 0, 5), poor(33, 1, 40*time.Millisecond, 60*time.Millisecond, 6), 2.5},
 		{"5 % in bursts", poor(100, 5, 80*time.Millisecond, 0, 7), poor(100, 5, 0, 30*time.Millisecond, 8), 1.5},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(c.name, func(t *testing.T) { // one after the other: each wants the host for itself
 			l := newLine(t, c.up, c.down)
 			l.cloud.serve("", testkit.Need(t, "/usr/bin/irtt", "irtt"), "server", "-b", "192.0.2.2:2112")
 			var wrong []string
@@ -109,12 +108,12 @@ func (l *lab) asIRTT(seed uint64, within float64) (wrong []string) {
 			l.Fatalf("%v: %q", err, c.Values["jitter "+w.name])
 		}
 		theirs := 100 * (1 - float64(w.got)/float64(w.of))
-		differ(w.name+": loss in %", loss, theirs, .2+max(0, 300-float64(s.Sent))/100)
+		differ(w.name+": loss in %", loss, theirs, .2+quiet(host))
 		differ(w.name+": variation in ms", mean, w.varies.Mean/1e6, 1+host)
 		differ(w.name+": median over the fastest in ms", median, (w.transits.Median-w.transits.Min)/1e6, within)
 		play := max(40*time.Millisecond, 2*time.Duration(max(s.UpVaries.Mean, s.DownVaries.Mean)))
 		_, want := verdict.Stream{Delay: time.Duration(s.RTT.Median)/2 + packetTime + play, Loss: theirs / 100, BurstRatio: burstOf(l, c.Values[w.name]), Ie: codecIe, Bpl: codecBpl}.Quality()
-		differ(w.name+": MOS", mos, want, .03+max(0, 300-float64(s.Sent))/300)
+		differ(w.name+": MOS", mos, want, .03+quiet(host)/8)
 	}
 	rtt, err := time.ParseDuration(c.Values["round trip"])
 	if err != nil {
@@ -123,6 +122,9 @@ func (l *lab) asIRTT(seed uint64, within float64) (wrong []string) {
 	differ("round trip in ms", float64(rtt)/1e6, s.RTT.Median/1e6, within)
 	return wrong
 }
+
+// quiet is nothing on a host that does what it should in time, and grows beyond: a busy host loses packets of irtt's itself.
+func quiet(ms float64) float64 { return max(0, ms-1) }
 
 // disturbance measures how late this host is with what it has to do, until the mean of that is asked for.
 func disturbance() (mean func() time.Duration) {

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +25,15 @@ import (
 	"ringfence/internal/node/sockets"
 	"ringfence/internal/testkit"
 )
+
+// TestMain lets more tests run at a time than there are processors, since what they do most is wait.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f != nil && f.Value.String() == f.DefValue {
+		_ = flag.Set("test.parallel", strconv.Itoa(max(6, runtime.GOMAXPROCS(0))))
+	}
+	os.Exit(m.Run())
+}
 
 // space is a network namespace that this process made. Sockets belong to where they were opened.
 type space struct {
@@ -235,7 +246,7 @@ func (l *lab) run(kinds string, change func(*Config), rows ...need.Need) *verdic
 	if change != nil {
 		change(&c)
 	}
-	ctx, cancel := context.WithTimeout(l.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(l.Context(), 3*time.Minute)
 	defer cancel()
 	r, err := Run(ctx, c)
 	if err != nil {

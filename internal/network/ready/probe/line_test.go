@@ -165,8 +165,7 @@ func TestCapacity(t *testing.T) {
 		{"long queue back", narrow(1e9, time.Second), narrow(3.2*call, 3*time.Second), 20, 3, verdict.Fail, verdict.Quality, "3 calls fit; with 4: ", "no more than 3 calls"},
 		{"none", narrow(.5*call, 20*time.Millisecond), narrow(1e9, time.Second), 2, 0, verdict.Fail, verdict.Quality, "not even one call fits: ", "a policer"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(c.name, func(t *testing.T) { // one after the other: each wants the host for itself
 			l := newLine(t, c.up, c.down)
 			shown := 0
 			got := l.capacity(c.asked, func(int, int, string) { shown++ })

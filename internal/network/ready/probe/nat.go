@@ -341,23 +341,31 @@ func (p *Prober) exhaust(ctx context.Context, to netip.AddrPort, c *verdict.Chec
 	return nil
 }
 
-// steps is at how many moments it is looked whether the NAT still remembers.
-const steps = 8
+// moments is how many silences of different length are tried: one each second, within bounds.
+func moments(lifetime time.Duration) int { return min(max(int(lifetime/time.Second), 8), 600) }
 
-// lifetime finds out how long the NAT remembers a port that is silent (RFC 4787 section 4.3).
+// lifetime finds out how long the NAT remembers a port that is silent (RFC 4787 section 4.3): each of many ports is silent for another while.
 func (p *Prober) lifetime(ctx context.Context, to netip.AddrPort, c *verdict.Check) error {
+	var socks []*datagram.Conn
+	for len(socks) < moments(p.Lifetime) {
+		s, err := p.free(ctx)
+		if err != nil && len(socks) == 0 {
+			return err
+		}
+		if err != nil { // the row has fewer ports; then the moments are further apart
+			break
+		}
+		defer func() { _ = s.Close() }()
+		socks = append(socks, s)
+	}
+	steps := len(socks)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var failed error
 	remembered := map[time.Duration]bool{}
-	for n := 1; n <= steps; n++ {
-		idle := p.Lifetime * time.Duration(n) / steps
-		s, err := p.free(ctx)
-		if err != nil {
-			return err
-		}
+	for n, s := range socks {
+		idle := p.Lifetime * time.Duration(n+1) / time.Duration(steps)
 		wg.Go(func() {
-			defer func() { _ = s.Close() }()
 			h, _ := p.exchange(ctx, s, to, wire.Reach, false, 0, 0)
 			if !h.by.IsValid() {
 				return
@@ -382,8 +390,11 @@ func (p *Prober) lifetime(ctx context.Context, to netip.AddrPort, c *verdict.Che
 				}
 			}
 			mu.Lock()
+			defer mu.Unlock()
 			remembered[idle] = ok
-			mu.Unlock()
+			if p.Progress != nil {
+				p.Progress(len(remembered), steps, fmt.Sprintf("nat: silent for %v", idle.Round(100*time.Millisecond)))
+			}
 		})
 	}
 	wg.Wait()
@@ -392,7 +403,7 @@ func (p *Prober) lifetime(ctx context.Context, to netip.AddrPort, c *verdict.Che
 	}
 	longest, shortest := time.Duration(0), time.Duration(0)
 	for n := 1; n <= steps; n++ {
-		idle := p.Lifetime * time.Duration(n) / steps
+		idle := p.Lifetime * time.Duration(n) / time.Duration(steps)
 		if ok, known := remembered[idle]; known && ok && shortest == 0 {
 			longest = idle
 		} else if known && !ok && shortest == 0 {

@@ -40,6 +40,8 @@ type outcome struct {
 	said    string     // what was said against it
 	by      netip.Addr // who said it
 	answer  wire.Probe
+	// unreachable says that a connection did not come about since somebody said so, perhaps by ICMP.
+	unreachable bool
 }
 
 // ports tests one row over one transport.
@@ -455,6 +457,8 @@ func wait(ctx context.Context, d time.Duration) {
 // tcp opens connections for some pairs, and makes sure that it is the reflector that answers.
 func (p *Prober) tcp(ctx context.Context, pairs []pair) map[pair]outcome {
 	out := map[pair]outcome{}
+	said := p.quotes(ctx)
+	defer said.close()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	gate := make(chan struct{}, dialing)
@@ -480,6 +484,20 @@ func (p *Prober) tcp(ctx context.Context, pairs []pair) map[pair]outcome {
 		})
 	}
 	wg.Wait()
+	waited := false
+	for q, o := range out { // a refusal comes with the name of who said so, to whoever may hear that
+		if o.cause != verdict.Rejected || !o.unreachable || o.by.IsValid() || said.pc == nil {
+			continue
+		}
+		if !said.who(q).IsValid() && !waited {
+			wait(ctx, p.patience/4)
+			waited = true
+		}
+		if o.by = said.who(q); o.by.IsValid() {
+			o.said = fmt.Sprintf("the connection was refused by %s (ICMP)", o.by)
+			out[q] = o
+		}
+	}
 	return out
 }
 
@@ -491,10 +509,10 @@ func (p *Prober) connect(ctx context.Context, q pair) outcome {
 	case err == nil:
 	case errors.Is(err, syscall.EADDRINUSE), errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EACCES):
 		return outcome{untried: fmt.Sprintf("port %d of this host cannot be used: %v", q.from, root(err))}
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return outcome{cause: verdict.Rejected, said: "the connection was refused (TCP reset)"}
+	case errors.Is(err, syscall.ECONNREFUSED): // by a reset, or by a machine that says that the port cannot be reached
+		return outcome{cause: verdict.Rejected, said: "the connection was refused (TCP reset)", unreachable: true}
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EPERM):
-		return outcome{cause: verdict.Rejected, said: fmt.Sprintf("the connection was refused (%v)", root(err))}
+		return outcome{cause: verdict.Rejected, said: fmt.Sprintf("the connection was refused (%v)", root(err)), unreachable: true}
 	default:
 		return outcome{cause: verdict.Dropped, said: "silence"}
 	}

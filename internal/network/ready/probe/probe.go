@@ -46,7 +46,7 @@ func Flows() []ringfence.Flow {
 		flow(FlowWeb, "tcp", ringfence.Dials, "ways through a web proxy that is to be tested, its auto-configuration file, and a ticket of Kerberos for it", "web proxies, web servers and key distribution centres of the site"),
 		flow(FlowDHCP, "udp", ringfence.Listens, "questions for DHCP option 252, from port 68", "the DHCP server that is named"),
 		flow(FlowDNS, "tcp", ringfence.Dials, "questions to name servers whose answers are tested", "the name servers that are named, and those of the set"),
-		flow(FlowICMP, "icmp", ringfence.Listens, "what routers on the way give back of probes whose hops were counted", "routers on the way to the reflector")}
+		flow(FlowICMP, "icmp", ringfence.Listens, "what machines on the way give back of probes whose hops were counted, and of connections that they refuse", "routers on the way to the reflector")}
 }
 
 // Opener opens sockets, also from a port of one's choice.

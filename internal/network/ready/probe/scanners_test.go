@@ -38,6 +38,7 @@ func TestPortsAsScanners(t *testing.T) {
 		tcp dport 6971 drop
 		tcp dport 6970 reject with tcp reset
 		tcp dport 6972 reject with icmp admin-prohibited
+		tcp dport 6973 reject with icmp port-unreachable
 		tcp dport 7000 tcp sport 5070 drop
 		udp dport 20001 drop
 		udp dport 20002 reject with icmp admin-prohibited
@@ -59,6 +60,7 @@ func TestPortsAsScanners(t *testing.T) {
 		{"tcp", 40001, 6970, verdict.Fail, verdict.Rejected, "closed reset", "flags=RA"},
 		{"tcp", 40001, 6971, verdict.Fail, verdict.Dropped, "filtered no-response", silence},
 		{"tcp", 40001, 6972, verdict.Fail, verdict.Rejected, "filtered admin-prohibited", "Packet filtered from ip=10.0.0.1"},
+		{"tcp", 40001, 6973, verdict.Fail, verdict.Rejected, "filtered port-unreach", "Port Unreachable from ip=10.0.0.1"},
 		{"tcp", 5060, 7000, verdict.Pass, "", "", "flags=SA"},
 		{"tcp", 5070, 7000, verdict.Fail, verdict.Dropped, "", silence},
 		{"udp", 40001, 20000, verdict.Pass, "", "open udp-response", "len=29 ip=192.0.2.2"},
@@ -79,7 +81,10 @@ func TestPortsAsScanners(t *testing.T) {
 		if c.Status != p.status || c.Cause != p.cause {
 			t.Errorf("%+v: we say %s, %q", p, c.Status, c.Cause)
 		}
-		if by, ok := strings.CutSuffix(p.hping, " from ip=10.0.0.1"); ok && p.transport == "udp" && c.Hop != "10.0.0.1" {
+		if p.hping == "flags=RA" && c.Hop != "" {
+			t.Errorf("a reset has no sender to tell, but %q is told", c.Hop)
+		}
+		if by, ok := strings.CutSuffix(p.hping, " from ip=10.0.0.1"); ok && c.Hop != "10.0.0.1" {
 			t.Errorf("%+v: %q, and the machine is not told: %q", p, by, c.Hop)
 		}
 	}

@@ -109,6 +109,39 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// The page has what was measured, and how.
+func TestValues(t *testing.T) {
+	r := example()
+	r.Checks[0].Values = map[string]string{"method": "so many <streams>"}
+	var out bytes.Buffer
+	if err := r.HTML(&out); err != nil || !strings.Contains(out.String(), "<dt>method</dt><dd>so many &lt;streams&gt;</dd>") || strings.Count(out.String(), "<details>") != 1 {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+// The answer of a whole report.
+func TestOutcome(t *testing.T) {
+	check := func(s Status, required bool) Check { return Check{ID: "x", Status: s, Required: required} }
+	for _, c := range []struct {
+		checks []Check
+		broken string
+		want   Outcome
+	}{
+		{nil, "", Inconclusive},
+		{[]Check{check(Skip, true)}, "", Inconclusive},
+		{[]Check{check(Pass, true), check(Skip, true)}, "", Ready},
+		{[]Check{check(Pass, true), check(Warn, false)}, "", Better},
+		{[]Check{check(Pass, true), check(Fail, false)}, "", Better},
+		{[]Check{check(Pass, true), check(Fail, true)}, "", NotReady},
+		{[]Check{check(Pass, true)}, "the reflector stopped answering", Inconclusive},
+		{[]Check{check(Fail, true)}, "the reflector stopped answering", NotReady},
+	} {
+		if got := (&Report{Checks: c.checks, Broken: c.broken}).Outcome(); got != c.want {
+			t.Errorf("%+v: %s, want %s", c.checks, got, c.want)
+		}
+	}
+}
+
 // What strangers said cannot command a terminal, nor turn the words of a page around.
 func TestPlain(t *testing.T) {
 	r := example()

@@ -198,6 +198,7 @@ h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .5rem}p.sub{colo
 .pass{color:var(--good)}.fail{color:var(--bad)}.warn{color:var(--mid)}.skip{color:var(--soft)}
 ol.fix{padding-left:1.4rem}ol.fix>li{margin:0 0 1.2rem}dl{display:grid;grid-template-columns:6rem 1fr;gap:.15rem .8rem;margin:.3rem 0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 pre{font:.8rem ui-monospace,monospace;background:var(--card);padding:.4rem .6rem;margin:0;white-space:pre-wrap}code{font:.85rem ui-monospace,monospace;background:var(--card);padding:.1rem .3rem;overflow-wrap:anywhere}
+summary{color:var(--soft);cursor:pointer}.values dd{white-space:pre-wrap}
 table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;border-bottom:1px solid var(--line);overflow-wrap:anywhere}th{color:var(--soft);font-weight:600}td:first-child,td:nth-child(2){white-space:nowrap}.change::first-letter{text-transform:uppercase}
 @media print{body{margin:0;max-width:none}}
 </style></head><body>
@@ -214,7 +215,7 @@ table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;
 <dl><dt>sent</dt><dd>{{.Sent}}</dd><dt>seen</dt><dd>{{.Seen}}</dd>{{with .Blocked}}<dt>blocked</dt><dd>{{join . ", "}}</dd>{{end}}<dt>cause</dt><dd>{{.Cause}}</dd>{{with .Hop}}<dt>hop</dt><dd>{{.}}</dd>{{end}}{{with .Rows}}<dt>rows</dt><dd>{{join . ", "}}</dd>{{end}}{{with .Rule}}<dt>{{$.Firewall}}</dt><dd><pre>{{.}}</pre></dd>{{end}}<dt>test again</dt><dd><code>{{.Again}}</code></dd></dl></li>{{end}}</ol>{{end}}
 <h2>Everything that was tested</h2>
 <table><thead><tr><th>Check</th><th>Outcome</th><th>What</th><th>Seen</th></tr></thead><tbody>
-{{range .Checks}}<tr><td>{{.ID}}</td><td class="{{.Status}}">{{word .Status}}</td><td>{{.Title}}</td><td>{{.Seen}}</td></tr>
+{{range .Checks}}<tr><td>{{.ID}}</td><td class="{{.Status}}">{{word .Status}}</td><td>{{.Title}}</td><td>{{.Seen}}{{if .Values}}<details><summary>measured</summary><dl class="values">{{range $k, $v := .Values}}<dt>{{$k}}</dt><dd>{{$v}}</dd>{{end}}</dl></details>{{end}}</td></tr>
 {{end}}</tbody></table>
 <h2>How it was tested</h2>
 <dl>{{range $k, $v := .Parameters}}<dt>{{$k}}</dt><dd>{{$v}}</dd>{{end}}<dt>program</dt><dd>{{.Program}}</dd></dl>
