@@ -165,7 +165,7 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 		p.result = p.phone.Run(ctx, p.set)
 		p.set = p.result.Set
 	}
-	return p, nil
+	return p, d.restoreACS(p.set)
 }
 
 // lookup returns the A records of a name. Provisioning asks for no others.
