@@ -149,8 +149,8 @@ func TestPhoneDot1x(t *testing.T) {
 	if !router.Alone(t, 0) {
 		return
 	}
-	dir, file := t.TempDir(), func(name string) string { return "" }
-	file = func(name string) string { return filepath.Join(dir, name) }
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
 	rsaAuthority(t, dir, "ca", map[string]x509.ExtKeyUsage{"radius.example.com": x509.ExtKeyUsageServerAuth, "phone": x509.ExtKeyUsageClientAuth})
 	rsaAuthority(t, dir, "stranger", map[string]x509.ExtKeyUsage{"other": x509.ExtKeyUsageClientAuth})
 	for name, text := range map[string]string{"radiusd.conf": strings.ReplaceAll(radius, "DIR", dir), "users": "* FAST\n\"desk\" MSCHAPV2 \"right password\" [2]\n", "fast.conf": strings.ReplaceAll(fastPort, "DIR", dir), "hostapd.conf": switchPort, "password": "right password\n", "wrong": "wrong password\n"} {

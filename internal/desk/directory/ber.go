@@ -21,7 +21,7 @@ const (
 	contextual     = 0x80
 	application    = 0x40
 	highTag        = 0x1f
-	opBind         = application | constructed | 0
+	opBind         = application | constructed
 	opBindAnswer   = application | constructed | 1
 	opUnbind       = application | 2
 	opSearch       = application | constructed | 3

@@ -154,7 +154,7 @@ func (s Server) connect(ctx context.Context, host string, at netip.AddrPort, sea
 	return c, nil
 }
 
-const context0 = contextual | 0
+const context0 = contextual
 
 // send sends a request, and returns its number.
 func (c *conn) send(op []byte) (uint32, error) {
@@ -219,7 +219,7 @@ func (s Server) bind(c *conn, host string) error {
 		if s.DN == "" || s.Password == "" { // a name without a password would be let in as nobody (RFC 4513 section 5.1.2)
 			return fault(ringfence.KindInvalid, "Simple needs a name and a password", "see LDAP_Client_DN and LDAP_Password", nil)
 		}
-		m, err := c.ask(request(s.DN, tlv(contextual|0, []byte(s.Password))), opBindAnswer)
+		m, err := c.ask(request(s.DN, tlv(contextual, []byte(s.Password))), opBindAnswer)
 		if err != nil {
 			return err
 		}

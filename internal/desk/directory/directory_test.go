@@ -52,7 +52,7 @@ func TestWhatIsTypedIsNoFilter(t *testing.T) {
 			t.Fatal(err)
 		}
 		value := strings.Fields(typed)[0]
-		want := tlv(filterOr, tlv(filterSubstrings, octets("sn"), tlv(tagSequence, tlv(contextual|0, []byte(value)))), tlv(filterSubstrings, octets("givenName"), tlv(tagSequence, tlv(contextual|0, []byte(value)))))
+		want := tlv(filterOr, tlv(filterSubstrings, octets("sn"), tlv(tagSequence, tlv(contextual, []byte(value)))), tlv(filterSubstrings, octets("givenName"), tlv(tagSequence, tlv(contextual, []byte(value)))))
 		if !bytes.Equal(b, want) {
 			t.Errorf("%q: %s", typed, f)
 		}

@@ -14,7 +14,7 @@ const (
 
 // Filter types (RFC 4511 section 4.5.1).
 const (
-	filterAnd        = contextual | constructed | 0
+	filterAnd        = contextual | constructed
 	filterOr         = contextual | constructed | 1
 	filterNot        = contextual | constructed | 2
 	filterEqual      = contextual | constructed | 3
@@ -119,7 +119,7 @@ func comparison(s string) ([]byte, error) {
 		switch {
 		case v == "":
 		case i == 0:
-			subs = append(subs, tlv(contextual|0, []byte(v)))
+			subs = append(subs, tlv(contextual, []byte(v)))
 		case i == len(pieces)-1:
 			subs = append(subs, tlv(contextual|2, []byte(v)))
 		default:
