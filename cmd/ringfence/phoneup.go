@@ -69,8 +69,7 @@ type desk struct {
 	plan     line.Plan
 	view     phoneports.View
 	applied  string
-	managed  *managed // by an ACS; or nil
-	mu       sync.Mutex
+	managed  *managed       // by an ACS; or nil
 	lines    []*phone.Phone // by index of plan.Lines; nil if it is refused
 }
 
