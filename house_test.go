@@ -86,6 +86,8 @@ func allowed() map[string][]string {
 		"desk/dhcp":        {},
 		"desk/dot1x":       {},
 		"desk/engine":      {},
+		"desk/upkeep":      {"desk/flatprofile", "sip", "trust/signedfile"},
+		"desk/cwmp":        {"desk/flatprofile", "desk/lint", "sip"},
 		"desk/vpn":         {},
 		"desk/directory":   {"desk/flatprofile"},
 		"desk/line":        {"desk/flatprofile", "trust/cipherlist"},
@@ -237,7 +239,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/mediasec", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "desk/dhcp", "desk/directory", "desk/dot1x", "desk/feature", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "desk/vpn", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/published", "network/ready/datagram", "network/ready/dns", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "desk/cwmp", "desk/dhcp", "desk/directory", "desk/dot1x", "desk/feature", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "desk/upkeep", "desk/vpn", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/published", "network/ready/datagram", "network/ready/dns", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

@@ -81,7 +81,7 @@ func newPhoneCommand(a *app) *cobra.Command {
 			Long:    "listen stays registered and answers every call, until it is interrupted.",
 			Example: "  ringfence phone listen --tone 440",
 			RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.listen) }},
-		newPhoneUpCommand(h), newPhoneStatusCommand(), newPhoneLintCommand(), newPhoneExplainCommand(), newPhoneDoCommand(), newPhoneDHCPCommand(), newPhoneDot1xCommand(), newPhoneDirectoryCommand(), newPhoneVPNCommand(), newPhoneSwarmCommand(a),
+		newPhoneUpCommand(h), newPhoneStatusCommand(), newPhoneLintCommand(), newPhoneExplainCommand(), newPhoneDoCommand(), newPhoneDHCPCommand(), newPhoneDot1xCommand(), newPhoneDirectoryCommand(), newPhoneVPNCommand(), newPhoneTR069Command(), newPhoneFirmwareCommand(), newPhoneReportCommand(), newPhoneSwarmCommand(a),
 	)
 	return cmd
 }

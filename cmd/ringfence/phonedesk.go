@@ -180,7 +180,7 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 		p.set = p.result.Set
 		p.web.Setting, p.noWeb = webproxy.Of(p.set) // what came counts from now on
 	}
-	return p, nil
+	return p, d.restoreACS(p.set)
 }
 
 // goByProxy has provisioning go by the web proxy that the profile names. Signalling and voice know nothing of it.

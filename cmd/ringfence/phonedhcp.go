@@ -25,6 +25,7 @@ import (
 const (
 	flowDHCP4 = "phone-dhcp"
 	flowDHCP6 = "phone-dhcpv6"
+	flowARP   = "phone-arp"
 )
 
 func dhcpFlows() []ringfence.Flow {
@@ -33,6 +34,7 @@ func dhcpFlows() []ringfence.Flow {
 			Ports: ringfence.PortRange{First: 68, Last: 68}, Peers: "the DHCP servers of one link", TLS: ringfence.TLSNone},
 		{Name: flowDHCP6, Purpose: "A phone asks DHCPv6 servers, in the clear, for the same.", Room: "desk/dhcp", Direction: ringfence.Listens, Transport: "udp",
 			Ports: ringfence.PortRange{First: 546, Last: 546}, Peers: "the DHCPv6 servers of one link", TLS: ringfence.TLSNone},
+		{Name: flowARP, Purpose: "A phone asks whether an address that it was given is taken; ARP has no other way.", Room: "desk/dhcp", Direction: ringfence.Listens, Transport: "ethernet", Peers: "the hosts of one link", TLS: ringfence.TLSNone},
 	}
 }
 
@@ -57,6 +59,7 @@ type link struct {
 	v6   *dhcp.V6
 	own4 netip.Addr
 	own6 netip.Addr // not the link-local one
+	arp  func() (io.ReadWriteCloser, error)
 }
 
 // autoLink is what --dhcp without a name means.
@@ -93,7 +96,9 @@ func findLink(name string) (*net.Interface, error) {
 
 // openLink opens the sockets of a link. The address families are those of IP_Mode.
 func openLink(ctx context.Context, opener *sockets.Opener, set *flatprofile.Set, i *net.Interface, class string) (*link, error) {
-	l := &link{Interface: i}
+	l := &link{Interface: i, arp: func() (io.ReadWriteCloser, error) {
+		return opener.OpenFrames(flowARP, i.Name, dhcp.EtherTypeARP, [6]byte{}, false)
+	}}
 	var local netip.Addr
 	addrs, err := i.Addrs()
 	if err != nil {
@@ -181,6 +186,18 @@ func (l *link) ask4(ctx context.Context, take bool) ([]dhcp.Answer, error) {
 		return offers, err
 	}
 	leased, err := l.v4.Request(ctx, offers[0])
+	if err != nil {
+		return nil, err
+	}
+	frames, err := l.arp()
+	if err != nil {
+		return nil, err
+	}
+	taken, err := l.v4.Taken(ctx, frames, leased.Address.Addr())
+	if err == nil && taken {
+		_ = l.v4.Decline(leased) // RFC 2131 section 3.1
+		err = &ringfence.Fault{Kind: ringfence.KindConflict, Text: fmt.Sprintf("%s leases %s, which another host of the link has already", leased.Server, leased.Address.Addr()), Hint: "the server was told; start again, and find who has the address: ip neigh"}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,7 +52,7 @@ func TestPhoneDHCP(t *testing.T) {
 	cert, key := writePair(t, ca, dir, "prov.desk.example")
 	profile := "<flat-profile><Proxy_1_>localhost:" + sealed + "</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_></flat-profile>"
 	web, leases := filepath.Join(dir, "web"), filepath.Join(dir, "leases")
-	for name, text := range map[string]string{"web/020000000950.xml": profile, "server.py": webServer, "cfg.xml": "<flat-profile><DHCP_Option_To_Use>66,43,160,4</DHCP_Option_To_Use></flat-profile>"} {
+	for name, text := range map[string]string{"web/020000000950.xml": profile, "server.py": webServer, "v4.xml": "<flat-profile><IP_Mode>IPv4 Only</IP_Mode></flat-profile>", "cfg.xml": "<flat-profile><IP_Mode>IPv4 Only</IP_Mode><DHCP_Option_To_Use>66,43,160,4</DHCP_Option_To_Use></flat-profile>"} {
 		if err := os.MkdirAll(web, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +62,7 @@ func TestPhoneDHCP(t *testing.T) {
 	}
 	dnsmasq, python := testkit.Need(t, "/usr/sbin/dnsmasq", "dnsmasq-base"), testkit.Need(t, "/usr/bin/python3", "python3")
 	script := `cd "$1" || exit 1; "$2" ../server.py "$3" "$4" & shift 4; exec "$@"`
-	router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", script, "sh", web, python, cert, key,
+	server := router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", script, "sh", web, python, cert, key,
 		dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--log-dhcp", "--log-facility=-", "--user=root", "--no-ping", "--dhcp-leasefile="+leases, "--dhcp-authoritative", "--dhcp-range=10.9.0.50,10.9.0.50,1h",
 		"--address=/prov.desk.example/10.9.0.1", "--dhcp-option-force=66,tftp://prov.desk.example", "--dhcp-option-force=160,https://prov.desk.example/$MA.xml", "--dhcp-option-force=vi-encap:3561,11,https://acs.desk.example/")
 	run := func(want int, args ...string) (string, string) {
@@ -85,7 +86,7 @@ func TestPhoneDHCP(t *testing.T) {
 
 	// The whole way.
 	var s deskStatus
-	text, said := run(0, "phone", "up", "--dhcp=eth0", "--once", "--json", "--ca", filepath.Join(dir, "ca.pem"))
+	text, said := run(0, "phone", "up", "--dhcp=eth0", "--cfg", filepath.Join(dir, "v4.xml"), "--once", "--json", "--ca", filepath.Join(dir, "ca.pem"))
 	if err := json.Unmarshal([]byte(text), &s); err != nil || len(s.Lines) != 1 || s.Lines[0].State != "registered" || s.DHCP == nil || s.DHCP.Answers[0].Kind != dhcp.Leased || s.DHCP.Answers[0].Address.String() != "10.9.0.50/24" ||
 		len(s.Resync) != 1 || s.Resync[0].URL != "https://prov.desk.example/020000000950.xml" || s.Resync[0].Server != "10.9.0.1:443" {
 		t.Errorf("%v %s", err, text)
@@ -103,12 +104,26 @@ func TestPhoneDHCP(t *testing.T) {
 
 	// A phone that has an address asks for options alone, and a rule of its own counts before an option.
 	router.Run(t, "/sbin/ip", "", "address", "add", "10.9.0.9/24", "dev", "eth0")
-	text, _ = run(0, "phone", "explain", "--dhcp=eth0", "--dns", "10.9.0.1", "--ca", filepath.Join(dir, "ca.pem"))
+	text, _ = run(0, "phone", "explain", "--dhcp=eth0", "--cfg", filepath.Join(dir, "v4.xml"), "--dns", "10.9.0.1", "--ca", filepath.Join(dir, "ca.pem"))
 	if !strings.Contains(text, "IPv4: information from 10.9.0.1") || !strings.Contains(text, "Profile_Rule: 4 parameters from https://prov.desk.example/020000000950.xml") || !strings.Contains(text, "DHCP option 160 of 10.9.0.1") {
 		t.Error(text)
 	}
-	text, _ = run(3, "phone", "explain", "--dhcp=eth0", "--dns", "10.9.0.1", "--ca", filepath.Join(dir, "ca.pem"), "--profile-rule", "https://prov.desk.example/none.xml")
+	text, _ = run(3, "phone", "explain", "--dhcp=eth0", "--cfg", filepath.Join(dir, "v4.xml"), "--dns", "10.9.0.1", "--ca", filepath.Join(dir, "ca.pem"), "--profile-rule", "https://prov.desk.example/none.xml")
 	if !strings.Contains(text, "FAILED") || !strings.Contains(text, "none.xml") || strings.Contains(text, "020000000950.xml") {
 		t.Error(text)
 	}
+
+	// Somebody has the address already that the server leases: the phone does not take it, and says so to the server.
+	router.Run(t, "/sbin/ip", "", "address", "del", "10.9.0.9/24", "dev", "eth0")
+	router.Run(t, testkit.Need(t, "/usr/bin/nsenter", "util-linux"), "", "--net=/proc/"+strconv.Itoa(server.Pid)+"/ns/net", "/sbin/ip", "address", "add", "10.9.0.50/32", "dev", "eth0far")
+	if _, said := run(4, "phone", "up", "--dhcp=eth0", "--cfg", filepath.Join(dir, "v4.xml"), "--once", "--ca", filepath.Join(dir, "ca.pem")); !strings.Contains(said, "10.9.0.1 leases 10.9.0.50, which another host of the link has already") {
+		t.Error(said)
+	}
+	if text := router.Run(t, "/sbin/ip", "", "-4", "address", "show", "dev", "eth0"); strings.Contains(text, "10.9.0.50") {
+		t.Errorf("the address is taken all the same: %s", text)
+	}
+	router.Until(t, "the server takes the lease away", func() bool {
+		b, err := os.ReadFile(leases)
+		return err == nil && !bytes.Contains(b, []byte("10.9.0.50"))
+	})
 }

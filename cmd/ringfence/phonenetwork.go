@@ -63,6 +63,12 @@ func (d *deskPhone) networkUses(set *flatprofile.Set) map[string]string {
 		}
 	}
 	did["Connect_on_Bootup"] = map[bool]string{true: "up opens the tunnel before anything is fetched", false: "up opens no tunnel, unless --vpn"}[set.Yes("Connect_on_Bootup")]
+	if set.Yes("Enable_TR-069") {
+		for name, what := range map[string]string{"Enable_TR-069": "an ACS manages the phone, in up and tr069", "ACS_URL": "where the ACS is", "ACS_Username": "who the phone is at the ACS", "ACS_Password": "proves that to the ACS", "Connection_Request_Username": "who may ask for a session",
+			"Connection_Request_Password": "proves who asks for a session", "Periodic_Inform_Enable": "whether the phone tells the ACS of itself again", "Periodic_Inform_Interval": "how often", "CWMP_V1.2_Support": "the version that is spoken", "TR-069_DHCPOption_Init": "whether DHCP may name the ACS"} {
+			did[name] = what
+		}
+	}
 	did["Certificate_Select"] = "this phone has one certificate, that of --cert"
 	for _, name := range []string{"DHCP_Option_To_Use", "DHCPv6_Option_To_Use"} {
 		did[name] = "the order in which --dhcp looks at options"

@@ -72,6 +72,9 @@ func TestPhoneByProxy(t *testing.T) {
 	proxy, log := webProxy(t)
 	_, sealed, ca := kamailio(t, dir, "MD5")
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/report" {
+			return
+		}
 		_, _ = io.WriteString(w, "<flat-profile><Proxy_1_>localhost:"+sealed+"</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_></flat-profile>")
 	}))
 	server.TLS = ca.Server("localhost")
@@ -85,7 +88,7 @@ func TestPhoneByProxy(t *testing.T) {
 	run := func(want int, password string, args ...string) string {
 		t.Helper()
 		text := "<flat-profile><Proxy_Mode>Manual</Proxy_Mode><Proxy_Host>127.0.0.1</Proxy_Host><Proxy_Port>" + proxy + "</Proxy_Port><Proxy_Server_Requires_Authentication>Yes</Proxy_Server_Requires_Authentication>" +
-			"<Proxy_Username>desk</Proxy_Username><Proxy_Password>" + password + "</Proxy_Password><Profile_Rule>https://localhost:" + port + "/$MA.xml</Profile_Rule></flat-profile>"
+			"<Proxy_Username>desk</Proxy_Username><Proxy_Password>" + password + "</Proxy_Password><Profile_Rule>https://localhost:" + port + "/$MA.xml</Profile_Rule><Report_Rule>https://localhost:" + port + "/report</Report_Rule></flat-profile>"
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -117,24 +120,29 @@ func TestPhoneByProxy(t *testing.T) {
 		t.Error(text)
 	}
 	run(5, "guess", "explain")
-	b, err := os.ReadFile(log)
-	if err != nil {
-		t.Fatal(err)
+	run(0, "of the proxy", "report")
+	through, said := 0, []byte{}
+	for tick, tries := time.NewTicker(50*time.Millisecond), 0; through != 4 && tries < 200; tries++ { // a way is told of when it is closed
+		<-tick.C
+		var err error
+		if said, err = os.ReadFile(log); err != nil {
+			t.Fatal(err)
+		}
+		through = 0
+		for line := range strings.Lines(string(said)) {
+			f := strings.Fields(line)
+			if strings.Contains(line, "error:transaction-end-before-headers") { // the test, that looked whether somebody is there
+				continue
+			}
+			if len(f) < 8 || f[5] != "CONNECT" || f[6] != "localhost:"+port {
+				t.Fatalf("what is neither provisioning nor a report went by the proxy: %s", line)
+			}
+			if strings.Contains(line, " desk ") && strings.Contains(line, "/200") {
+				through++
+			}
+		}
 	}
-	through := 0
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line)
-		if strings.Contains(line, "error:transaction-end-before-headers") { // the test, that looked whether somebody is there
-			continue
-		}
-		if len(f) < 8 || f[5] != "CONNECT" || f[6] != "localhost:"+port {
-			t.Errorf("what is no provisioning went by the proxy: %s", line)
-		}
-		if strings.Contains(line, " desk ") && strings.Contains(line, "/200") {
-			through++
-		}
-	}
-	if through != 2 {
-		t.Errorf("%d ways were opened:\n%s", through, b)
+	if through != 4 { // three times the profile, and the report
+		t.Errorf("%d ways were opened:\n%s", through, said)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence"
+	"ringfence/internal/desk/cwmp"
 	"ringfence/internal/desk/feature"
 	"ringfence/internal/desk/line"
 	"ringfence/internal/desk/resync"
@@ -61,6 +62,7 @@ type deskStatus struct {
 	Warnings    []string         `json:"warnings"`
 	Access      accessStatus     `json:"dot1x"`
 	VPN         vpn.Status       `json:"vpn"`
+	TR069       *cwmp.Session    `json:"tr069,omitempty"` // the last session with the ACS
 	DHCP        *dhcpView        `json:"dhcp,omitempty"`
 	Lines       []lineStatus     `json:"lines"`
 	Web         webStatus        `json:"web_proxy"`
@@ -77,6 +79,7 @@ type desk struct {
 	plan     line.Plan
 	view     phoneports.View
 	applied  string
+	managed  *managed // by an ACS; or nil
 	features *feature.Desk
 	sounds   atomic.Int32 // files of calls
 	// restarting is set when the phone ends to start again.
@@ -104,6 +107,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 			"gives it back at the end.\n\n" +
 			"With Enable_802.1X_Authentication and --ethernet the phone first proves itself to the switch, by EAP-TLS (--cert, --key) or EAP-FAST (--eap-user); --pc-port carries the 802.1X of a computer behind it.\n\n" +
 			"With Connect_on_Bootup, or --vpn, the tunnel to VPN_Server is opened before a profile is fetched, in a network namespace of the phone's own; see `ringfence phone vpn`.\n\n" +
+			"With Enable_TR-069 an ACS manages the phone while it runs; see `ringfence phone tr069`. If it asks for a restart the phone starts again.\n\n" +
 			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`, and lets `ringfence phone do` tell it what to do. With --record call.wav the calls are kept in call-1.wav and so on. It fails with --once if a line is not registered.",
 		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --once --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -150,7 +154,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 			fault = lost
 		}
 	}()
-	p, err := d.read(ctx)
+	p, err := d.read(ctx, tr069Flows()...)
 	if d.link != nil {
 		d.release = d.link.hold(ctx, d.leases(), func(err error) { lost = err; cancel() })
 	}
@@ -169,6 +173,20 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	printResync(out, p.result.Outcomes, p.result.Messages)
 	for _, w := range x.warnings() {
 		fmt.Fprintln(cmd.ErrOrStderr(), "WARNING: "+w)
+	}
+	if p.set.Yes("Enable_TR-069") && !once {
+		if x.managed, err = d.manage(ctx, p, func(s cwmp.Session) { printSession(cmd.ErrOrStderr(), s) }); err != nil {
+			return false, err
+		}
+		defer x.managed.close()
+		x.managed.opened(&x.view)
+		go func() {
+			if reboot, _ := x.managed.client.Run(ctx, x.managed.first); reboot {
+				fmt.Fprintln(cmd.ErrOrStderr(), "the ACS asks for a restart: the phone starts again")
+				x.restarting.Store(true)
+				cancel()
+			}
+		}()
 	}
 	if firewall {
 		if x.applied, err = applyPhoneFirewall(ctx, x.view); err != nil {
@@ -410,7 +428,7 @@ func (x *desk) status() deskStatus {
 	x.mu.Lock()
 	outcomes := x.outcomes
 	x.mu.Unlock()
-	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), VPN: x.flags.tunnel.status(), DHCP: x.flags.told, Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), VPN: x.flags.tunnel.status(), TR069: x.managed.session(), DHCP: x.flags.told, Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
@@ -494,6 +512,10 @@ func printDesk(w io.Writer, s deskStatus) {
 	printWeb(w, s.Web)
 	printAccess(w, s.Access)
 	printVPN(w, s.VPN)
+	if s.TR069 != nil {
+		fmt.Fprint(w, "TR-069: ")
+		printSession(w, *s.TR069)
+	}
 	how := "firewall: a plan, not in force; --firewall puts it into force"
 	if s.Applied != "" {
 		how = "firewall: in force, as the table " + s.Applied + " of nftables"

@@ -475,3 +475,61 @@ func chosen(t *testing.T, c Choice) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// cable is a link of ARP in memory.
+type cable struct {
+	in     chan []byte
+	sent   chan []byte
+	closed chan struct{}
+}
+
+func (c *cable) Read(b []byte) (int, error) {
+	select {
+	case f := <-c.in:
+		return copy(b, f), nil
+	case <-c.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (c *cable) Write(b []byte) (int, error) { c.sent <- slices.Clone(b); return len(b), nil }
+func (c *cable) Close() error                { close(c.closed); return nil }
+
+func TestTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		own, other := netip.MustParseAddr("10.0.0.50"), netip.MustParseAddr("10.0.0.9")
+		stranger := [6]byte{2, 9}
+		reply := func(hardware [6]byte, sender netip.Addr) []byte {
+			b := probe(hardware, own)
+			b[21] = arpReply
+			copy(b[28:], sender.AsSlice())
+			return b
+		}
+		for name, x := range map[string]struct {
+			frame []byte
+			taken bool
+		}{"somebody has it": {reply(stranger, own), true}, "somebody asks for it as well": {probe(stranger, own), true}, "somebody else has another": {reply(stranger, other), false}, "our own echo": {probe(mac(), own), false}, "nonsense": {[]byte("x"), false}, "nobody": {nil, false}} {
+			c := &cable{in: make(chan []byte, 1), sent: make(chan []byte, 10), closed: make(chan struct{})}
+			if x.frame != nil {
+				c.in <- x.frame
+			}
+			began := time.Now()
+			taken, err := (&V4{Hardware: mac()}).Taken(t.Context(), c, own)
+			if err != nil || taken != x.taken || taken && time.Since(began) > probeWait || !taken && (time.Since(began) != (probes+1)*probeWait || len(c.sent) != probes) {
+				t.Errorf("%s: %v %v after %v", name, taken, err, time.Since(began))
+			}
+			if a, err := ParseARP(<-c.sent); err != nil || a.Operation != arpRequest || !a.Sender.IsUnspecified() || a.Target != own || a.Hardware != mac() { // RFC 5227: a probe names no sender
+				t.Errorf("%+v %v", a, err)
+			}
+		}
+	})
+}
+
+func FuzzParseARP(f *testing.F) {
+	f.Add(probe(mac(), netip.MustParseAddr("10.0.0.50")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if a, err := ParseARP(b); err == nil && (!a.Sender.Is4() || !a.Target.Is4() || a.Operation < arpRequest || a.Operation > arpReply) {
+			t.Errorf("%+v", a)
+		}
+	})
+}

@@ -266,7 +266,7 @@ func (s *Opener) DialUnixgramFrom(ctx context.Context, flow, own, path string) (
 	return d.DialContext(ctx, "unixgram", path)
 }
 
-// OpenFrames opens a link for Ethernet frames of one type: those to this host and to a group, and with all those to others as well.
+// OpenFrames opens a link for Ethernet frames of one type: those to this host, to everybody, and to a group if one is given; with all those to others as well.
 func (s *Opener) OpenFrames(flow, link string, etherType uint16, group [6]byte, all bool) (io.ReadWriteCloser, error) {
 	if _, err := s.flow(flow, ringfence.Listens, "ethernet", netip.AddrPort{}); err != nil {
 		return nil, err

@@ -39,7 +39,7 @@ func frames(index int, etherType uint16, group [6]byte, all bool) (io.ReadWriteC
 		return nil, os.NewSyscallError("socket", err)
 	}
 	err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: uint16(wire), Ifindex: index})
-	if err == nil {
+	if err == nil && group != [6]byte{} {
 		m := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_MULTICAST, Alen: 6}
 		copy(m.Address[:], group[:])
 		err = unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &m)
