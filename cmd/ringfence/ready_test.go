@@ -34,9 +34,9 @@ func TestReadyGuide(t *testing.T) {
 	script := "set -e\n" + testkit.Need(t, "/sbin/ip", "iproute2") + " link set lo up\nip address add 192.0.2.2/24 dev lo\n" +
 		strings.TrimSpace(blocks[0]) + " >reflector.txt 2>&1 &\ni=0; until grep -q listens reflector.txt; do i=$((i+1)); [ $i -lt 300 ]; sleep 0.1; done\n" +
 		"reflector=$!\n" + squid + strings.ReplaceAll(strings.Join(blocks[1:], ""), "--calls 50", "--calls 2") + "kill $reflector\nkill -9 $squid\n"
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "unshare", "--net", "sh", "-c", script)
+	cmd := exec.CommandContext(ctx, "unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", script) // what it starts ends with it
 	cmd.Dir, cmd.WaitDelay = t.TempDir(), time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
