@@ -76,6 +76,7 @@ needs() {
 /usr/bin/python3 python3 internal/network/nat and phones of few lines
 /usr/sbin/kamailio kamailio cmd/ringfence a SIP server of another vendor,
 /usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so kamailio-tls-modules cmd/ringfence and its TLS
+/usr/lib/x86_64-linux-gnu/kamailio/modules/presence.so kamailio-presence-modules cmd/ringfence and what tells of calls and messages
 /usr/bin/softhsm2-util softhsm2 cmd/ringfence a PKCS #11 token of software,
 /usr/bin/pkcs11-tool opensc cmd/ringfence and what speaks to it
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with
