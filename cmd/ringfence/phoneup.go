@@ -170,6 +170,11 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	if d.told != nil {
 		printDHCPStatus(out, *d.told)
 	}
+	if web != "" { // rather now than when the lines are registered
+		if err := x.servable(web); err != nil {
+			return false, err
+		}
+	}
 	printResync(out, p.result.Outcomes, p.result.Messages)
 	for _, w := range x.warnings() {
 		fmt.Fprintln(cmd.ErrOrStderr(), "WARNING: "+w)

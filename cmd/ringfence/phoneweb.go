@@ -35,16 +35,9 @@ func pageFlow() ringfence.Flow {
 // serve serves the phone's web pages until ctx ends. cancel ends the phone, which starts again if the page says so.
 func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, out io.Writer) error {
 	set := x.profiles.set
-	if !set.Yes("Enable_Web_Server") {
-		return invalid("the profile has Enable_Web_Server = No", "leave --web out")
-	}
 	addr, err := x.pageAddr(at)
 	if err != nil {
 		return err
-	}
-	passwords := map[string]string{page.User: set.Text("User_Password")}
-	if set.Yes("Enable_Web_Admin_Access") {
-		passwords[page.Admin] = set.Text("Admin_Password")
 	}
 	seconds := func(name string) time.Duration {
 		n, _ := strconv.ParseUint(set.Text(name), 10, 31) // what is no number is 0: the pages' own limit
@@ -54,7 +47,7 @@ func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, 
 	if name == "" {
 		name = x.flags.product
 	}
-	handler, err := page.New(page.Config{Name: name, Life: ctx, Desk: x.features, Password: passwords, Max: seconds("Session_Max_Timeout"), Idle: seconds("Session_Idle_Timeout"),
+	handler, err := page.New(page.Config{Name: name, Life: ctx, Desk: x.features, Password: x.pagePasswords(), Max: seconds("Session_Max_Timeout"), Idle: seconds("Session_Idle_Timeout"),
 		Status: func() ([][2]string, any) { s := x.status(); return x.pageRows(s), s },
 		Tabs: func(admin bool) []page.Tab {
 			var lines []int
@@ -97,6 +90,28 @@ func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, 
 	go func() { _ = server.Serve(tls.NewListener(ln, conf)) }()
 	fmt.Fprintf(out, "web page: https://%s/\n", ln.Addr())
 	return nil
+}
+
+// pagePasswords are the passwords of the pages, by account.
+func (x *desk) pagePasswords() map[string]string {
+	set := x.profiles.set
+	out := map[string]string{page.User: set.Text("User_Password")}
+	if set.Yes("Enable_Web_Admin_Access") {
+		out[page.Admin] = set.Text("Admin_Password")
+	}
+	return out
+}
+
+// servable says why the pages could not be served.
+func (x *desk) servable(at string) error {
+	if !x.profiles.set.Yes("Enable_Web_Server") {
+		return invalid("the profile has Enable_Web_Server = No", "leave --web out")
+	}
+	if _, err := x.pageAddr(at); err != nil {
+		return err
+	}
+	_, err := page.New(page.Config{Password: x.pagePasswords()})
+	return err
 }
 
 // pageAddr reads where the pages are served.

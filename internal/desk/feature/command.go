@@ -213,7 +213,7 @@ func (d *Desk) withCall(ctx, life context.Context, c Command) (Result, error) {
 	}
 	d.mu.Lock()
 	own, err := d.pick(c.Call, what, fits)
-	if err == nil && own.busy {
+	if err == nil && own.busy && c.Do != DoHangup { // who wants to leave may
 		err = fault(ringfence.KindConflict, "try again in a moment", "something is being done with call %d", own.ID)
 	}
 	var other *call
@@ -228,7 +228,7 @@ func (d *Desk) withCall(ctx, life context.Context, c Command) (Result, error) {
 	d.mu.Unlock()
 	text, err := d.act(ctx, life, c, own, other)
 	d.mu.Lock()
-	own.busy = false
+	own.busy = false // also after a hang-up in between: then the call is over
 	d.mu.Unlock()
 	return Result{Call: own.ID, Text: text}, err
 }

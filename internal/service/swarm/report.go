@@ -196,16 +196,15 @@ func (r *Report) call(p *pair) {
 	if sealed {
 		c.Sealed++
 	}
-	caller, callee := heard(p.out, p.to.hz), heard(p.in, p.from.hz)
 	for _, side := range []struct {
 		ok   bool
 		text string
-	}{{sealed, "a leg was not sealed"}, {caller, "the caller did not hear the callee's tone"}, {callee, "the callee did not hear the caller's tone"}} {
+	}{{sealed, "a leg was not sealed"}, {p.caller, "the caller did not hear the callee's tone"}, {p.callee, "the callee did not hear the caller's tone"}} {
 		if !side.ok {
 			c.Failed = because(c.Failed, errors.New(side.text))
 		}
 	}
-	if sealed && caller && callee {
+	if sealed && p.caller && p.callee {
 		c.Heard++
 	}
 }

@@ -210,6 +210,15 @@ type pair struct {
 	out, in  *phone.Call
 	took     time.Duration // until it was answered
 	err      error
+	// What each side heard at some time.
+	caller, callee bool
+}
+
+// look listens to both sides: what is told is what was heard for most of the last second and a half.
+func (p *pair) look() {
+	if p.err == nil {
+		p.caller, p.callee = p.caller || heard(p.out, p.to.hz), p.callee || heard(p.in, p.from.hz)
+	}
 }
 
 // talk sets the calls up, lets them speak together, and looks at each.
@@ -224,7 +233,11 @@ func (s *swarm) talk(ctx context.Context, r *Report) {
 		return pairs[i].err
 	})
 	before, start := s.Usage(), time.Now()
-	s.hold(ctx, "talking", s.Talk)
+	s.hold(ctx, "talking", s.Talk, func() {
+		for _, p := range pairs {
+			p.look()
+		}
+	})
 	lasted, used := time.Since(start), s.Usage()
 	up := 0
 	for _, p := range pairs {
@@ -283,7 +296,7 @@ func (p *pair) begin(ctx context.Context, patience time.Duration) error {
 
 func (s *swarm) stay(ctx context.Context, r *Report) {
 	before, start := s.Usage(), time.Now()
-	s.hold(ctx, "staying", s.Stay)
+	s.hold(ctx, "staying", s.Stay, func() {})
 	if lasted := time.Since(start); lasted > 0 && r.Registered > 0 {
 		r.Usage.CPUMicrosecondsPerIdleSecond = float64(s.Usage().CPU-before.CPU) / float64(time.Microsecond) / lasted.Seconds() / float64(r.Registered)
 	}
@@ -296,8 +309,9 @@ func (s *swarm) stay(ctx context.Context, r *Report) {
 	r.Lost = lost
 }
 
-// hold waits, and tells how far it is.
-func (s *swarm) hold(ctx context.Context, phase string, d time.Duration) {
+// hold waits, tells how far it is, and looks at each second and at the end.
+func (s *swarm) hold(ctx context.Context, phase string, d time.Duration, look func()) {
+	defer look()
 	seconds := int(math.Ceil(d.Seconds()))
 	end := time.NewTimer(d)
 	defer end.Stop()
@@ -307,6 +321,7 @@ func (s *swarm) hold(ctx context.Context, phase string, d time.Duration) {
 		s.Progress(Progress{Phase: phase, Done: min(passed, seconds), Total: seconds})
 		select {
 		case <-tick.C:
+			look()
 		case <-end.C:
 			return
 		case <-ctx.Done():
