@@ -343,6 +343,7 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 	if l.AuthInvite {
 		conf.InviteRealm = l.Realm
 	}
+	conf.PageRealm, conf.PagePassword = l.PageRealm, l.PagePassword
 	conf.InviteMD5, conf.Orders = !l.SHA256, l.Orders
 	if l.AuthOrders {
 		conf.OrderRealm = l.Realm

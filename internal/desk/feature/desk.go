@@ -284,10 +284,17 @@ func (d *Desk) comes(ctx context.Context, number int, c *phone.Call) {
 		_ = c.Reject(480)
 		return
 	}
+	page := c.Page() && d.cfg.Setting.Pages && len(d.calls) == 0 // nobody who speaks is interrupted
 	forward, own := l.forward, d.admit(number, c)
 	d.mu.Unlock()
-	d.cfg.Say("%s calls", c.Peer().Number)
+	d.cfg.Say("%s %s", c.Peer().Number, map[bool]string{true: "pages", false: "calls"}[page])
 	switch {
+	case page:
+		go func() {
+			if err := d.answer(ctx, own); err != nil {
+				d.cfg.Say("call %d: %v", own.ID, err)
+			}
+		}()
 	case d.cfg.Answers && (forward.NoAnswer == "" || d.cfg.After < forward.After):
 		d.answerLater(ctx, own)
 	case forward.NoAnswer != "":

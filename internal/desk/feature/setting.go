@@ -25,6 +25,7 @@ type Setting struct {
 	Waiting        bool // a second call rings during the first
 	NoAnonymous    bool // callers who hide are refused
 	Hidden         bool // we hide who calls
+	Pages          bool // pages are answered by themselves
 	Appearances    int  // calls of a line
 	Conference     bool // these can be switched off
 	Blind          bool
@@ -114,7 +115,7 @@ func Of(set *flatprofile.Set) Setting {
 		return set.Text(name)
 	}
 	s := Setting{Forward: Forwarding{All: dest("Cfwd_All_Serv", "Cfwd_All_Dest"), Busy: dest("Cfwd_Busy_Serv", "Cfwd_Busy_Dest"), NoAnswer: dest("Cfwd_No_Ans_Serv", "Cfwd_No_Ans_Dest")},
-		DoNotDisturb: set.Yes("DND_Setting") && set.Yes("DND_Serv"), Waiting: set.Yes("CW_Setting"), NoAnonymous: set.Yes("Block_ANC_Setting") && set.Yes("Block_ANC_Serv"), Hidden: set.Yes("Block_CID_Setting") && set.Yes("Block_CID_Serv"),
+		DoNotDisturb: set.Yes("DND_Setting") && set.Yes("DND_Serv"), Waiting: set.Yes("CW_Setting"), NoAnonymous: set.Yes("Block_ANC_Setting") && set.Yes("Block_ANC_Serv"), Hidden: set.Yes("Block_CID_Setting") && set.Yes("Block_CID_Serv"), Pages: set.Yes("Auto_Answer_Page") && set.Yes("Paging_Serv"),
 		Conference: set.Yes("Conference_Serv"), Blind: set.Yes("Blind_Transfer_Serv"), Attended: set.Yes("Attn_Transfer_Serv"), VoiceMail: set.Text("Voice_Mail_Number"),
 		Speed: map[int]Dial{}, Keys: map[int]Function{}, Mailbox: map[int]string{}, KeepMissed: map[int]bool{},
 		ForwardAllowed: map[Kind]bool{All: set.Yes("Cfwd_Setting") && set.Yes("Cfwd_All_Serv"), Busy: set.Yes("Cfwd_Setting") && set.Yes("Cfwd_Busy_Serv"), NoAnswer: set.Yes("Cfwd_Setting") && set.Yes("Cfwd_No_Ans_Serv")}}

@@ -43,6 +43,8 @@ type Line struct {
 	Register     bool          `json:"registers"`
 	NameValidate bool          `json:"validates_name"`
 	AuthInvite   bool          `json:"challenges_invite"`
+	PageRealm    string        `json:"page_realm,omitempty"` // pages are challenged in it
+	PagePassword string        `json:"-"`
 	Orders       []string      `json:"orders"` // event packages by which the server makes the phone resync or start again
 	AuthOrders   bool          `json:"challenges_orders"`
 	Realm        string        `json:"realm,omitempty"`
@@ -165,6 +167,13 @@ func (p *planner) line(n int) {
 		}
 	}
 	p.orders(&l, name, warn)
+	if p.set.Yes(name("Auth_Page")) {
+		l.PageRealm, l.PagePassword = p.set.Text(name("Auth_Page_Realm")), p.set.Text(name("Auth_Page_Password"))
+		if l.PageRealm == "" || l.PagePassword == "" {
+			l.Refused = fault("%s = Yes, and %s or %s is empty, so no page could be let in", name("Auth_Page"), name("Auth_Page_Realm"), name("Auth_Page_Password"))
+		}
+		p.did(name("Auth_Page"), "pages are challenged, and must come from who knows %s", name("Auth_Page_Password"))
+	}
 	l.Realm, l.SHA256 = p.set.Text(name("Reversed_Auth_Realm")), p.set.Yes("Auth_Support_RFC8760")
 	if l.AuthInvite {
 		p.did("Auth_Support_RFC8760", "%s", map[bool]string{true: "challenges offer SHA-256 before MD5", false: "challenges offer MD5 alone"}[l.SHA256])

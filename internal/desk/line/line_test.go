@@ -68,6 +68,8 @@ func TestLines(t *testing.T) {
 			return slices.Equal(l.Orders, []string{"restart_now", "reboot_now"}) && !l.AuthOrders
 		}, "whoever can send it a NOTIFY", ""},
 		{"<Proxy_1_>p.example.com</Proxy_1_><User_ID_1_>a</User_ID_1_>", func(l Line) bool { return len(l.Orders) == 0 }, "", ""},
+		{base + "<Auth_Page_1_>Yes</Auth_Page_1_><Auth_Page_Realm_1_>pages</Auth_Page_Realm_1_><Auth_Page_Password_1_>s</Auth_Page_Password_1_>", func(l Line) bool { return l.PageRealm == "pages" && l.PagePassword == "s" }, "", ""},
+		{base + "<Auth_Page_1_>Yes</Auth_Page_1_>", func(l Line) bool { return true }, "", "no page could be let in"},
 		{"<Proxy_1_>p.example.com</Proxy_1_>", func(l Line) bool { return true }, "", "no server and user"},
 		{"<Proxy_1_>p.example.com:x</Proxy_1_><User_ID_1_>a</User_ID_1_>", func(l Line) bool { return true }, "", "no server and user"},
 		{base + "<Register_1_>No</Register_1_>", func(l Line) bool { return !l.Register }, "", "does not register"},

@@ -1,6 +1,7 @@
 package phone
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"slices"
@@ -26,6 +27,10 @@ func (p *Phone) invited(tx *transaction.Server) {
 		return
 	}
 	if !p.knowsPassword(tx) {
+		return
+	}
+	page := isPage(m)
+	if page && p.cfg.PageRealm != "" && !p.proves(tx, p.cfg.PageRealm, p.cfg.PagePassword) {
 		return
 	}
 	old, status := p.replaces(m)
@@ -58,7 +63,7 @@ func (p *Phone) invited(tx *transaction.Server) {
 		tx.Reply(486, "", func(w *sip.Writer) { warn(w, p.cfg.Domain, text(err)) })
 		return
 	}
-	c.invited, c.replaced = invited, old
+	c.invited, c.replaced, c.page = invited, old, page
 	c.s = p.stack.dialogs.Accept(tx, contact, c)
 	c.s.Data = c
 	c.learn(m)
@@ -83,6 +88,20 @@ func (p *Phone) invited(tx *transaction.Server) {
 		return
 	}
 	c.s.Reject(480, "", "")
+}
+
+// isPage reports whether a caller asks for an answer without anybody doing anything: by Call-Info with answer-after, as servers for such phones do, or by Answer-Mode (RFC 5373).
+func isPage(m *sip.Message) bool {
+	for line := range m.All(sip.HeaderCallInfo) {
+		for v := range sip.Values(line) {
+			_, params, _ := bytes.Cut(v, []byte(">"))
+			if after, ok := sip.Params(bytes.TrimLeft(params, "; ")).Get("answer-after"); ok && string(after) == "0" {
+				return true
+			}
+		}
+	}
+	mode, _, _ := bytes.Cut(m.GetName("Answer-Mode"), []byte(";"))
+	return sip.EqualFold(bytes.TrimSpace(mode), "Auto")
 }
 
 // screened refuses a call, or sends its caller elsewhere, if whoever was told to look at it wants that.
@@ -127,11 +146,11 @@ func (s *Stack) challenges() (*sip.Nonces, error) {
 
 // knowsPassword challenges a first INVITE, unless nobody wants that. It reports whether the call may go on.
 func (p *Phone) knowsPassword(tx *transaction.Server) bool {
-	return p.cfg.InviteRealm == "" || p.proves(tx, p.cfg.InviteRealm)
+	return p.cfg.InviteRealm == "" || p.proves(tx, p.cfg.InviteRealm, p.cfg.Password)
 }
 
-// proves challenges a request in a realm, unless its sender answers a challenge of ours with the password of this phone. It reports whether it does.
-func (p *Phone) proves(tx *transaction.Server, realm string) bool {
+// proves challenges a request in a realm, unless its sender answers a challenge of ours with a password. It reports whether it does.
+func (p *Phone) proves(tx *transaction.Server, realm, password string) bool {
 	nonces, err := p.stack.challenges()
 	if err != nil {
 		tx.Reply(500, "", nil)
@@ -148,7 +167,7 @@ func (p *Phone) proves(tx *transaction.Server, realm string) bool {
 			continue
 		}
 		state := nonces.Check(cred.Nonce)
-		if state == sip.NonceGood && cred.MatchesURI(m.RequestURI()) && cred.Verify(sip.HA1(cred.Algorithm, p.cfg.AuthUser, realm, p.cfg.Password), tx.Method.String()) {
+		if state == sip.NonceGood && cred.MatchesURI(m.RequestURI()) && cred.Verify(sip.HA1(cred.Algorithm, p.cfg.AuthUser, realm, password), tx.Method.String()) {
 			if state = nonces.Use(cred.Nonce, cred.NC); state == sip.NonceGood {
 				return true
 			}

@@ -68,6 +68,7 @@ type Call struct {
 	phone    *Phone
 	shard    *transaction.Shard // owns everything up to mu
 	incoming bool
+	page     bool // the caller asks for an answer without anybody doing anything
 	opt      CallOptions
 
 	s         *dialog.Session
@@ -141,6 +142,9 @@ func (p *Phone) spawn(f func()) bool {
 	p.wg.Go(f)
 	return true
 }
+
+// Page reports whether the caller asks for an answer without anybody doing anything.
+func (c *Call) Page() bool { return c.page }
 
 // Incoming reports whether the far end called us.
 func (c *Call) Incoming() bool { return c.incoming }

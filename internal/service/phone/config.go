@@ -90,6 +90,9 @@ type Config struct {
 	// It offers SHA-256, and MD5 behind it with AllowMD5; with InviteMD5 MD5 alone, for servers that stumble over anything else.
 	InviteRealm string
 	InviteMD5   bool
+	// PageRealm, if set, makes the phone challenge pages, which are answered by themselves, in this realm: who pages must know AuthUser and PagePassword.
+	PageRealm    string
+	PagePassword string
 	// Orders are event packages by which a server tells the phone to do something, such as resync. A NOTIFY of one of them becomes an event of kind [Ordered]. With
 	// OrderRealm it is challenged as an INVITE is; without, whoever can send it a NOTIFY is obeyed.
 	Orders     []string
@@ -152,6 +155,8 @@ func (c *Config) Validate() error {
 		return bad(ringfence.KindInsecure, "an access token does not go over a connection in the clear (RFC 8898)", "use TLS")
 	case (c.InviteRealm != "" || len(c.Orders) > 0 && c.OrderRealm != "") && c.Password == "":
 		return bad(ringfence.KindInvalid, "the phone challenges callers or its server, and has no password that they could know", "")
+	case c.PageRealm != "" && c.PagePassword == "":
+		return bad(ringfence.KindInvalid, "the phone challenges pages, and has no password that who pages could know", "")
 	case c.Plain != "":
 	case c.TLS == nil:
 		return bad(ringfence.KindInsecure, "the phone has no TLS configuration, and plain SIP is not offered", "enroll the phone first")

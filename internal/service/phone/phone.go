@@ -286,7 +286,7 @@ func (p *Phone) request(tx *transaction.Server) {
 		})
 	case sip.NOTIFY:
 		if pkg := eventPackage(m.Get(sip.HeaderEvent)); slices.Contains(p.cfg.Orders, pkg) {
-			if p.cfg.OrderRealm == "" || p.proves(tx, p.cfg.OrderRealm) {
+			if p.cfg.OrderRealm == "" || p.proves(tx, p.cfg.OrderRealm, p.cfg.Password) {
 				tx.Reply(200, "", nil)
 				p.emit(Event{Kind: Ordered, Package: pkg})
 			}
