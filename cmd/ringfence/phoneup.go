@@ -108,8 +108,9 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 			"With Enable_802.1X_Authentication and --ethernet the phone first proves itself to the switch, by EAP-TLS (--cert, --key) or EAP-FAST (--eap-user); --pc-port carries the 802.1X of a computer behind it.\n\n" +
 			"With Connect_on_Bootup, or --vpn, the tunnel to VPN_Server is opened before a profile is fetched, in a network namespace of the phone's own; see `ringfence phone vpn`.\n\n" +
 			"With Enable_TR-069 an ACS manages the phone while it runs; see `ringfence phone tr069`. If it asks for a restart the phone starts again.\n\n" +
-			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`, and lets `ringfence phone do` tell it what to do. With --record call.wav the calls are kept in call-1.wav and so on. It fails with --once if a line is not registered.",
-		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --once --json",
+			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`, and lets `ringfence phone do` tell it what to do. With --record call.wav\n" +
+			"the calls are kept in call-1.wav and so on. --web serves the phone's pages. With a rule to fetch by, the profile is fetched again in its interval and when the server orders it by a NOTIFY. It fails with --once if a line is not registered.",
+		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --state desk --no-answer --web 192.0.2.7:8443\n  ringfence phone up --cfg cfg.xml --once --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for {
 				again, err := d.up(cmd, h, answers, web, once, firewall, asJSON)
@@ -125,7 +126,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 	cmd.Flags().BoolVar(&d.vpn, "vpn", false, "open the tunnel of the profile, whatever Connect_on_Bootup says")
 	cmd.Flags().BoolVar(&once, "once", false, "register, say where each line stands, and end")
 	cmd.Flags().DurationVar(&answers.after, "ring", 0, "let calls ring this long before the phone answers them by itself")
-	cmd.Flags().BoolVar(&answers.never, "no-answer", false, "leave calls ringing until `ringfence phone do answer`")
+	cmd.Flags().BoolVar(&answers.never, "no-answer", false, "leave calls ringing until ringfence phone do answer takes them")
 	cmd.Flags().StringVar(&web, "web", "", "serve the phone's web pages here, over HTTPS: ADDR, at Web_Server_Port, or ADDR:PORT; the passwords are those of the profile")
 	cmd.Flags().BoolVar(&firewall, "firewall", false, "put the phone's firewall into force with nftables, in a network namespace of its own")
 	return jsonFlag(cmd, &asJSON)
