@@ -83,11 +83,19 @@ func TestManyCallsLeaveNothing(t *testing.T) {
 		s.idle()
 	}
 	round(max(calls/workers/8, 8)) // pools, parked sockets and the database find their size
-	before, running := heap(), runtime.NumGoroutine()
-	round(calls / workers)
-	s.Until("every transaction is over", func() bool { return s.idle().Asked == 0 })
-	// What a call may leave for good is far below this bound; parked sockets and caches are in it.
-	s.settled(fmt.Sprintf("%d calls", calls), before, uint64(calls)*8<<10/8)
+	running := runtime.NumGoroutine()
+	// What a call may leave for good is far below this bound; parked sockets and caches are in it, which on a busy machine find their size later. What calls leave, they leave in each round.
+	for rounds := 1; ; rounds++ {
+		before := heap()
+		round(calls / workers)
+		s.Until("every transaction is over", func() bool { return s.idle().Asked == 0 })
+		if s.settles(fmt.Sprintf("%d calls", calls), before, uint64(calls)*8<<10/8) {
+			break
+		}
+		if rounds == 3 {
+			t.Fatal("the heap grows with each round")
+		}
+	}
 	s.goroutines(running)
 	if r := s.Node.Calls.Refused(); r != 0 {
 		t.Errorf("%d calls were refused", r)

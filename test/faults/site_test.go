@@ -245,14 +245,21 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// settled waits until the heap has grown by at most so many bytes over what it was; buffers of what has just ended need a moment.
+// settled fails unless the heap has grown by at most so many bytes over what it was.
 func (s *site) settled(what string, before, grown uint64) {
+	s.Helper()
+	if !s.settles(what, before, grown) {
+		s.Errorf("%s: the heap grew by more than %d KiB", what, grown>>10)
+	}
+}
+
+// settles waits until the heap has grown by at most so many bytes over what it was; buffers of what has just ended need a moment.
+func (s *site) settles(what string, before, grown uint64) bool {
 	s.Helper()
 	last := heap()
 	for range 100 {
 		if last <= before+grown {
-			s.Logf("%s: heap %d KiB before, %d KiB after", what, before>>10, last>>10)
-			return
+			break
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
@@ -260,7 +267,8 @@ func (s *site) settled(what string, before, grown uint64) {
 		}
 		last = heap()
 	}
-	s.Errorf("%s: the heap grew from %d to %d KiB, %d KiB are allowed", what, before>>10, last>>10, grown>>10)
+	s.Logf("%s: heap %d KiB before, %d KiB after", what, before>>10, last>>10)
+	return last <= before+grown
 }
 
 // goroutines waits until there are no more than before, and shows what is left otherwise.
