@@ -117,7 +117,8 @@ func calls(n int, state string) func(feature.State) bool {
 	}
 }
 
-// tones says which of the tones were in a second of a WAV file, as a share of its power: by the sum of each with a complex wave of its frequency (Goertzel).
+// tones says which of the tones were in a tenth of a second of a WAV file, the one with most of them: by the share of its power that the sum with a complex wave of its frequency has (Goertzel). A machine that is busy
+// breaks a tone now and then, so longer stretches tell less.
 func tones(t *testing.T, file string, hz ...float64) map[float64]bool {
 	t.Helper()
 	b, err := os.ReadFile(file)
@@ -129,19 +130,19 @@ func tones(t *testing.T, file string, hz ...float64) map[float64]bool {
 		return nil
 	}
 	best := map[float64]bool{}
-	for at := 0; at+sound.Rate <= len(sound.Samples); at += sound.Rate / 4 {
-		second := sound.Samples[at : at+sound.Rate]
+	for at := 0; at+sound.Rate/10 <= len(sound.Samples); at += sound.Rate / 20 {
+		piece := sound.Samples[at : at+sound.Rate/10]
 		power, found := 0.0, map[float64]bool{}
-		for _, v := range second {
+		for _, v := range piece {
 			power += float64(v) * float64(v)
 		}
 		for _, f := range hz {
 			var re, im float64
-			for i, v := range second {
+			for i, v := range piece {
 				re += float64(v) * math.Cos(2*math.Pi*f*float64(i)/float64(sound.Rate))
 				im += float64(v) * math.Sin(2*math.Pi*f*float64(i)/float64(sound.Rate))
 			}
-			if power > 0 && 2*(re*re+im*im)/(float64(len(second))*power) > 0.2 {
+			if power > 0 && 2*(re*re+im*im)/(float64(len(piece))*power) > 0.2 {
 				found[f] = true
 			}
 		}
