@@ -277,3 +277,43 @@ func TestDeskPhonesAtAnotherServer(t *testing.T) {
 	alice.stop()
 	alice.do(3, "show")
 }
+
+// TestDeskGuideAtThePhone does what the guide says that one does at a phone.
+func TestDeskGuideAtThePhone(t *testing.T) {
+	var verbs [][]string
+	for _, block := range deskGuide(t, "sh") {
+		for line := range strings.Lines(block) {
+			if args := strings.Fields(line); len(args) > 3 && args[1] == "phone" && args[2] == "do" {
+				verbs = append(verbs, args[1:])
+			}
+		}
+	}
+	if len(verbs) != 5 {
+		t.Fatalf("the guide does %d things: %q", len(verbs), verbs)
+	}
+	dir := t.TempDir()
+	t.Chdir(dir)
+	_, sealed, _ := kamailio(t, dir, "MD5")
+	var desk *deskUp
+	for _, x := range [][2]string{{"other", "102"}, {"third", "103"}, {"desk", "alice"}} { // the guide's phone keeps its state in desk
+		flags := []string{"--tone", "440"}
+		if x[0] == "desk" {
+			flags = append(flags, "--no-answer")
+		}
+		desk = runDesk(t, dir, x[0], "<Proxy_1_>localhost:"+sealed+"</Proxy_1_><User_ID_1_>"+x[1]+"</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_>", flags...)
+	}
+	n := 0
+	for _, args := range verbs {
+		var out, errs bytes.Buffer
+		if code := execute(t.Context(), args, &out, &errs); code != 0 {
+			t.Fatalf("%q: exit code %d: %s%s", args, code, out.String(), errs.String())
+		}
+		if args[2] == "dial" {
+			n++
+			desk.until("the call is up", calls(n, "up"))
+		}
+	}
+	if s := desk.until("it is a conference", calls(2, "up")); !s.Calls[0].Conference || !s.Calls[1].Conference || s.Calls[0].Held {
+		t.Errorf("%+v", s.Calls)
+	}
+}
