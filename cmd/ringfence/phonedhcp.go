@@ -126,11 +126,13 @@ func openLink(ctx context.Context, opener *sockets.Opener, set *flatprofile.Set,
 		l.v4 = &dhcp.V4{Conn: c, Hardware: [6]byte(i.HardwareAddr), HostName: set.Text("Host_Name"), Class: class}
 	}
 	if mode != "IPv4 Only" && set.Text("IPv6_Connection_Type") != "Static IP" && local.IsValid() {
-		c, err := opener.ListenLink(ctx, flowDHCP6, i.Name, netip.AddrPortFrom(local.WithZone(i.Name), 546))
+		c, err := settled(ctx, func() (net.PacketConn, error) {
+			return opener.ListenLink(ctx, flowDHCP6, i.Name, netip.AddrPortFrom(local.WithZone(i.Name), 546))
+		})
 		if err != nil && l.v4 == nil {
 			return nil, &ringfence.Fault{Kind: ringfence.KindDenied, Text: "DHCPv6 is asked from port 546 of " + i.Name + ", which cannot be opened", Err: err, Hint: hint}
 		}
-		if err == nil { // else its address is not settled yet
+		if err == nil {
 			l.v6 = &dhcp.V6{Conn: c, Hardware: [6]byte(i.HardwareAddr), Zone: i.Name, Class: class}
 		}
 	}
@@ -138,6 +140,19 @@ func openLink(ctx context.Context, opener *sockets.Opener, set *flatprofile.Set,
 		return nil, invalid("the profile asks for no address by DHCP", "see IP_Mode, Connection_Type and IPv6_Connection_Type")
 	}
 	return l, nil
+}
+
+// settled opens a socket at an address that may be new, and so tentative for a moment (RFC 4862).
+func settled(ctx context.Context, open func() (net.PacketConn, error)) (c net.PacketConn, err error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for range 20 {
+		if c, err = open(); err == nil || ctx.Err() != nil {
+			break
+		}
+		<-tick.C
+	}
+	return c, err
 }
 
 func (l *link) close() {

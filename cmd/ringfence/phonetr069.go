@@ -179,7 +179,12 @@ func (d *deskPhone) reach(p *profiles, set *flatprofile.Set) cwmp.ACS {
 	if set.Yes("CWMP_V1.2_Support") {
 		version = 2
 	}
-	return cwmp.ACS{URL: d.acsURL(set), User: set.Text("ACS_Username"), Password: set.Text("ACS_Password"), Version: version, TLS: conf, Now: time.Now, Lookup: p.lookup, Dial: func(ctx context.Context, at netip.AddrPort) (net.Conn, error) {
+	return cwmp.ACS{URL: d.acsURL(set), User: set.Text("ACS_Username"), Password: set.Text("ACS_Password"), Version: version, Named: set.Text("ACS_URL") == "", TLS: conf, Now: time.Now, Lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+		if err := set.Permit(host); err != nil { // a redirection, or an ACS_URL of the ACS itself
+			return nil, err
+		}
+		return p.lookup(ctx, host)
+	}, Dial: func(ctx context.Context, at netip.AddrPort) (net.Conn, error) {
 		return p.opener.Dial(ctx, flowACS, at)
 	}}
 }

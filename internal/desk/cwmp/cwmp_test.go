@@ -173,6 +173,7 @@ type acs struct {
 	requests []string // that it makes, one after the other
 	heard    []string
 	digest   bool
+	basic    bool
 	informs  int
 	paths    []string
 }
@@ -182,6 +183,11 @@ func (a *acs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.mu.Unlock()
 	a.paths = append(a.paths, r.URL.Path)
 	b, _ := io.ReadAll(r.Body)
+	if user, password, _ := r.BasicAuth(); a.basic && (user != "desk" || password != "secret") {
+		w.Header().Set("WWW-Authenticate", `Basic realm="acs"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
 	if a.digest {
 		c, err := sip.ParseCredentials([]byte(r.Header.Get("Authorization")))
 		if err != nil || !c.Verify(sip.HA1(sip.DigestMD5, "desk", "acs", "secret"), http.MethodPost) {
@@ -332,7 +338,14 @@ func TestBadACS(t *testing.T) {
 	if err := run(func(a *ACS) { a.User = "" }); ringfence.KindOf(err) != ringfence.KindUnauthenticated {
 		t.Errorf("%v", err)
 	}
-	server.digest = false
+	server.digest, server.basic = false, true
+	if err := run(func(*ACS) {}); err != nil {
+		t.Errorf("Basic: %v", err)
+	}
+	if err := run(func(a *ACS) { a.Named = true }); ringfence.KindOf(err) != ringfence.KindInsecure { // whoever answers by DHCP would learn the password
+		t.Errorf("Basic to one that DHCP named: %v", err)
+	}
+	server.basic = false
 	for range maxRPCs + 5 {
 		server.requests = append(server.requests, "<c:GetRPCMethods/>")
 	}

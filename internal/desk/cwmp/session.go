@@ -53,7 +53,8 @@ type ACS struct {
 	URL      string
 	User     string
 	Password string
-	Version  int // of CWMP: 0 or 2
+	Version  int  // of CWMP: 0 or 2
+	Named    bool // by DHCP, which anybody may have said: such an ACS is not told the password (by Basic)
 
 	TLS    *tls.Config // anchors, suites and the phone's certificate; the name of the server is added
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -217,6 +218,9 @@ func inform(cwmp, number string, id Identity, all []Parameter, events []Occasion
 // dial opens the connection of a session to the first address that answers, and believes nobody who does not prove the name.
 func (t *talk) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	found, err := t.acs.Lookup(ctx, t.at.Hostname())
+	if ringfence.KindOf(err) == ringfence.KindDenied && err != nil {
+		return nil, err
+	}
 	if err != nil || len(found) == 0 {
 		return nil, fault(ringfence.KindUnavailable, "there is no address of "+t.at.Hostname(), "see ACS_URL", err)
 	}
@@ -263,6 +267,9 @@ func (t *talk) post(ctx context.Context, body []byte) ([]byte, error) {
 		case code == http.StatusUnauthorized && !tried && t.acs.User != "":
 			tried = true
 			if !t.challenged(resp.Header.Values("WWW-Authenticate")) {
+				if t.acs.Named {
+					return nil, fault(ringfence.KindInsecure, "the ACS that DHCP named asks for the password itself", "set ACS_URL, if it is the right one", nil)
+				}
 				return nil, fault(ringfence.KindUnsupported, "the ACS asks for a way to sign in that is neither Digest nor Basic", "", nil)
 			}
 		case code == http.StatusUnauthorized || code == http.StatusForbidden:
@@ -344,6 +351,7 @@ func (t *talk) challenged(values []string) bool {
 		scheme, _, _ := strings.Cut(v, " ")
 		basic = basic || strings.EqualFold(scheme, "Basic")
 	}
+	basic = basic && !t.acs.Named
 	t.challenge, t.nc, t.basic = nil, 0, basic && !digest
 	if digest {
 		t.challenge = &best

@@ -37,6 +37,7 @@ func about(d time.Duration) time.Duration {
 type waits struct {
 	first, longest time.Duration
 	questions      int
+	until          time.Time // if set each wait is half of the time that is left until then, and a minute at least (RFC 2131 section 4.4.5)
 }
 
 // errEnough ends an exchange with success.
@@ -53,6 +54,9 @@ func ask(ctx context.Context, c net.PacketConn, to net.Addr, w waits, question f
 		}
 		if _, err := c.WriteTo(question(time.Since(began)), to); err != nil {
 			return fault(ringfence.KindUnavailable, "the network cannot be asked", "is the interface up?", err)
+		}
+		if !w.until.IsZero() {
+			wait = max(time.Until(w.until)/2, time.Minute)
 		}
 		until := time.Now().Add(about(wait))
 		for {

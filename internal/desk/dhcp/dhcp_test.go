@@ -253,9 +253,10 @@ func TestLease4(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex // what the server's half of the test shares with this one
 		asked, deaf, refuse := []byte{}, 2, false
+		var at4 []time.Time // when something was asked
 		c, at := network(t, &mu, Port4, func(q []byte) [][]byte {
 			o, _ := options4(q)
-			asked = append(asked, o[53]...)
+			asked, at4 = append(asked, o[53]...), append(at4, time.Now())
 			if deaf > 0 {
 				deaf--
 				return nil
@@ -308,8 +309,15 @@ func TestLease4(t *testing.T) {
 		}
 		cancel()
 		mu.Lock()
-		if n := len(asked); n > 60 {
-			t.Errorf("%d questions", n)
+		// The last renewal was an hour after the lease: the next is due at 90 minutes. Until T2, at 112 and a half, each wait is half of what is left, give or take a tenth; and so to the end, at two hours.
+		var tries []time.Duration
+		for _, x := range at4 {
+			if d := x.Sub(lease.At); d > 70*time.Minute {
+				tries = append(tries, d)
+			}
+		}
+		if len(tries) < 8 || len(tries) > 18 || tries[0] < 90*time.Minute || tries[1]-tries[0] < 10*time.Minute || tries[1]-tries[0] > 12*time.Minute+30*time.Second || tries[2]-tries[1] > 7*time.Minute || tries[len(tries)-1] > 2*time.Hour {
+			t.Errorf("%v", tries)
 		}
 		deaf, refuse = 0, true
 		mu.Unlock()

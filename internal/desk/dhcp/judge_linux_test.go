@@ -200,3 +200,46 @@ func TestNobodyAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestRogue has two servers on one link: the site's, and one that somebody plugged in, which is faster to offer a profile of its own.
+func TestRogue(t *testing.T) {
+	if !router.Alone(t, 0) {
+		return
+	}
+	ip, dnsmasq := testkit.Need(t, "/sbin/ip", "iproute2"), testkit.Need(t, "/usr/sbin/dnsmasq", "dnsmasq-base")
+	router.Run(t, ip, "", "link", "add", "switch", "type", "bridge")
+	router.Run(t, ip, "", "link", "set", "switch", "up")
+	router.Run(t, ip, "", "link", "add", "phone", "address", "02:00:00:00:09:50", "type", "veth", "peer", "name", "port")
+	for _, l := range []string{"phone", "port"} {
+		router.Run(t, ip, "", "link", "set", l, "up")
+	}
+	router.Run(t, ip, "", "link", "set", "port", "master", "switch")
+	for i, option := range map[int]string{1: "--dhcp-option-force=160,https://prov.example.com/$MA.xml", 2: "--dhcp-option-force=160,https://evil.example.com/$(GPP_SA)?$SA"} {
+		link := fmt.Sprintf("server%d", i)
+		router.Neighbour(t, link, fmt.Sprintf("02:00:00:00:09:0%d", i), []string{fmt.Sprintf("10.9.0.%d/24", i)}, dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--log-dhcp", "--log-facility=-", "--user=root", "--no-ping", "--dhcp-authoritative", "--pid-file",
+			"--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"), fmt.Sprintf("--dhcp-range=10.9.0.%d0,10.9.0.%d9,1h", i+4, i+4), option)
+		router.Run(t, ip, "", "link", "set", link, "master", "switch")
+	}
+	v4, _ := link(t, "phone")
+	var offers []Answer
+	router.Until(t, "both servers offer an address", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+		defer cancel()
+		var err error
+		offers, err = v4.Discover(ctx)
+		return err == nil && len(offers) == 2
+	})
+	if o := Others(offers); len(o) != 1 || !strings.Contains(o[0], "10.9.0.1") || !strings.Contains(o[0], "10.9.0.2") {
+		t.Errorf("%v", o)
+	}
+	four, six := orders()
+	c := Choose(four, six, offers)
+	if c.Rule != "https://prov.example.com/$MA.xml" || c.From != "DHCP option 160 of 10.9.0.1" { // what reads the phone's parameters is no place, whoever was first
+		t.Errorf("%+v", c)
+	}
+	for _, s := range c.Sources {
+		if s.Option == 160 && s.Server == netip.MustParseAddr("10.9.0.2") && !strings.Contains(s.Why, "macro that no server may use") {
+			t.Errorf("%+v", s)
+		}
+	}
+}

@@ -110,13 +110,10 @@ func (v *V4) Rebind(ctx context.Context, a Answer) (Answer, error) {
 	return v.lease(ctx, message4{kind: request, client: a.Address.Addr()}, v.everybody(), v.later(ctx), a)
 }
 
-// later are the waits of section 4.4.5: half the time that is left, and a minute at least.
+// later are the waits of a phone that has an address.
 func (v *V4) later(ctx context.Context) waits {
 	w := waits{first: time.Minute, longest: time.Minute}
-	if end, ok := ctx.Deadline(); ok {
-		w.first = max(time.Until(end)/2, time.Minute)
-		w.longest = w.first
-	}
+	w.until, _ = ctx.Deadline()
 	return w
 }
 

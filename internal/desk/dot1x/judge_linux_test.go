@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,7 +113,7 @@ func newBed(t *testing.T) *bed {
 func (b *bed) file(name string) string { return filepath.Join(b.dir, name) }
 
 // authenticator is a port of a switch that asks who is there, with an authentication server within.
-func (b *bed) authenticator(users string) {
+func (b *bed) authenticator(users string) *os.Process {
 	b.Helper()
 	hostapd := testkit.Need(b, "/usr/sbin/hostapd", "hostapd")
 	write(b.T, b.file("users"), users)
@@ -133,7 +134,7 @@ eap_fast_prov=3
 pac_key_lifetime=604800
 pac_key_refresh_time=86400
 `))
-	router.Neighbour(b, "eth0", "02:00:00:00:09:50", nil, hostapd, b.file("hostapd.conf"))
+	return router.Neighbour(b, "eth0", "02:00:00:00:09:50", nil, hostapd, b.file("hostapd.conf"))
 }
 
 // stations returns what the switch says of who is behind its port.
@@ -269,6 +270,36 @@ func TestNobodyAsks(t *testing.T) {
 	}
 }
 
+// watch has tshark look at the EAPOL that reaches the switch, and returns what it saw by now: source, destination and type of each frame.
+func watch(t *testing.T, nsenter string, pid int) func() string {
+	t.Helper()
+	tshark := testkit.Need(t, "/usr/bin/tshark", "tshark")
+	var mu sync.Mutex
+	var out strings.Builder
+	ready := make(chan struct{})
+	var once sync.Once
+	ctx, cancel := context.WithCancel(t.Context())
+	e, err := engine.Start(ctx, engine.Program{Path: nsenter, Args: []string{"--net=/proc/" + fmt.Sprint(pid) + "/ns/net", tshark, "-n", "-l", "-i", "eth0far", "-f", "ether proto 0x888e", "-T", "fields", "-E", "separator=|", "-e", "eth.src", "-e", "eth.dst", "-e", "eapol.type"}, Env: []string{"HOME=" + t.TempDir()}, Hear: func(line string) {
+		if strings.Contains(line, "Capturing on") {
+			once.Do(func() { close(ready) })
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		out.WriteString(strings.ReplaceAll(line, "|", "\t") + "\n")
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cancel(); _ = e.Wait() })
+	select {
+	case <-ready:
+	case <-time.After(20 * time.Second):
+		t.Fatal("tshark does not capture")
+	}
+	return func() string { mu.Lock(); defer mu.Unlock(); return out.String() }
+}
+
 // TestBehind has a computer at the PC port prove itself to the switch through the phone, and pulls its plug.
 func TestBehind(t *testing.T) {
 	if !router.Alone(t, 0) {
@@ -276,7 +307,9 @@ func TestBehind(t *testing.T) {
 	}
 	b := newBed(t)
 	program := testkit.Need(t, "/usr/sbin/wpa_supplicant", "wpasupplicant")
-	b.authenticator(users)
+	at := b.authenticator(users)
+	nsenter := testkit.Need(t, "/usr/bin/nsenter", "util-linux")
+	seen := watch(t, nsenter, at.Pid)
 	phone, done := b.supplicant(b.phone())
 	defer done()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -317,8 +350,12 @@ func TestBehind(t *testing.T) {
 		return ok && strings.Contains(rest, "[AUTHORIZED]")
 	}
 	router.Until(t, "the switch lets both in", func() bool { return in("02:00:00:00:09:50") && in("02:00:00:00:09:99") })
-	router.Run(t, testkit.Need(t, "/usr/bin/nsenter", "util-linux"), "", "--net=/proc/"+fmt.Sprint(computer.Pid)+"/ns/net", "/sbin/ip", "link", "set", "pc0far", "down")
+	router.Run(t, nsenter, "", "--net=/proc/"+fmt.Sprint(computer.Pid)+"/ns/net", "/sbin/ip", "link", "set", "pc0far", "down")
 	router.Until(t, "the switch forgets the computer, and the phone alone stays", func() bool { return !in("02:00:00:00:09:99") && in("02:00:00:00:09:50") })
+	router.Until(t, "the logoff is seen on the wire, with the computer's address", func() bool { return strings.Contains(seen(), "02:00:00:00:09:99\t01:80:c2:00:00:03\t2\n") })
+	if strings.Contains(seen(), "02:00:00:00:09:50\t01:80:c2:00:00:03\t2\n") {
+		t.Error("the phone logged itself off")
+	}
 	if got := pass.Behind(); got.State != LoggedOff || got.Logoffs != 1 {
 		t.Errorf("%+v", got)
 	}
