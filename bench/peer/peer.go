@@ -27,7 +27,8 @@ import (
 type Server struct {
 	*proc.Proc
 	load.Target
-	Name string
+	Name   string
+	Anchor string // the trust anchor of a Ringfence node, PEM
 }
 
 // Setup says how a server is started.
@@ -60,7 +61,7 @@ func Ringfence(s Setup) (*Server, error) {
 		p.Stop()
 		return nil, fmt.Errorf("the node did not start: %s", p.Tail())
 	}
-	var ready struct{ SIP, Plain, Domain, Leaf string }
+	var ready struct{ SIP, Plain, Domain, Leaf, Anchor string }
 	if err := json.Unmarshal(line, &ready); err != nil {
 		p.Stop()
 		return nil, err
@@ -78,7 +79,7 @@ func Ringfence(s Setup) (*Server, error) {
 		p.Stop()
 		return nil, err
 	}
-	return &Server{Proc: p, Name: "ringfence", Target: load.Target{Addr: addr, Domain: ready.Domain, Password: s.Password, Leaf: leaf, DeviceID: true, Plain: s.Plain}}, nil
+	return &Server{Proc: p, Name: "ringfence", Anchor: ready.Anchor, Target: load.Target{Addr: addr, Domain: ready.Domain, Password: s.Password, Leaf: leaf, DeviceID: true, Plain: s.Plain}}, nil
 }
 
 // Tell gives a command to a Ringfence node and waits for its answer.

@@ -152,6 +152,20 @@ func (p *Proc) CPU() time.Duration {
 	return time.Duration(ticks) * time.Second / 100 // USER_HZ is 100 on every Linux that Go supports
 }
 
+// Busy is CPU to the nanosecond, of the threads that run (proc(5), schedstat): for what is hardly busy.
+func (p *Proc) Busy() (sum time.Duration) {
+	for _, pid := range p.pids() {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+		for _, t := range tasks {
+			if b, err := os.ReadFile(t); err == nil {
+				n, _ := strconv.ParseInt(strings.Fields(string(b) + " 0")[0], 10, 64)
+				sum += time.Duration(n)
+			}
+		}
+	}
+	return sum
+}
+
 // Memory returns the resident bytes of the server and its descendants, with shared pages counted once (Pss).
 func (p *Proc) Memory() int64 {
 	var kib int64

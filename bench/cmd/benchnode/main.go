@@ -73,7 +73,7 @@ func run(data string, users int, password string, each, plain, verbose bool) err
 	if err != nil {
 		return err
 	}
-	ready := map[string]any{"sip": n.SIPAddr().String(), "domain": c.Domain, "leaf": hex.EncodeToString(leaf), "plain": n.Bound("sip-plain-udp").String()}
+	ready := map[string]any{"sip": n.SIPAddr().String(), "domain": c.Domain, "leaf": hex.EncodeToString(leaf), "anchor": string(n.Authority.RootPEM()), "plain": n.Bound("sip-plain-udp").String()}
 	if err := json.NewEncoder(os.Stdout).Encode(ready); err != nil {
 		return err
 	}
