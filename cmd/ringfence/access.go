@@ -80,7 +80,7 @@ func newLoginCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&ca, "ca", "", "file with the node's trust anchor (PEM)")
 	cmd.Flags().StringVar(&pin, "pin", "", "SHA-256 of the node's trust anchor, in hexadecimal")
 	cmd.Flags().StringVar(&name, "name", whoAmI(), "who you are, as the audit shows it")
-	cmd.Flags().StringVar(&tokenFile, "token-file", "", "file of a token that `ringfence token add` made, its first line, in place of a code; -: standard input")
+	cmd.Flags().StringVar(&tokenFile, "token-file", "", "file of a token that ringfence token add made, its first line, in place of a code; -: standard input")
 	return cmd
 }
 

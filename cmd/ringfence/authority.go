@@ -252,8 +252,8 @@ func newTrustSignCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&root, "root", "", "certificate of the root, as `ringfence trust ca export` prints it")
-	cmd.Flags().StringVar(&key, "key", "", "key of the root, as `ringfence trust ca offline` wrote it")
+	cmd.Flags().StringVar(&root, "root", "", "certificate of the root, as ringfence trust ca export prints it")
+	cmd.Flags().StringVar(&key, "key", "", "key of the root, as ringfence trust ca offline wrote it")
 	_ = cmd.MarkFlagRequired("root")
 	_ = cmd.MarkFlagRequired("key")
 	passphraseFlag(cmd, &phrase)

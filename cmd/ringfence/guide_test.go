@@ -53,6 +53,9 @@ func TestEveryVerbIsExplained(t *testing.T) {
 			if f.Usage == "" {
 				t.Errorf("%s --%s has no description", name, f.Name)
 			}
+			if strings.Contains(f.Usage, "`") { // which help takes for the name of its value
+				t.Errorf("%s --%s: a command in its description is marked", name, f.Name)
+			}
 		})
 	}
 }

@@ -104,7 +104,7 @@ func newFeedVerifyCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&keyFile, "key", "", "file with the node's public key, as `ringfence network feed key` prints it")
+	cmd.Flags().StringVar(&keyFile, "key", "", "file with the node's public key, as ringfence network feed key prints it")
 	cmd.Flags().Int64Var(&after, "after", 0, "the number that was taken last")
 	_ = cmd.MarkFlagRequired("key")
 	return jsonFlag(cmd, &asJSON)

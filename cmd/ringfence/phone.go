@@ -56,8 +56,8 @@ func newPhoneCommand(a *app) *cobra.Command {
 	}
 	f := cmd.PersistentFlags()
 	f.StringVar(&h.identity, "identity", defaultIdentity(), "directory of the phone's key and certificate")
-	f.StringVar(&h.code, "enrol", "", "one-time activation code from `ringfence device add`")
-	f.StringVar(&h.signIn, "sign-in", "", "register with the tokens in this file, from `ringfence signin start`, instead of a certificate")
+	f.StringVar(&h.code, "enrol", "", "one-time activation code from ringfence device add")
+	f.StringVar(&h.signIn, "sign-in", "", "register with the tokens in this file, from ringfence signin start, instead of a certificate")
 	f.StringVar(&h.host, "node", "", "the node: a domain, whose DNS records lead to its nodes, or HOST:PORT of the enrolment (8443); kept after --enrol, for this time without")
 	f.StringVar(&h.dns, "dns", "", "ask this DNS server, ADDR or ADDR:PORT, instead of those of this host")
 	f.Float64Var(&h.tone, "tone", 0, "say a tone of this many Hz")

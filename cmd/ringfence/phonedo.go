@@ -145,7 +145,7 @@ func newPhoneDoCommand() *cobra.Command {
 		Example: "  ringfence phone do dial 102 --state desk\n  ringfence phone do hold --state desk\n  ringfence phone do show --state desk --json | jq '.calls[].state'",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&c.state, "state", "", "directory that `ringfence phone up --state` was given")
+	cmd.PersistentFlags().StringVar(&c.state, "state", "", "directory that ringfence phone up --state was given")
 	cmd.PersistentFlags().BoolVar(&c.asJSON, "json", false, "print JSON")
 	c.callVerbs(cmd)
 	c.featureVerbs(cmd)

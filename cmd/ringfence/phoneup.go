@@ -572,6 +572,6 @@ func newPhoneStatusCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", "", "directory that `ringfence phone up --state` was given")
+	cmd.Flags().StringVar(&state, "state", "", "directory that ringfence phone up --state was given")
 	return jsonFlag(cmd, &asJSON)
 }

@@ -36,7 +36,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&a.data, "data", defaultData(), "data directory of the node on this host ($RINGFENCE_DATA)")
-	root.PersistentFlags().StringVar(&a.node, "node", "", "a node elsewhere, as HOST or HOST:PORT; see `ringfence login`")
+	root.PersistentFlags().StringVar(&a.node, "node", "", "a node elsewhere, as HOST or HOST:PORT; see ringfence login")
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "people", Title: "People and phones:"}, &cobra.Group{ID: "see", Title: "See what happens:"},
 		&cobra.Group{ID: "admin", Title: "Configure and administer:"})
 	add := func(group string, verbs ...*cobra.Command) {
