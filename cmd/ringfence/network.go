@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/need"
 	"ringfence/internal/network/sheet"
+	"ringfence/internal/network/site"
 	"ringfence/internal/node/admin/api"
 )
 
@@ -86,14 +88,14 @@ func setFlag(cmd *cobra.Command, set *string, value string, names []string) {
 
 func newNetworkRequirementsCommand(a *app) *cobra.Command {
 	forms := append(append(sheet.Formats(), sheet.Lists()...), "json")
-	var set, at, format string
+	var set, at, format, file string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "requirements [--set SET]", Short: "Print what is needed, row by row",
 		Long: "requirements prints who opens what to whom, by which ports and with which mark. BELIEVED says how far a row can be trusted: running (it is what the node does), printed, repaired\n" +
 			"(damage of the document was mended), or open (the document contradicts itself; what is done about it stands below). With --at the tables are as they were at the end of that day,\n" +
-			"as far as the history tells; what it tells in words only is listed as not undone.",
-		Example: "  ringfence network requirements\n  ringfence network requirements --set webex-calling --at 2023-12-10\n  ringfence network requirements --set dedicated-instance --format markdown > ports.md\n  ringfence network requirements --set webex-calling --json | jq '.needs[].id'\n  ringfence network requirements --set webex-calling --format prefixes > edl.txt",
+			"as far as the history tells; what it tells in words only is listed as not undone. With --site the networks, rows and ports are those of a site file (docs/guides/firewalls.md).",
+		Example: "  ringfence network requirements\n  ringfence network requirements --set webex-calling --site site.yaml --format html > ports.html\n  ringfence network requirements --set webex-calling --at 2023-12-10\n  ringfence network requirements --set dedicated-instance --format markdown > ports.md\n  ringfence network requirements --set webex-calling --json | jq '.needs[].id'\n  ringfence network requirements --set webex-calling --format prefixes > edl.txt",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !slices.Contains(forms, format) {
@@ -102,6 +104,11 @@ func newNetworkRequirementsCommand(a *app) *cobra.Command {
 			s, err := a.requirements(cmd, set, at)
 			if err != nil {
 				return err
+			}
+			if file != "" {
+				if s.Set, err = filled(file, &s.Set); err != nil {
+					return err
+				}
 			}
 			var failed error
 			err = show(cmd, asJSON || format == "json", s, func(w io.Writer) {
@@ -121,9 +128,23 @@ func newNetworkRequirementsCommand(a *app) *cobra.Command {
 	}
 	setFlag(cmd, &set, "self", append([]string{"self"}, catalogue.Names()...))
 	cmd.Flags().StringVar(&at, "at", "", "as it was at the end of this day, such as 2023-12-10")
+	cmd.Flags().StringVar(&file, "site", "", "a site file, whose networks, rows and ports are taken")
 	cmd.Flags().StringVar(&format, "format", "text", "text, markdown, html, csv or json; or a list for machines, one a line: prefixes or domains")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(forms, cobra.ShellCompDirectiveNoFileComp))
 	return jsonFlag(cmd, &asJSON)
+}
+
+// filled is a set with what a site file says.
+func filled(file string, set *need.Set) (need.Set, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return *set, &ringfence.Fault{Kind: ringfence.KindNotFound, Text: "the site file cannot be read", Err: err}
+	}
+	s, err := site.Parse(b, file, set)
+	if err != nil {
+		return *set, err
+	}
+	return *site.Fill(set, s), nil
 }
 
 func newNetworkChangesCommand() *cobra.Command {

@@ -10,6 +10,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/network/audit"
+	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/site"
 	"ringfence/internal/network/target"
 )
@@ -19,15 +20,15 @@ func newNetworkAuditCommand(a *app) *cobra.Command {
 	var format string
 	var n needsOf
 	cmd := &cobra.Command{
-		Use: "audit FILE", Short: "Say what is wrong with a firewall, and the smallest change that makes it exact",
+		Use: "audit FILE...", Short: "Say what is wrong with a firewall, and the smallest change that makes it exact",
 		Long: "audit reads a firewall that is there, and says what of the needs of a site is missing, which rules are too wide, what of them an earlier version of the set needed and\n" +
 			"which change ended that, and what was not understood. Then it writes the smallest change, in the words of the firewall itself, and what takes it back; both were\n" +
-			"proved: the firewall with the change is exact, or what is left is named. Nothing is changed by it.\n\n" +
+			"proved: the firewall with the change is exact, or what is left is named. For ufw, firewalld, iptables and clouds there are findings and no change. Nothing is changed by it.\n\n" +
 			"FILE is what the firewall itself says of its rules (- is standard input), in the words of --format:\n\n" + formatsHelp() + "\n" +
 			"The exit code is that of `network prove`: 0 exact, 4 missing, 6 wide, 9 unknown.",
 		Example: "  ringfence network audit running-config.txt --format cisco-asa --set webex-calling --site site.yaml\n  ringfence network audit pf.conf --format pf --set webex-calling --site site.yaml --diff | patch pf.conf\n" +
 			"  ringfence network audit ruleset.json --set webex-calling --site site.yaml --back > back.json\n  ringfence network audit - --format panos --set webex-calling --site site.yaml --json < rules.txt | jq -r '.wide[].rule'",
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if diff && back || asJSON && (diff || back) {
 				return invalid("only one of --json, --diff and --back says what is printed", "")
@@ -49,11 +50,15 @@ func newNetworkAuditCommand(a *app) *cobra.Command {
 				return err
 			}
 			p := site.Resolve(&set.Set, s)
-			b, err := rulesFile(cmd, args[0])
-			if err != nil {
-				return err
+			var files []firewall.File
+			for _, name := range args {
+				b, err := rulesFile(cmd, name)
+				if err != nil {
+					return err
+				}
+				files = append(files, firewall.File{Name: name, Text: string(b)})
 			}
-			r, err := t.Audit(p, b, &set.Set, s)
+			r, err := t.Audit(p, files, &set.Set, s)
 			if err != nil {
 				return err
 			}

@@ -58,6 +58,21 @@ func TestNetworkAudit(t *testing.T) {
 			t.Errorf("%s: %s", file, text)
 		}
 	}
+	// Where no change can be written the findings are told all the same.
+	home := t.TempDir()
+	four, six := filepath.Join(home, "rules.v4"), filepath.Join(home, "rules.v6")
+	for name, text := range map[string]string{four: "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -p tcp -m tcp --dport 22 -j ACCEPT\nCOMMIT\n", six: "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, _ := cli(6, "audit", four, six, "--format", "iptables", "--set", "webex-calling", "--site", dir+"ios.yaml")
+	for _, want := range []string{"\nMissing\n", "\nToo wide\n  iptables filter FORWARD rule 1\n", "Left: changes are not written in the words of this firewall"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	cli(9, "audit", four, six, "--format", "iptables", "--set", "webex-calling", "--site", dir+"ios.yaml", "--diff")
 	_, said := cli(2, "audit", dir+"ios.conf", "--diff", "--back", "--set", "webex-calling", "--site", dir+"ios.yaml")
 	if !strings.Contains(said, "only one of") {
 		t.Error(said)

@@ -15,7 +15,7 @@ import (
 	"ringfence/internal/network/site"
 )
 
-// Format reads a firewall, and edits it.
+// Format reads a firewall, and edits it. Without Edit changes are not worked out.
 type Format struct {
 	Parse func([]byte, *box.Interfaces) (*firewall.Ruleset, error)
 	Edit  func([]byte, *box.Interfaces, []entry.Edit) (entry.Patch, error)
@@ -103,6 +103,10 @@ func Audit(f Format, text []byte, p *site.Policy, set *need.Set, s *site.Site) (
 		return r, nil
 	case prove.Unknown:
 		r.Left = "what was not understood may let through or drop anything, so no change can be proved"
+		return r, nil
+	}
+	if f.Edit == nil {
+		r.Left = "changes are not written in the words of this firewall: `ringfence network render` writes the rules anew"
 		return r, nil
 	}
 	return r, r.change(f, text, pl)

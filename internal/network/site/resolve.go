@@ -2,6 +2,7 @@ package site
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -42,13 +43,54 @@ type Unresolved struct {
 	Missing string `json:"missing"`
 }
 
+// Fill returns the set with what a site says: the rows that it wants and its own, its networks, and the ports that it has chosen.
+func Fill(set *need.Set, s *Site) *need.Set {
+	out := *set
+	out.Roles, out.Addresses = maps.Clone(set.Roles), maps.Clone(set.Addresses)
+	if out.Roles == nil {
+		out.Roles = map[string]need.Role{}
+	}
+	if out.Addresses == nil {
+		out.Addresses = map[string]string{}
+	}
+	out.Groups = slices.Clone(set.Groups)
+	for _, role := range slices.Sorted(maps.Keys(s.Networks)) {
+		if _, known := out.Roles[role]; !known {
+			out.Roles[role] = need.Role{Text: role, Side: "customer"}
+		}
+		g := need.NetworkGroup{Name: "site-" + role, Text: "Of the site: " + out.Roles[role].Text}
+		for _, p := range s.Networks[role] {
+			g.Networks = append(g.Networks, need.Network{Prefix: p})
+		}
+		out.Groups, out.Addresses[role] = append(out.Groups, g), g.Name
+	}
+	out.Needs = nil
+	for _, n := range wanted(set, s) {
+		if len(n.ToPorts) == 0 && len(s.Ports[n.ID]) > 0 {
+			n.ToPorts, n.Chosen = s.Ports[n.ID], ""
+		}
+		out.Needs = append(out.Needs, n)
+	}
+	return &out
+}
+
+// wanted are the rows of a set that a site wants, and those of its own.
+func wanted(set *need.Set, s *Site) (out []need.Need) {
+	for _, n := range set.Needs {
+		if (len(s.Rows) == 0 || slices.Contains(s.Rows, n.ID)) && !slices.Contains(s.Without, n.ID) {
+			out = append(out, n)
+		}
+	}
+	for _, o := range s.Own {
+		out = append(out, need.Need{ID: o.ID, Purpose: "of the site", Transport: []string{o.Transport}, Direction: need.Direction(o.Direction), From: o.From, FromPorts: o.FromPorts, To: o.To, ToPorts: o.ToPorts})
+	}
+	return out
+}
+
 // Resolve makes a policy of the rows that a site wants.
 func Resolve(set *need.Set, s *Site) *Policy {
 	p := &Policy{Set: set.ID, Host: set.ID == "self", Interfaces: &box.Interfaces{}, Inside: s.Inside, Outside: s.Outside}
-	for _, n := range set.Needs {
-		if len(s.Rows) > 0 && !slices.Contains(s.Rows, n.ID) || slices.Contains(s.Without, n.ID) {
-			continue
-		}
+	for _, n := range wanted(set, s) {
 		p.add(set, s, n)
 		if p.Host && n.Direction == need.Inbound && n.Protocol == string(ringfence.MediaSRTP) { // whoever is first opens the way
 			back := n
@@ -56,9 +98,6 @@ func Resolve(set *need.Set, s *Site) *Policy {
 			back.From, back.To, back.FromPorts, back.ToPorts = n.To, n.From, n.ToPorts, n.FromPorts
 			p.add(set, s, back)
 		}
-	}
-	for _, o := range s.Own {
-		p.add(set, s, need.Need{ID: o.ID, Purpose: "of the site", Transport: []string{o.Transport}, Direction: need.Direction(o.Direction), From: o.From, FromPorts: o.FromPorts, To: o.To, ToPorts: o.ToPorts})
 	}
 	if p.Host {
 		p.host(s)

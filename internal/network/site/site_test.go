@@ -82,6 +82,32 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// TestFill has a set say what a site says: its networks, its rows, its ports, and no less of a policy than before.
+func TestFill(t *testing.T) {
+	w := set(t, "webex-calling")
+	before := len(w.Needs)
+	s, err := Parse([]byte("set: webex-calling\nnetworks: {device: 10.20.0.0/16, admins: 192.0.2.0/24}\nports: {wc-p-09: 5061}\nrows: [wc-p-06, wc-p-09]\nown: {web: {direction: outbound, transport: tcp, from: admins, to: wxc-cloud, to-ports: [443]}}\n"), "site.yaml", w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := Fill(w, s)
+	if len(f.Needs) != 3 || f.Needs[0].ID != "wc-p-06" || f.Needs[1].ToPorts[0].String() != "5061" || f.Needs[2].ID != "web" || f.Roles["admins"].Side != "customer" {
+		t.Errorf("%+v", f.Needs)
+	}
+	if nets := f.NetworksOf("device"); len(nets) != 1 || nets[0].String() != "10.20.0.0/16" {
+		t.Error(nets)
+	}
+	if nets := f.NetworksOf("wxc-cloud"); len(nets) != len(w.NetworksOf("wxc-cloud")) || len(nets) == 0 {
+		t.Error(nets)
+	}
+	if wrong := f.Check(); len(wrong) > 0 {
+		t.Error(wrong)
+	}
+	if len(w.Needs) != before || w.Roles["admins"].Text != "" || len(w.NetworksOf("device")) != 0 {
+		t.Error("the set itself was changed")
+	}
+}
+
 // TestSelf resolves the flows of a node into what the host takes in and sends out.
 func TestSelf(t *testing.T) {
 	self := catalogue.Self("n", []ringfence.Flow{

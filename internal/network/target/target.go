@@ -121,22 +121,22 @@ func (t Target) Prove(p *site.Policy, files []firewall.File) (*prove.Result, err
 	return prove.Compare(p, rules)
 }
 
-// Audit looks at a firewall and works out the smallest change that makes it exact, with the way back.
-func (t Target) Audit(p *site.Policy, text []byte, set *need.Set, s *site.Site) (*audit.Report, error) {
-	if err := t.For(p, 1); err != nil {
+// Audit looks at a firewall and works out the smallest change that makes it exact, with the way back, if changes can be written in its words.
+func (t Target) Audit(p *site.Policy, files []firewall.File, set *need.Set, s *site.Site) (*audit.Report, error) {
+	if err := t.For(p, len(files)); err != nil {
 		return nil, err
-	}
-	if t.Edit == nil {
-		return nil, fault("changes are not written for "+t.Name, "`ringfence network prove` finds what is wrong, and `ringfence network render "+t.Name+"` writes the rules anew")
 	}
 	var history *need.Set
 	if len(set.Changes) > 0 {
 		history = set
 	}
 	f := audit.Format{Edit: t.Edit, Parse: func(b []byte, _ *box.Interfaces) (*firewall.Ruleset, error) {
+		if t.Edit == nil { // it is read once, as it is
+			return t.Read(files, p)
+		}
 		return t.Read([]firewall.File{{Text: string(b)}}, p)
 	}}
-	r, err := audit.Audit(f, text, p, history, s)
+	r, err := audit.Audit(f, []byte(files[0].Text), p, history, s)
 	if err == nil {
 		r.Format = t.Name
 	}

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -169,10 +168,7 @@ func (s *Server) auditFirewall(in *proveIn) (*body[audit.Report], error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(in.Body.Files) != 1 {
-		return nil, fault("admin.network", ringfence.KindInvalid, fmt.Sprintf("an audit is of one file, not of %d", len(in.Body.Files)), "")
-	}
-	r, err := t.Audit(p, []byte(in.Body.Files[0].Text), set, at)
+	r, err := t.Audit(p, in.Body.Files, set, at)
 	if err != nil {
 		return nil, err
 	}
