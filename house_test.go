@@ -169,7 +169,7 @@ func allowed() map[string][]string {
 		// A whole node of a test is above the node; the network in memory, which rooms below use, is not.
 		"testkit/onehost": everything,
 		// What firewalls are tested with.
-		"testkit/policies": {"network/box", "network/catalogue", "network/firewall", "network/need", "network/site"},
+		"testkit/policies": {"network/box", "network/catalogue", "network/firewall", "network/need", "network/prove", "network/site"},
 	}
 }
 
@@ -182,7 +182,7 @@ func entrances() map[string][]string {
 		"testkit":          {"testkit/openldap", "testkit/router"},
 		"testkit/openldap": {},
 		"testkit/onehost":  {},
-		"testkit/policies": {},
+		"testkit/policies": {"network/box", "network/catalogue", "network/firewall", "network/need", "network/prove", "network/site"},
 		"testkit/router":   {},
 		"testkit/branch":   {},
 	}
