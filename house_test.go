@@ -182,7 +182,7 @@ func entrances() map[string][]string {
 		"testkit":          {"testkit/openldap", "testkit/router"},
 		"testkit/openldap": {},
 		"testkit/onehost":  {},
-		"testkit/policies": {"network/box", "network/catalogue", "network/firewall", "network/need", "network/prove", "network/site"},
+		"testkit/policies": {},
 		"testkit/router":   {},
 		"testkit/branch":   {},
 	}
