@@ -39,7 +39,9 @@ needs() {
 /usr/sbin/kea-dhcp6 kea-dhcp6-server internal/desk/dhcp and its half for IPv6
 /usr/sbin/hostapd hostapd internal/desk/dot1x a switch that asks who is there,
 /usr/sbin/wpa_supplicant wpasupplicant internal/desk/dot1x what a phone and a computer answer with,
-/usr/bin/nsenter util-linux internal/desk/dot1x and a plug that is pulled
+/usr/bin/nsenter util-linux internal/desk/dot1x a plug that is pulled,
+/usr/bin/dumpcap wireshark-common internal/desk/dot1x who keeps the frames at the switch,
+/usr/bin/tshark tshark internal/desk/dot1x and who reads them
 /usr/sbin/slapd slapd internal/testkit/openldap a directory,
 /usr/sbin/slapadd slapd internal/testkit/openldap what fills it,
 /usr/lib/x86_64-linux-gnu/sasl2/libdigestmd5.so libsasl2-modules internal/testkit/openldap and its DIGEST-MD5

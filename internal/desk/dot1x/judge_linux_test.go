@@ -112,7 +112,7 @@ func newBed(t *testing.T) *bed {
 func (b *bed) file(name string) string { return filepath.Join(b.dir, name) }
 
 // authenticator is a port of a switch that asks who is there, with an authentication server within.
-func (b *bed) authenticator(users string) {
+func (b *bed) authenticator(users string) *os.Process {
 	b.Helper()
 	hostapd := testkit.Need(b, "/usr/sbin/hostapd", "hostapd")
 	write(b.T, b.file("users"), users)
@@ -133,7 +133,28 @@ eap_fast_prov=3
 pac_key_lifetime=604800
 pac_key_refresh_time=86400
 `))
-	router.Neighbour(b, "eth0", "02:00:00:00:09:50", nil, hostapd, b.file("hostapd.conf"))
+	return router.Neighbour(b, "eth0", "02:00:00:00:09:50", nil, hostapd, b.file("hostapd.conf"))
+}
+
+// capture has dumpcap keep the EAPOL frames that come to the switch's port, and returns what tshark reads in those that a filter names: from whom to whom, version, type and length.
+func (b *bed) capture(port *os.Process) (frames func(filter string) []string) {
+	b.Helper()
+	file := b.file("port.pcap")
+	tshark := testkit.Need(b, "/usr/bin/tshark", "tshark")
+	e, err := engine.Start(b.Context(), engine.Program{Path: testkit.Need(b, "/usr/bin/nsenter", "util-linux"), Args: []string{"--net=/proc/" + fmt.Sprint(port.Pid) + "/ns/net",
+		testkit.Need(b, "/usr/bin/dumpcap", "wireshark-common"), "-q", "-P", "-i", "eth0far", "-f", "ether proto 0x888e", "-w", file}, Hear: func(string) {}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = e.Wait() })
+	router.Until(b, "dumpcap has opened the port", func() bool { info, err := os.Stat(file); return err == nil && info.Size() > 0 })
+	return func(filter string) []string {
+		out, err := exec.CommandContext(b.Context(), tshark, "-n", "-r", file, "-Y", filter, "-T", "fields", "-E", "separator= ", "-e", "eth.src", "-e", "eth.dst", "-e", "eapol.version", "-e", "eapol.type", "-e", "eapol.len").Output()
+		if err != nil { // the last frame is being written
+			return nil
+		}
+		return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
+	}
 }
 
 // stations returns what the switch says of who is behind its port.
@@ -269,14 +290,15 @@ func TestNobodyAsks(t *testing.T) {
 	}
 }
 
-// TestBehind has a computer at the PC port prove itself to the switch through the phone, and pulls its plug.
+// TestBehind has a computer at the PC port prove itself to the switch through the phone, and pulls its plug. What the phone then says for it is a frame that tshark reads as the computer's EAPOL-Logoff
+// (IEEE 802.1X-2010 section 11.3.2), and the only one.
 func TestBehind(t *testing.T) {
 	if !router.Alone(t, 0) {
 		return
 	}
 	b := newBed(t)
 	program := testkit.Need(t, "/usr/sbin/wpa_supplicant", "wpasupplicant")
-	b.authenticator(users)
+	frames := b.capture(b.authenticator(users))
 	phone, done := b.supplicant(b.phone())
 	defer done()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -321,6 +343,15 @@ func TestBehind(t *testing.T) {
 	router.Until(t, "the switch forgets the computer, and the phone alone stays", func() bool { return !in("02:00:00:00:09:99") && in("02:00:00:00:09:50") })
 	if got := pass.Behind(); got.State != LoggedOff || got.Logoffs != 1 {
 		t.Errorf("%+v", got)
+	}
+	var starts, logoffs []string
+	router.Until(t, "what the switch heard is in the file", func() bool { // dumpcap takes its time
+		starts, logoffs = frames("eapol.type == 1 && eth.src == 02:00:00:00:09:99"), frames("eapol.type == 2")
+		return len(starts) > 0 && len(logoffs) > 0
+	})
+	// The phone speaks the version that the computer spoke.
+	if want := strings.TrimSuffix(starts[0], "1 0") + "2 0"; len(logoffs) != 1 || logoffs[0] != want || !strings.HasPrefix(want, "02:00:00:00:09:99 01:80:c2:00:00:03 ") {
+		t.Errorf("tshark sees the logoffs %q, want %q", logoffs, want)
 	}
 	cancel()
 	<-ended
