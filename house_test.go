@@ -103,6 +103,7 @@ func allowed() map[string][]string {
 		"network/feed":       {"network/need", "network/catalogue"},
 		"network/nat":        {},
 		"network/phoneports": {"desk/flatprofile", "network/need"},
+		"network/phonewall":  {"network/box", "network/firewall", "network/need", "network/phoneports", "network/prove", "network/site"},
 		// Web proxies: a way through one, with a ticket if it wants one. Neither knows what goes through.
 		"network/proxy":    {},
 		"network/kerberos": {},

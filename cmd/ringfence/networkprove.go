@@ -21,13 +21,18 @@ import (
 type needsOf struct{ set, site string }
 
 func (n *needsOf) flags(cmd *cobra.Command) *cobra.Command {
+	n.describe(cmd)
+	_ = cmd.MarkFlagRequired("set")
+	_ = cmd.MarkFlagRequired("site")
+	return cmd
+}
+
+// describe adds the flags, which may be left out.
+func (n *needsOf) describe(cmd *cobra.Command) {
 	names := append([]string{"self"}, catalogue.Names()...)
 	cmd.Flags().StringVar(&n.set, "set", "", "whose needs: "+strings.Join(names, ", ")+", or a file")
 	cmd.Flags().StringVar(&n.site, "site", "", "the site file: the networks behind the roles, and the ports that the site chooses")
-	_ = cmd.MarkFlagRequired("set")
-	_ = cmd.MarkFlagRequired("site")
 	_ = cmd.RegisterFlagCompletionFunc("set", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
-	return cmd
 }
 
 // policy is what a firewall of the site must let through.

@@ -45,10 +45,7 @@ type Unresolved struct {
 // Resolve makes a policy of the rows that a site wants.
 func Resolve(set *need.Set, s *Site) *Policy {
 	p := &Policy{Set: set.ID, Host: set.ID == "self", Interfaces: &box.Interfaces{}, Inside: s.Inside, Outside: s.Outside}
-	for _, n := range set.Needs {
-		if len(s.Rows) > 0 && !slices.Contains(s.Rows, n.ID) || slices.Contains(s.Without, n.ID) {
-			continue
-		}
+	for _, n := range s.Needs(set) {
 		p.add(set, s, n)
 		if p.Host && n.Direction == need.Inbound && n.Protocol == string(ringfence.MediaSRTP) { // whoever is first opens the way
 			back := n
@@ -57,13 +54,27 @@ func Resolve(set *need.Set, s *Site) *Policy {
 			p.add(set, s, back)
 		}
 	}
-	for _, o := range s.Own {
-		p.add(set, s, need.Need{ID: o.ID, Purpose: "of the site", Transport: []string{o.Transport}, Direction: need.Direction(o.Direction), From: o.From, FromPorts: o.FromPorts, To: o.To, ToPorts: o.ToPorts})
-	}
 	if p.Host {
 		p.host(s)
 	}
 	return p
+}
+
+// Needs returns the rows of the set that the site wants, with the ports that it chose, and the rows of its own.
+func (s *Site) Needs(set *need.Set) (out []need.Need) {
+	for _, n := range set.Needs {
+		if len(s.Rows) > 0 && !slices.Contains(s.Rows, n.ID) || slices.Contains(s.Without, n.ID) {
+			continue
+		}
+		if len(n.ToPorts) == 0 {
+			n.ToPorts = s.Ports[n.ID]
+		}
+		out = append(out, n)
+	}
+	for _, o := range s.Own {
+		out = append(out, need.Need{ID: o.ID, Purpose: "of the site", Transport: []string{o.Transport}, Direction: need.Direction(o.Direction), From: o.From, FromPorts: o.FromPorts, To: o.To, ToPorts: o.ToPorts})
+	}
+	return out
 }
 
 func everywhere() []netip.Prefix {
@@ -114,17 +125,15 @@ func (p *Policy) add(set *need.Set, s *Site, n need.Need) {
 		}
 	}
 	if len(n.ToPorts) == 0 && !slices.Contains(n.Transport, "icmp") {
-		if row.ToPorts = s.Ports[n.ID]; len(row.ToPorts) == 0 {
-			text := "the ports (" + n.Chosen + "); write `ports: {" + n.ID + ": [5061]}`"
-			if len(n.Typical) > 0 {
-				var all []string
-				for _, t := range n.Typical {
-					all = append(all, t.String())
-				}
-				text += ", typical are " + strings.Join(all, ", ")
+		text := "the ports (" + n.Chosen + "); write `ports: {" + n.ID + ": [5061]}`"
+		if len(n.Typical) > 0 {
+			var all []string
+			for _, t := range n.Typical {
+				all = append(all, t.String())
 			}
-			missing = append(missing, text)
+			text += ", typical are " + strings.Join(all, ", ")
 		}
+		missing = append(missing, text)
 	}
 	families := func(list []netip.Prefix) (four, six bool) {
 		for _, a := range list {

@@ -64,6 +64,15 @@ type NetworkProve struct {
 	Files  []firewall.File `json:"files" minItems:"1" maxItems:"16" doc:"what the firewall prints of its rules"`
 }
 
+// NetworkPhone asks what a desk phone leaves open, for whom, and who outside reaches it. Without a set it is looked at alone.
+type NetworkPhone struct {
+	NetworkNeeds
+	Profile string          `json:"profile" minLength:"1" maxLength:"4194304" doc:"the phone's configuration file (cfg.xml)"`
+	As      []string        `json:"as,omitempty" maxItems:"20" doc:"the roles of the set that the phone has, unless it calls one a phone" example:"phone"`
+	Format  string          `json:"format,omitempty" maxLength:"40" example:"cisco-asa"`
+	Files   []firewall.File `json:"files,omitempty" maxItems:"16" doc:"what the site's firewall prints of its rules"`
+}
+
 // NetworkDiff asks what has to change between two sets.
 type NetworkDiff struct {
 	Old      string    `json:"old,omitempty" maxLength:"80" example:"webex-calling@2023-12-10"`
