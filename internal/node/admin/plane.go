@@ -202,7 +202,7 @@ func (s *Server) diff(in *diffIn) (*body[api.NetworkDifference], error) {
 
 func (s *Server) planNAT(in *natIn) (*body[nat.Plan], error) {
 	b := in.Body
-	q := nat.Question{Devices: b.Devices, Calls: b.Calls, Block: b.Block, Reuse: b.Reuse, UDP: time.Duration(b.UDPSeconds) * time.Second, TCP: time.Duration(b.TCPSeconds) * time.Second}
+	q := nat.Question{Devices: b.Devices, Calls: b.Calls, Block: b.Block, Reuse: b.Reuse, UDP: time.Duration(b.UDPSeconds) * time.Second, TCP: time.Duration(b.TCPSeconds) * time.Second, Hold: time.Duration(b.CallSeconds) * time.Second, Table: b.Table}
 	for _, text := range b.Pool {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {

@@ -76,6 +76,9 @@ func TestPlane(t *testing.T) {
 	if p := read[nat.Plan](t, post(200, "nat", api.NATQuestion{Devices: 2000, Pool: []string{"192.0.2.0/29"}})); p.Capacity == 0 || p.Needed == 0 {
 		t.Errorf("%+v", p)
 	}
+	if p := read[nat.Plan](t, post(200, "nat", api.NATQuestion{Devices: 2000, Pool: []string{"192.0.2.0/29"}, UDPSeconds: 300, CallSeconds: 60, Table: 100})); p.OK || p.Lingering != 4000 || len(p.Linux) == 0 || p.Blocks.Size != 32 {
+		t.Errorf("%+v", p)
+	}
 	phone := "<flat-profile><SIP_Transport_1_>TLS</SIP_Transport_1_></flat-profile>"
 	if x := read[phonewall.Findings](t, post(200, "phone", api.NetworkPhone{Profile: phone})); !x.Firewall || len(x.Open) == 0 || x.Compared != nil {
 		t.Errorf("%+v", x)

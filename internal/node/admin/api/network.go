@@ -88,11 +88,13 @@ type NetworkDifference struct {
 
 // NATQuestion is what a plan of address translation is made from. Zero means what `ringfence network nat` assumes.
 type NATQuestion struct {
-	Devices    int      `json:"devices" minimum:"1" maximum:"10000000"`
-	Calls      int      `json:"calls,omitempty" minimum:"0" maximum:"10000000"`
-	Pool       []string `json:"pool" minItems:"1" maxItems:"100" example:"192.0.2.0/29"`
-	Block      int      `json:"block,omitempty" minimum:"0" maximum:"65535"`
-	Reuse      bool     `json:"reuse,omitempty"`
-	UDPSeconds int      `json:"udp_seconds,omitempty" minimum:"0" maximum:"86400"`
-	TCPSeconds int      `json:"tcp_seconds,omitempty" minimum:"0" maximum:"86400"`
+	Devices     int      `json:"devices" minimum:"1" maximum:"10000000"`
+	Calls       int      `json:"calls,omitempty" minimum:"0" maximum:"10000000"`
+	Pool        []string `json:"pool" minItems:"1" maxItems:"100" example:"192.0.2.0/29"`
+	Block       int      `json:"block,omitempty" minimum:"0" maximum:"65535"`
+	Reuse       bool     `json:"reuse,omitempty"`
+	UDPSeconds  int      `json:"udp_seconds,omitempty" minimum:"0" maximum:"86400"`
+	TCPSeconds  int      `json:"tcp_seconds,omitempty" minimum:"0" maximum:"86400"`
+	CallSeconds int      `json:"call_seconds,omitempty" minimum:"0" maximum:"86400" doc:"how long a call lasts"`
+	Table       int      `json:"table,omitempty" minimum:"0" maximum:"1000000000" doc:"how many connections the translating device can hold"`
 }
