@@ -23,6 +23,7 @@ import (
 	"ringfence/internal/network/phoneports"
 	"ringfence/internal/network/phonewall"
 	"ringfence/internal/network/prove"
+	"ringfence/internal/network/ready/duties"
 	"ringfence/internal/network/site"
 	"ringfence/internal/network/target"
 	"ringfence/internal/node/admin/api"
@@ -39,6 +40,7 @@ type (
 	diffIn   struct{ Body api.NetworkDiff }
 	natIn    struct{ Body api.NATQuestion }
 	phoneIn  struct{ Body api.NetworkPhone }
+	dutiesIn struct{ Body api.NetworkChecklist }
 )
 
 func (s *Server) routesPlane() {
@@ -48,6 +50,7 @@ func (s *Server) routesPlane() {
 	compute(s, op("network.diff", http.MethodPost, "/network/diff", "Say what has to change for new needs to be met"), s.diff)
 	compute(s, op("network.nat", http.MethodPost, "/network/nat", "Plan the address translation of a site"), s.planNAT)
 	compute(s, op("network.phone", http.MethodPost, "/network/phone", "Say which ports a desk phone's own firewall leaves open, for whom, and who outside reaches them"), s.phone)
+	compute(s, op("network.checklist", http.MethodPost, "/network/checklist", "List what the owner of a site has to see to, with what tools found as evidence"), s.checklist)
 }
 
 // compute registers an operation that changes nothing and may take long. One runs at a time, since calls come first.
@@ -264,4 +267,14 @@ func (s *Server) phone(in *phoneIn) (*body[phonewall.Findings], error) {
 		return nil, err
 	}
 	return answer(out), out.Compared.Behind(set, at, p, rules)
+}
+
+func (s *Server) checklist(in *dutiesIn) (*body[duties.Checklist], error) {
+	c := duties.New()
+	for _, f := range in.Body.Files {
+		if err := c.Parse([]byte(f.Text), clip(f.Name)); err != nil {
+			return nil, err
+		}
+	}
+	return answer(*c), nil
 }

@@ -12,6 +12,7 @@ import (
 	"ringfence/internal/network/nat"
 	"ringfence/internal/network/phonewall"
 	"ringfence/internal/network/prove"
+	"ringfence/internal/network/ready/duties"
 	"ringfence/internal/network/target"
 	"ringfence/internal/node/admin/api"
 )
@@ -89,6 +90,11 @@ func TestPlane(t *testing.T) {
 	if x := read[phonewall.Findings](t, post(200, "phone", api.NetworkPhone{Profile: phone, NetworkNeeds: needs, Format: "nftables", Files: rules})); x.Compared.Doors[0].Site == nil || x.Compared.Exposed != 0 || len(x.Compared.Unknown) != 0 {
 		t.Errorf("%+v", x.Compared)
 	}
+	proved := string(post(200, "prove", api.NetworkProve{NetworkNeeds: needs, Format: "nftables", Files: wide}))
+	if c := read[duties.Checklist](t, post(200, "checklist", api.NetworkChecklist{Files: []firewall.File{{Name: "proof.json", Text: proved}}})); c.Count(duties.Undone) != 1 || c.Format != duties.Format {
+		t.Errorf("%+v", c)
+	}
+	post(400, "checklist", api.NetworkChecklist{Files: []firewall.File{{Name: "x", Text: "{}"}}})
 	post(400, "phone", api.NetworkPhone{Profile: "<flat-profile>"})
 	post(400, "phone", api.NetworkPhone{Profile: phone, As: []string{"device"}})
 	post(400, "phone", api.NetworkPhone{Profile: phone, NetworkNeeds: api.NetworkNeeds{Set: "webex-calling"}, Files: rules})

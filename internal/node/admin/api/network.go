@@ -73,6 +73,11 @@ type NetworkPhone struct {
 	Files   []firewall.File `json:"files,omitempty" maxItems:"16" doc:"what the site's firewall prints of its rules"`
 }
 
+// NetworkChecklist asks for the duties of a site, with what tools found as evidence.
+type NetworkChecklist struct {
+	Files []firewall.File `json:"files" maxItems:"64" doc:"what ready run, network prove, network phone, phone dot1x or ready checklist wrote with --json"`
+}
+
 // NetworkDiff asks what has to change between two sets.
 type NetworkDiff struct {
 	Old      string    `json:"old,omitempty" maxLength:"80" example:"webex-calling@2023-12-10"`
