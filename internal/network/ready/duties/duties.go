@@ -73,7 +73,7 @@ func New() *Checklist {
 	add("network", partner, "no-nat", "Between phones and Unified CM nothing translates addresses", "`ringfence ready run --set dedicated-instance --json`: the check nat")
 	add("network", partner, "forwarder", "The site's resolvers forward the zone of the instance to its own servers", "`ringfence ready run --set dedicated-instance --resolver ADDRESS --customer NAME --json`")
 	add("network", partner, "reserved-ports", "Nothing of the site uses the ports 5063 to 5080, which are reserved", "gateways and trunks: which ports they signal from and to")
-	add("endpoint", either, "sealed", "Phones signal over TLS", "`ringfence network phone cfg.xml --json`")
+	add("endpoint", either, "sealed", "Phones signal over TLS", "`ringfence phone explain --cfg cfg.xml`: SIP_Transport of each line")
 	add("endpoint", either, "unused", "What a phone does not need is shut: web access, files, ping", "`ringfence network phone cfg.xml --set SET --json`")
 	add("endpoint", either, "console", "PC port, voice VLAN behind it, gratuitous ARP, settings, SSH and console are off where nobody uses them", "the phone's configuration")
 	add("endpoint", either, "firmware", "Phones take signed firmware and configurations only, and start securely where the model can", "the phone's status page; `ringfence phone firmware` checks a signature")
@@ -241,7 +241,8 @@ func (c *Checklist) proof(f file, name string) {
 }
 
 func (c *Checklist) phone(f file, name string) {
-	clear := Evidence{File: name, Tool: "network phone", Says: "no line listens for SIP in the clear", Good: Done}
+	// A line that signals by TCP opens no port, so that this alone proves nothing.
+	clear := Evidence{File: name, Tool: "network phone", Says: "no line listens for SIP by UDP; `ringfence phone explain` tells how each signals", Good: Open}
 	for _, o := range f.Open {
 		if strings.HasPrefix(o.Service, "SIP of line ") {
 			clear.Good, clear.Says = Undone, o.Service+" (udp "+o.Ports+")"
@@ -250,7 +251,7 @@ func (c *Checklist) phone(f file, name string) {
 	e := Evidence{File: name, Tool: "network phone", Good: Open}
 	switch {
 	case !f.Firewall:
-		clear.Good, clear.Says = Open, "the phone's firewall is off, which says nothing of its lines"
+		clear.Says = "the phone's firewall is off, which says nothing of its lines"
 		e.Good, e.Says = Undone, "the phone's firewall is off"
 	case f.Compared == nil:
 		e.Says = fmt.Sprintf("%d ports or ranges are open; --set tells for whom", len(f.Open))
