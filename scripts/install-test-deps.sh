@@ -32,6 +32,7 @@ needs() {
 /usr/bin/openssl openssl internal/trust/trustlist certificates of the worked example, and signatures of lists in both forms
 /usr/bin/openssl openssl internal/trust/tvs certificates, their names, and TLS as another implementation sees them
 /usr/bin/openssl openssl cmd/ringfence certificates as another implementation sees them
+/usr/sbin/nft nftables internal/network/phonewall the kernel as a site's firewall
 /usr/sbin/nft nftables internal/network/audit the kernel's own view of the rules that change,
 /usr/bin/patch patch internal/network/audit and the tool that takes a diff
 /usr/sbin/dnsmasq dnsmasq-base internal/desk/dhcp a server of DHCP,

@@ -19,9 +19,10 @@ func newNetworkNATCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "nat --devices N --pool PREFIX", Short: "Plan the address translation between phones and a service outside",
-		Long: "nat says how many bindings a site makes at its busiest, how many its pool holds, how many addresses it needs, and whether bindings last long enough. What it assumes is printed, and\n" +
+		Long: "nat says how many bindings a site makes at its busiest, how many its pool holds, how many addresses it needs, how large its table of connections must be, whether bindings last long enough, and whether blocks of ports would\n" +
+			"do. What it assumes is printed, and\n" +
 			"can be changed. It fails if something is not good. Between the phones and a Dedicated Instance there may be no translation at all.",
-		Example: "  ringfence network nat --devices 2000 --pool 192.0.2.0/29\n  ringfence network nat --devices 500 --calls 80 --pool 192.0.2.7/32 --udp-timeout 30s --tcp-timeout 5m\n  ringfence network nat --devices 20000 --pool 198.51.100.0/26 --block 64 --json",
+		Example: "  ringfence network nat --devices 2000 --pool 192.0.2.0/29\n  ringfence network nat --devices 500 --calls 80 --pool 192.0.2.7/32 --udp-timeout 30s --tcp-timeout 5m\n  ringfence network nat --devices 20000 --pool 198.51.100.0/26 --block 64 --json\n  ringfence network nat --devices 2000 --pool 192.0.2.0/29 --udp-timeout 5m --call-time 90s --conntrack 65536",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, p := range pools {
@@ -58,6 +59,8 @@ func newNetworkNATCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&q.Reuse, "reuse", false, "a port outside may serve several destinations at once")
 	cmd.Flags().DurationVar(&q.UDP, "udp-timeout", 0, "after how long a silent UDP binding ends")
 	cmd.Flags().DurationVar(&q.TCP, "tcp-timeout", 0, "after how long a silent TCP connection ends")
+	cmd.Flags().DurationVar(&q.Hold, "call-time", 3*time.Minute, "how long a call lasts: the sooner it is followed by another one, the more silent bindings are left")
+	cmd.Flags().IntVar(&q.Table, "conntrack", 0, "how many connections the translating device can hold")
 	cmd.Flags().DurationVar(&q.Refresh, "refresh", 2*time.Minute, "how often phones refresh what they registered")
 	_ = cmd.MarkFlagRequired("devices")
 	_ = cmd.MarkFlagRequired("pool")
@@ -66,7 +69,7 @@ func newNetworkNATCommand() *cobra.Command {
 
 func printNAT(w io.Writer, p nat.Plan) {
 	facts(w, "bindings needed", fmt.Sprint(p.Needed), "bindings that the pool holds", fmt.Sprint(p.Capacity), "addresses needed", fmt.Sprint(p.Addresses), "devices that the pool can serve", fmt.Sprint(p.MostAtOne),
-		"connections to hold", fmt.Sprint(p.Conntrack))
+		"of calls that are over", fmt.Sprint(p.Lingering), "connections to hold", fmt.Sprint(p.Conntrack))
 	fmt.Fprintln(w)
 	var rows [][]string
 	for _, f := range p.Findings {
@@ -77,6 +80,10 @@ func printNAT(w io.Writer, p nat.Plan) {
 		rows = append(rows, []string{f.Subject, ok, f.Text, f.Do})
 	}
 	table(w, []string{"ABOUT", "IS", "WHAT", "DO"}, rows)
+	fmt.Fprintln(w, "\nA Linux that translates, at least:")
+	for _, l := range p.Linux {
+		fmt.Fprintf(w, "  %s\n", l)
+	}
 	fmt.Fprintln(w, "\nAssumed:")
 	for _, a := range p.Assumed {
 		fmt.Fprintf(w, "  %s\n", a)

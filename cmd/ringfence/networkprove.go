@@ -21,13 +21,18 @@ import (
 type needsOf struct{ set, site string }
 
 func (n *needsOf) flags(cmd *cobra.Command) *cobra.Command {
+	n.describe(cmd)
+	_ = cmd.MarkFlagRequired("set")
+	_ = cmd.MarkFlagRequired("site")
+	return cmd
+}
+
+// describe adds the flags, which may be left out.
+func (n *needsOf) describe(cmd *cobra.Command) {
 	names := append([]string{"self"}, catalogue.Names()...)
 	cmd.Flags().StringVar(&n.set, "set", "", "whose needs: "+strings.Join(names, ", ")+", or a file")
 	cmd.Flags().StringVar(&n.site, "site", "", "the site file: the networks behind the roles, and the ports that the site chooses")
-	_ = cmd.MarkFlagRequired("set")
-	_ = cmd.MarkFlagRequired("site")
 	_ = cmd.RegisterFlagCompletionFunc("set", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
-	return cmd
 }
 
 // policy is what a firewall of the site must let through.
@@ -92,7 +97,7 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 		Use: "prove FILE...|--live", Short: "Prove a firewall against what a site needs",
 		Long: "prove compares, packet for packet, what a firewall lets through with what a site needs. FILE is what the firewall prints of its rules (- is standard input);\n" +
 			"--live asks the kernel of this host, which takes root. Each finding has a packet that shows it, and the rule that decides about it. Rules that do nothing are\n" +
-			"named, too.\n\nFormats, and what prints them:\n" + formatsHelp() + "\n" +
+			"named, too. The least privilege is a score of what gets through: 100 if it is only what is needed, 0 if it is everything, and in between by the logarithm of how many times more it is.\n\nFormats, and what prints them:\n" + formatsHelp() + "\n" +
 			"The exit code is 0 if exactly what is needed gets through, 4 if something that is needed does not, 6 if something gets through that nobody needs, and 9 if\n" +
 			"something of the firewall was not understood or of the needs not resolved: then nothing is proved.",
 		Example: "  sudo ringfence network prove --live --set webex-calling --site site.yaml\n  nft -j -n list ruleset | ringfence network prove - --set webex-calling --site site.yaml --json\n  az network nsg show -g voice -n phones | ringfence network prove - --format azure --set webex-calling --site site.yaml\n  ringfence network prove --format iptables rules.v4 rules.v6 ipsets --set webex-calling --site site.yaml\n  ringfence network prove running-config.txt --format cisco-asa --set webex-calling --site site.yaml",
@@ -128,11 +133,16 @@ func newNetworkProveCommand(a *app) *cobra.Command {
 }
 
 func printComparison(w io.Writer, r *prove.Result) {
-	share := "not counted"
-	if s := r.Share(); s >= 0 {
-		share = fmt.Sprintf("%.4g %%", 100*s)
+	pairs := []string{"set", r.Set, "verdict", string(r.Verdict), "rules", fmt.Sprint(r.Rules), "missing", fmt.Sprint(r.MissingCount + r.LaterCount), "too wide", fmt.Sprint(r.WideCount)}
+	if r.Privilege == nil {
+		pairs = append(pairs, "least privilege", "not counted: too many sets of packets")
+	} else {
+		pairs = append(pairs, "least privilege", fmt.Sprintf("%g of 100", r.Privilege.Score))
+		for _, f := range r.Privilege.Families {
+			pairs = append(pairs, "  of "+f.Family, privileged(f))
+		}
 	}
-	facts(w, "set", r.Set, "verdict", string(r.Verdict), "rules", fmt.Sprint(r.Rules), "missing", fmt.Sprint(r.MissingCount+r.LaterCount), "too wide", fmt.Sprint(r.WideCount), "of what gets through, is needed", share)
+	facts(w, pairs...)
 	for _, u := range r.Unknown {
 		fmt.Fprintf(w, "\nNot understood: %s: %s\n", u.Where, u.What)
 	}
@@ -154,6 +164,17 @@ func printComparison(w io.Writer, r *prove.Result) {
 		rows[i] = []string{c.Row, c.Covered, c.Purpose}
 	}
 	table(w, []string{"ROW", "GETS THROUGH", "PURPOSE"}, rows)
+}
+
+// privileged words how much more gets through than is needed.
+func privileged(f prove.FamilyPrivilege) string {
+	switch {
+	case f.Bits < 0:
+		return fmt.Sprintf("%g: nothing of what gets through is needed", f.Score)
+	case f.Bits == 0:
+		return fmt.Sprintf("%g: only what is needed gets through", f.Score)
+	}
+	return fmt.Sprintf("%g: 2^%.3g times what is needed gets through (%.4g %% of it is needed)", f.Score, f.Bits, 100*f.Share)
 }
 
 // listFindings lists findings, those of one cause twice at most.

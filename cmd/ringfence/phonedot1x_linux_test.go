@@ -189,8 +189,17 @@ func TestPhoneDot1x(t *testing.T) {
 		return s, out.String() + errs.String()
 	}
 	tls := []string{"--ca", file("ca.pem"), "--cert", file("phone.pem"), "--key", file("phone.key"), "--eap-server", "radius.example.com"}
-	if s, text := run(0, tls...); s.State != dot1x.Authenticated || s.Protocol != dot1x.TLS || !strings.Contains(s.Server, "radius.example.com") || s.Link != "eth0" {
+	s, text := run(0, tls...)
+	if s.State != dot1x.Authenticated || s.Protocol != dot1x.TLS || !strings.Contains(s.Server, "radius.example.com") || s.Link != "eth0" {
 		t.Error(text)
+	}
+	// What it says is evidence for who has to see to it.
+	if b, err := json.Marshal(s); err != nil || os.WriteFile(file("access.json"), b, 0o600) != nil {
+		t.Error(err)
+	}
+	var list bytes.Buffer
+	if code := execute(t.Context(), []string{"ready", "checklist", file("access.json")}, &list, &list); code != 0 || !strings.Contains(list.String(), "done    dot1x: ") {
+		t.Errorf("%d %s", code, list.String())
 	}
 	fast := func(password string) []string {
 		return []string{"--ca", file("ca.pem"), "--eap-user", "desk", "--eap-password-file", file(password), "--state", file("state")}
@@ -220,8 +229,8 @@ func TestPhoneDot1x(t *testing.T) {
 	router.Run(t, "/sbin/ip", "", "link", "set", "eth0", "address", "02:00:00:00:0a:0"+string('0'+n))
 	var out, errs bytes.Buffer
 	_ = execute(t.Context(), append([]string{"phone", "up", "--cfg", file("cfg.xml"), "--ethernet", "eth0", "--once", "--json"}, tls...), &out, &errs) // whether the line registers is another matter
-	var s deskStatus
-	if err := json.Unmarshal(out.Bytes(), &s); err != nil || s.Access.State != dot1x.Authenticated || s.Access.Protocol != dot1x.TLS || len(s.Lines) != 1 {
+	var d deskStatus
+	if err := json.Unmarshal(out.Bytes(), &d); err != nil || d.Access.State != dot1x.Authenticated || d.Access.Protocol != dot1x.TLS || len(d.Lines) != 1 {
 		t.Errorf("%v %s%s", err, out.String(), errs.String())
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"ringfence/internal/media/codec"
 	"ringfence/internal/media/rtp"
 	"ringfence/internal/network/phoneports"
+	"ringfence/internal/network/phonewall"
 	"ringfence/internal/node"
 	"ringfence/internal/node/sockets"
 	"ringfence/internal/service/phone"
@@ -528,7 +529,7 @@ func printDesk(w io.Writer, s deskStatus) {
 		how = "firewall: in force, as the table " + s.Applied + " of nftables"
 	}
 	fmt.Fprintln(w, "\n"+how)
-	printPhone(w, "firewall", s.Firewall)
+	printPhone(w, "firewall", phonewall.Findings{View: s.Firewall})
 }
 
 func newPhoneStatusCommand() *cobra.Command {

@@ -46,10 +46,10 @@ const readyPort = "8470"
 func newReadyCommand(a *app) *cobra.Command {
 	return group(&cobra.Command{Use: "ready", Short: "Find out whether a site's network is ready",
 		Long: "ready tests a network from where phones are or will be. `ready reflect` is the far end, where the service is or where it would be; `ready run` is at the site and sends what phones would send, from\n" +
-			"the ports that they would use. Both hold the same key; nobody else is answered. `ready report` makes a page of what was found. Nothing of it needs a node, except --set self;\n" +
+			"the ports that they would use. Both hold the same key; nobody else is answered. `ready report` makes a page of what was found, `ready checklist` a list of what the site itself has to see to. Nothing of it needs a node, except --set self;\n" +
 			"`ready kept` shows what a node keeps of what sites found.",
 		Example: "  ringfence ready reflect --key-file ready.key\n  ringfence ready run --set webex-calling --reflector 192.0.2.2 --key-file ready.key --json > site.json\n  ringfence ready report site.json --html site.html"},
-		newReadyReflectCommand(), newReadyRunCommand(a), newReadyReportCommand(), newReadyKeptCommand(a))
+		newReadyReflectCommand(), newReadyRunCommand(a), newReadyReportCommand(), newReadyChecklistCommand(), newReadyKeptCommand(a))
 }
 
 // readKey reads a shared key: the whole first line of a file.

@@ -25,7 +25,7 @@ func TestReadyGuide(t *testing.T) {
 			blocks = append(blocks, rest)
 		}
 	}
-	if len(blocks) != 6 {
+	if len(blocks) != 7 {
 		t.Fatalf("the guide has %d blocks of commands", len(blocks))
 	}
 	squid := "printf 'http_port 192.0.2.2:3128\\npid_filename none\\ncache_log /dev/null\\naccess_log none\\ncache_store_log none\\ncache deny all\\nshutdown_lifetime 0 seconds\\npinger_enable off\\nnetdb_filename none\\nmax_filedescriptors 256\\nhttp_access allow all\\n' > squid.conf\n" +
@@ -47,7 +47,7 @@ func TestReadyGuide(t *testing.T) {
 			t.Errorf("the output does not have %q:\n%s", want, out)
 		}
 	}
-	for file, want := range map[string]string{"site.html": "All that was tested of what is needed works", "manager.html": "Is the network ready?", "site.xml": `failures="0"`} {
+	for file, want := range map[string]string{"site.html": "All that was tested of what is needed works", "manager.html": "Is the network ready?", "site.xml": `failures="0"`, "duties.md": "| marks | network | partner |", "duties.html": "Duties of the site"} {
 		if b, err := os.ReadFile(filepath.Join(cmd.Dir, file)); err != nil || !strings.Contains(string(b), want) {
 			t.Errorf("%s: %v\n%s", file, err, b)
 		}

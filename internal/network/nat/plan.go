@@ -25,6 +25,8 @@ type Question struct {
 	Reuse    bool
 	UDP, TCP time.Duration // how long the device keeps a binding that is silent; 0: not known
 	Refresh  time.Duration // how often a phone refreshes what it registered; 2 min, the longer of what the documents state
+	Hold     time.Duration // how long a call lasts; 3 min. What it leaves behind lasts until UDP is over
+	Table    int           // how many connections the device can hold; 0: not known
 }
 
 // Finding is one thing that a plan says.
@@ -39,21 +41,32 @@ type Finding struct {
 type Plan struct {
 	Devices   int       `json:"devices"`
 	Calls     int       `json:"calls"`
-	Needed    int       `json:"bindings_needed"`   // at the busiest time
-	Capacity  int       `json:"bindings_capacity"` // of the pool
-	Used      float64   `json:"used"`              // needed of capacity; above 1 the pool is exhausted
-	Addresses int       `json:"addresses_needed"`  // with a quarter of head room
-	MostAtOne int       `json:"devices_possible"`  // that the pool as it is can serve, with the same share of calls
-	Conntrack int       `json:"conntrack_entries"` // that the translating device must be able to hold
+	Needed    int       `json:"bindings_needed"`    // at the busiest time
+	Capacity  int       `json:"bindings_capacity"`  // of the pool
+	Used      float64   `json:"used"`               // needed of capacity; above 1 the pool is exhausted
+	Addresses int       `json:"addresses_needed"`   // with a quarter of head room
+	MostAtOne int       `json:"devices_possible"`   // that the pool as it is can serve, with the same share of calls
+	Lingering int       `json:"bindings_lingering"` // of those needed: of calls that are over
+	Conntrack int       `json:"conntrack_entries"`  // that the translating device must be able to hold
+	Linux     []string  `json:"linux"`              // settings of a Linux that translates, at least (sysctl)
+	Blocks    Blocks    `json:"blocks"`             // of ports, one device each
 	Assumed   []string  `json:"assumed"`
 	Findings  []Finding `json:"findings"`
 	OK        bool      `json:"ok"`
+}
+
+// Blocks is what becomes of the pool if each device gets a block of ports: one line of a log a block instead of one a binding (RFC 7422), and nobody takes the ports of others (RFC 6888 REQ-4).
+type Blocks struct {
+	Size       int `json:"size"`        // the smallest power of two that holds a device in a call
+	PerAddress int `json:"per_address"` // how many devices share an address
+	Addresses  int `json:"addresses_needed"`
 }
 
 // Bounds of a question.
 const (
 	maxDevices = 10_000_000
 	headroom   = 1.25
+	maxTime    = 7 * 24 * time.Hour
 	minTCP     = 30 * time.Minute // of the document: connections are kept at least so long
 )
 
@@ -63,16 +76,20 @@ func Make(q Question) (Plan, error) {
 	if err := q.check(); err != nil {
 		return Plan{}, err
 	}
-	perDevice := func(calls float64, devices int) float64 { return float64(devices*q.Idle) + calls*float64(q.Call) }
 	p := Plan{Devices: q.Devices, Calls: q.Calls, OK: true}
-	p.Needed = int(perDevice(float64(q.Calls), q.Devices))
+	// A call that ends is followed by another one, and its bindings stay until they have been silent for so long.
+	left := float64(q.Call) * q.UDP.Seconds() / q.Hold.Seconds()
+	p.Lingering = int(math.Ceil(float64(q.Calls) * left))
+	bindings := q.Devices*q.Idle + q.Calls*q.Call + p.Lingering
+	p.Needed = bindings
+	most := q.Idle + q.Call + int(math.Ceil(left)) // of one device
 	ports := int(q.Last) - int(q.First) + 1
 	addresses := 0
 	for _, pool := range q.Pool {
 		addresses += 1 << min(pool.Addr().BitLen()-pool.Bits(), 30)
 	}
 	if q.Block > 0 { // a device takes whole blocks, also if it fills none
-		idle, talking := blocks(q.Idle, q.Block), blocks(q.Idle+q.Call, q.Block)
+		idle, talking := blocks(q.Idle, q.Block), blocks(most, q.Block)
 		p.Needed = ((q.Devices-q.Calls)*idle + q.Calls*talking) * q.Block
 		ports = ports / q.Block * q.Block
 	}
@@ -80,7 +97,12 @@ func Make(q Question) (Plan, error) {
 	p.Used = float64(p.Needed) / float64(p.Capacity)
 	p.MostAtOne = int(float64(p.Capacity) / headroom / (float64(p.Needed) / float64(q.Devices)))
 	p.Addresses = int(math.Ceil(float64(p.Needed) * headroom / float64(ports)))
-	p.Conntrack = int(math.Ceil(float64(int(perDevice(float64(q.Calls), q.Devices))) * headroom))
+	p.Conntrack = int(math.Ceil(float64(bindings) * headroom))
+	p.Linux = linux(q, p.Conntrack)
+	p.Blocks.Size = power(most)
+	if p.Blocks.PerAddress = (int(q.Last) - int(q.First) + 1) / p.Blocks.Size; p.Blocks.PerAddress > 0 {
+		p.Blocks.Addresses = blocks(q.Devices, p.Blocks.PerAddress)
+	}
 	p.Assumed = []string{fmt.Sprintf("%d bindings of a device that does not talk, and %d more in a call", q.Idle, q.Call), fmt.Sprintf("%d of %d devices talk at once", q.Calls, q.Devices), fmt.Sprintf("ports %d to %d of each address", q.First, q.Last),
 		fmt.Sprintf("phones refresh every %s", q.Refresh), "a quarter of head room"}
 	if q.Reuse {
@@ -88,8 +110,29 @@ func Make(q Question) (Plan, error) {
 	} else {
 		p.Assumed = append(p.Assumed, "a port outside belongs to one binding, whatever its destination")
 	}
-	p.judge(q, addresses)
+	if q.UDP > 0 {
+		p.Assumed = append(p.Assumed, fmt.Sprintf("a call lasts %s, and its bindings %s longer", q.Hold, q.UDP))
+	}
+	p.judge(q, addresses, most)
 	return p, nil
+}
+
+// linux returns what a Linux has to be set to. Its table of connections is a hash table in which each stands twice, once a direction, so that as many buckets as connections keep the chains at two; a UDP connection on which nothing came back has a timeout of
+// its own (nf_conntrack-sysctl of the kernel's documentation).
+func linux(q Question, entries int) []string {
+	n := power(max(entries, 1024))
+	udp := int(math.Ceil((q.Refresh + q.Refresh/4).Seconds()))
+	return []string{fmt.Sprintf("net.netfilter.nf_conntrack_max = %d", n), fmt.Sprintf("net.netfilter.nf_conntrack_buckets = %d", n), fmt.Sprintf("net.netfilter.nf_conntrack_udp_timeout = %d", udp), fmt.Sprintf("net.netfilter.nf_conntrack_udp_timeout_stream = %d", udp),
+		fmt.Sprintf("net.netfilter.nf_conntrack_tcp_timeout_established = %d", int(minTCP.Seconds()))}
+}
+
+// power returns the smallest power of two that is n or more.
+func power(n int) int {
+	p := 1
+	for p < n {
+		p *= 2
+	}
+	return p
 }
 
 func blocks(bindings, size int) int { return (bindings + size - 1) / size }
@@ -112,6 +155,9 @@ func (q Question) filled() Question {
 	if q.Refresh == 0 {
 		q.Refresh = 2 * time.Minute
 	}
+	if q.Hold == 0 {
+		q.Hold = 3 * time.Minute
+	}
 	return q
 }
 
@@ -130,6 +176,12 @@ func (q Question) check() error {
 		return bad("a device holds between 1 and 1000 bindings", "")
 	case q.Block < 0 || q.Block > int(q.Last)-int(q.First)+1:
 		return bad(fmt.Sprintf("%d is no size of a block of ports", q.Block), "")
+	case q.UDP < 0 || q.TCP < 0 || q.Refresh < 0 || max(q.UDP, q.TCP, q.Refresh) > maxTime:
+		return bad("a timeout is between nothing and a week", "")
+	case q.Hold < time.Second || q.Hold > maxTime:
+		return bad(fmt.Sprintf("a call does not last %s", q.Hold), "calls last between a second and a week; most some three minutes")
+	case q.Table < 0:
+		return bad(fmt.Sprintf("no device holds %d connections", q.Table), "")
 	case len(q.Pool) == 0:
 		return bad("there is no pool", "give --pool 192.0.2.0/29, or several")
 	}
@@ -147,7 +199,7 @@ func (q Question) check() error {
 }
 
 // judge says what is good and what is not.
-func (p *Plan) judge(q Question, addresses int) {
+func (p *Plan) judge(q Question, addresses, most int) {
 	say := func(subject string, ok bool, do, format string, args ...any) {
 		f := Finding{Subject: subject, OK: ok, Text: fmt.Sprintf(format, args...)}
 		if !ok {
@@ -164,8 +216,15 @@ func (p *Plan) judge(q Question, addresses int) {
 	default:
 		say("pool", true, "", "%d of %d bindings are needed (%.0f %%)", p.Needed, p.Capacity, p.Used*100)
 	}
-	if q.Block > 0 {
-		say("block", q.Block >= q.Idle+q.Call, fmt.Sprintf("make blocks of %d ports", q.Idle+q.Call), "a device in a call holds %d bindings, and a block has %d ports", q.Idle+q.Call, q.Block)
+	switch b := p.Blocks; {
+	case q.Block > 0:
+		say("block", q.Block >= most, fmt.Sprintf("make blocks of %d ports", most), "a device in a call holds %d bindings, and a block has %d ports", most, q.Block)
+	case b.Addresses == 0:
+		say("block", true, "", "a device in a call holds %d bindings, and a block of %d ports does not fit into the range", most, b.Size)
+	case b.Addresses <= addresses:
+		say("block", true, "", "blocks of %d ports would do as well: %d devices share an address, and a log has a line for each block", b.Size, b.PerAddress)
+	default:
+		say("block", true, "", "blocks of %d ports would take %d addresses, since %d devices share one: give ports one by one, unless each binding has to be logged", b.Size, b.Addresses, b.PerAddress)
 	}
 	if q.UDP > 0 {
 		least := q.Refresh + q.Refresh/4
@@ -173,6 +232,10 @@ func (p *Plan) judge(q Question, addresses int) {
 	}
 	if q.TCP > 0 {
 		say("tcp-timeout", q.TCP >= minTCP, "set it to "+minTCP.String()+" or more", "silent TCP connections end after %s; at least %s is asked for", q.TCP, minTCP)
+	}
+	if q.Table > 0 {
+		say("conntrack", q.Table >= p.Conntrack, fmt.Sprintf("let it hold %d", p.Conntrack), "the translating device must hold %d connections with a quarter of head room, and it holds %d; what does not fit is dropped", p.Conntrack, q.Table)
+		return
 	}
 	say("conntrack", true, "", "the translating device must hold %d connections", p.Conntrack)
 }

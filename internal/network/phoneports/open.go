@@ -16,8 +16,10 @@ type Open struct {
 	Transport string     `json:"transport"` // udp or tcp
 	Ports     need.Ports `json:"ports"`
 	Service   string     `json:"service"`
-	Because   []string   `json:"because"`       // parameters with their values
-	One       bool       `json:"one,omitempty"` // one port out of the range, by chance
+	Because   []string   `json:"because"`         // parameters with their values
+	Close     string     `json:"close,omitempty"` // what closes it; empty: nothing does
+	Media     bool       `json:"media,omitempty"` // the phone tells the other side which of the ports it uses
+	One       bool       `json:"one,omitempty"`   // one port out of the range, by chance
 }
 
 // Problem is something in the file that does not do what it seems to.
@@ -75,8 +77,8 @@ func Look(set *flatprofile.Set) View {
 		problem(line, true, "write Enabled or Disabled", "%s is neither; the phone keeps what it had", because)
 		v.Firewall = true
 	}
-	open := func(transport string, first, last int, service string, why ...string) {
-		v.Open = append(v.Open, Open{Transport: transport, Ports: need.Ports{First: uint16(first), Last: uint16(last)}, Service: service, Because: why})
+	open := func(transport string, first, last int, service, closes string, why ...string) {
+		v.Open = append(v.Open, Open{Transport: transport, Ports: need.Ports{First: uint16(first), Last: uint16(last)}, Service: service, Because: why, Close: closes})
 	}
 	port := func(name string) (int, string, bool) {
 		text, because, line := p.get(name)
@@ -94,8 +96,8 @@ func Look(set *flatprofile.Set) View {
 		}
 		return text == "Yes", because
 	}
-	open("udp", 68, 68, "DHCP client", "always")
-	open("udp", 546, 546, "DHCPv6 client", "always")
+	open("udp", 68, 68, "DHCP client", "", "always")
+	open("udp", 546, 546, "DHCPv6 client", "", "always")
 	v.lines(p, open, port, yes)
 	min, whyMin, ok1 := port("RTP_Port_Min")
 	max, whyMax, ok2 := port("RTP_Port_Max")
@@ -104,29 +106,30 @@ func Look(set *flatprofile.Set) View {
 	case min > max || max == 65535:
 		problem(0, true, "give a range whose end is below 65535", "%s, %s: that is no range of ports", whyMin, whyMax)
 	default:
-		open("udp", min, max+1, "RTP and RTCP", whyMin, whyMax)
+		open("udp", min, max+1, "RTP and RTCP", "", whyMin, whyMax)
+		v.Open[len(v.Open)-1].Media = true
 	}
 	upgrade, whyUpgrade := yes("Upgrade_Enable")
 	if share, why := yes("Peer_Firmware_Sharing"); share && upgrade {
-		open("udp", 4051, 4051, "peer firmware sharing", whyUpgrade, why)
-		open("tcp", 4051, 4051, "peer firmware sharing", whyUpgrade, why)
-		open("tcp", 6970, 6970, "peer firmware sharing", whyUpgrade, why)
+		open("udp", 4051, 4051, "peer firmware sharing", "set Peer_Firmware_Sharing to No", whyUpgrade, why)
+		open("tcp", 4051, 4051, "peer firmware sharing", "set Peer_Firmware_Sharing to No", whyUpgrade, why)
+		open("tcp", 6970, 6970, "peer firmware sharing", "set Peer_Firmware_Sharing to No", whyUpgrade, why)
 	}
 	if acs, why := yes("Enable_TR-069"); acs {
-		open("udp", 7999, 7999, "TR-069 STUN", why)
-		open("tcp", 8000, 9999, "TR-069 connection requests", why)
+		open("udp", 7999, 7999, "TR-069 STUN", "set Enable_TR-069 to No", why)
+		open("tcp", 8000, 9999, "TR-069 connection requests", "set Enable_TR-069 to No", why)
 		v.Open[len(v.Open)-1].One = true
 	}
 	if web, why := yes("Enable_Web_Server"); web {
 		if n, whyPort, ok := port("Web_Server_Port"); ok {
-			open("tcp", n, n, "web server", why, whyPort)
+			open("tcp", n, n, "web server", "set Enable_Web_Server to No", why, whyPort)
 		}
 	}
 	tftp := true
 	text, _, line := p.get("Firewall_Config")
 	v.options(text, line, &tftp)
 	if tftp {
-		open("udp", 53240, 53245, "TFTP client, for servers at other ports than 69", "Firewall_Config without NO_CISCO_TFTP")
+		open("udp", 53240, 53245, "TFTP client, for servers at other ports than 69", "add NO_CISCO_TFTP to Firewall_Config", "Firewall_Config without NO_CISCO_TFTP")
 	}
 	slices.SortStableFunc(v.Open, func(a, b Open) int {
 		return cmp.Or(strings.Compare(b.Transport, a.Transport), int(a.Ports.First)-int(b.Ports.First))
@@ -135,7 +138,7 @@ func Look(set *flatprofile.Set) View {
 }
 
 // lines opens the SIP port of each line that speaks UDP, or may.
-func (v *View) lines(p profile, open func(string, int, int, string, ...string), port func(string) (int, string, bool), yes func(string) (bool, string)) {
+func (v *View) lines(p profile, open func(string, int, int, string, string, ...string), port func(string) (int, string, bool), yes func(string) (bool, string)) {
 	for n := 1; n <= flatprofile.Lines; n++ {
 		on, why := yes(fmt.Sprintf("Line_Enable_%d_", n))
 		if !on {
@@ -145,7 +148,7 @@ func (v *View) lines(p profile, open func(string, int, int, string, ...string), 
 		switch transport {
 		case "UDP", "AUTO", "Auto":
 			if at, whyPort, ok := port(fmt.Sprintf("SIP_Port_%d_", n)); ok {
-				open("udp", at, at, fmt.Sprintf("SIP of line %d, in the clear", n), why, whyTransport, whyPort)
+				open("udp", at, at, fmt.Sprintf("SIP of line %d, in the clear", n), fmt.Sprintf("set SIP_Transport_%d_ to TLS", n), why, whyTransport, whyPort)
 				v.Problems = append(v.Problems, Problem{Line: line, Text: fmt.Sprintf("%s: line %d signals in the clear", whyTransport, n), Fix: "set it to TLS"})
 			}
 		case "TCP", "TLS": // the phone opens the connection
@@ -201,6 +204,6 @@ func (v *View) options(text string, line int, tftp *bool) {
 			bad("join ranges, or take one out", "%.60q is the %dth option of %s, and there may be %d", trimmed, count[kind], kind, maxOptions)
 			continue
 		}
-		v.Open = append(v.Open, Open{Transport: strings.ToLower(kind), Ports: p, Service: "opened by hand", Because: []string{"Firewall_Config: " + trimmed}})
+		v.Open = append(v.Open, Open{Transport: strings.ToLower(kind), Ports: p, Service: "opened by hand", Because: []string{"Firewall_Config: " + trimmed}, Close: "take " + trimmed + " out of Firewall_Config"})
 	}
 }

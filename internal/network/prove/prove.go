@@ -68,6 +68,7 @@ type Result struct {
 	Needed       string             `json:"needed"`  // how many packets are needed,
 	Excess       string             `json:"excess"`  // how many get through that are not,
 	Dropped      string             `json:"dropped"` // and how many do not get through that are; empty: too many pieces to count
+	Privilege    *Privilege         `json:"least_privilege,omitempty"`
 }
 
 // maxFindings bounds how many findings of a kind are told; all are counted.
@@ -116,6 +117,7 @@ func Compare(p *site.Policy, rules *firewall.Ruleset) (*Result, error) {
 		return nil, err
 	}
 	r.Needed, r.Excess, r.Dropped = count(needs), count(excess), count(missing)
+	r.Privilege = privilege(judged, needs, excess, missing)
 	r.Passes = digest(accepted, p.Interfaces)
 	switch {
 	case len(r.Unknown)+len(r.Unresolved) > 0:

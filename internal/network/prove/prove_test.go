@@ -1,6 +1,8 @@
 package prove
 
 import (
+	"math"
+	"math/big"
 	"net/netip"
 	"strings"
 	"testing"
@@ -84,9 +86,53 @@ func TestVerdicts(t *testing.T) {
 		if share := r.Share(); share < 0 || share > 1 || (share == 1) != (len(r.Wide) == 0) {
 			t.Errorf("%v: %v of what gets through is needed", c.rules, share)
 		}
+		if p := r.Privilege; p == nil || (p.Score == 100) != (len(r.Wide) == 0) || len(p.Families) != 1 || p.Families[0].Share != r.Share() {
+			t.Errorf("%v: %+v", c.rules, p)
+		}
 	}
-	if r := world(t, true); r.Verdict != Wide || r.MissingCount != 0 {
+	if r := world(t, true); r.Verdict != Wide || r.MissingCount != 0 || r.Privilege.Score != 0 || len(r.Privilege.Families) != 2 || r.Privilege.Families[0].Passes != r.Privilege.Families[0].All || r.Privilege.Families[1].Bits != -1 {
 		t.Errorf("a firewall that accepts everything: %s", r.Verdict)
+	}
+}
+
+// TestPrivilege counts packets that can be counted by hand: 100 ports of TCP are needed, of the 65,536 there are.
+func TestPrivilege(t *testing.T) {
+	for _, c := range []struct {
+		rules []any
+		share float64
+		bits  float64
+	}{
+		{[]any{"+", 100, 199}, 1, 0},
+		{[]any{"+", 100, 299}, .5, 1},
+		{[]any{"+", 100, 499}, .25, 2},
+		{[]any{"+", 150, 249}, .5, 1}, // half of what is needed is dropped; what gets through is twice what is good
+		{[]any{"+", 0, 65535}, 100. / 65536, math.Log2(655.36)},
+		{[]any{"+", 300, 399}, 0, -1},
+	} {
+		f := world(t, false, c.rules...).Privilege.Families[0]
+		if f.Family != "IPv4" || math.Abs(f.Share-c.share) > 1e-12 || math.Abs(f.Bits-c.bits) > 1e-12 {
+			t.Errorf("%v: %+v", c.rules, f)
+		}
+	}
+	n := func(exponent uint) *big.Int { return new(big.Int).Lsh(big.NewInt(1), exponent) }
+	less := func(a *big.Int) *big.Int { return new(big.Int).Sub(a, big.NewInt(1)) }
+	for _, c := range []struct {
+		needed, passes uint
+		want           float64
+	}{{20, 20, 100}, {20, 300, 0}, {20, 160, 50}, {20, 48, 90}, {0, 30, 90}, {20, 21, 99.6}} {
+		if got := score(n(300), n(c.needed), new(big.Int).Sub(n(c.passes), n(c.needed)), new(big.Int)); got.Score != c.want || got.Bits != float64(c.passes-c.needed) {
+			t.Errorf("2^%d of 2^%d: %+v, want %v", c.needed, c.passes, got, c.want)
+		}
+	}
+	// One packet more than 2^200 are needed is not exact, and everything but what is needed is not nothing.
+	if got := score(n(300), n(200), big.NewInt(1), new(big.Int)); got.Score != 99.9 || got.Bits <= 0 || got.Share > 1 {
+		t.Errorf("%+v", got)
+	}
+	if got := score(n(300), n(300), new(big.Int), less(n(300))); got.Score != 100 {
+		t.Errorf("%+v", got)
+	}
+	if got := score(n(300), less(n(300)), big.NewInt(1), new(big.Int)); got.Score != 0 {
+		t.Errorf("all but one packet are needed, and that one gets through: %+v", got)
 	}
 }
 

@@ -64,33 +64,14 @@ func Fill(set *need.Set, s *Site) *need.Set {
 		}
 		out.Groups, out.Addresses[role] = append(out.Groups, g), g.Name
 	}
-	out.Needs = nil
-	for _, n := range wanted(set, s) {
-		if len(n.ToPorts) == 0 && len(s.Ports[n.ID]) > 0 {
-			n.ToPorts, n.Chosen = s.Ports[n.ID], ""
-		}
-		out.Needs = append(out.Needs, n)
-	}
+	out.Needs = s.Needs(set)
 	return &out
-}
-
-// wanted are the rows of a set that a site wants, and those of its own.
-func wanted(set *need.Set, s *Site) (out []need.Need) {
-	for _, n := range set.Needs {
-		if (len(s.Rows) == 0 || slices.Contains(s.Rows, n.ID)) && !slices.Contains(s.Without, n.ID) {
-			out = append(out, n)
-		}
-	}
-	for _, o := range s.Own {
-		out = append(out, need.Need{ID: o.ID, Purpose: "of the site", Transport: []string{o.Transport}, Direction: need.Direction(o.Direction), From: o.From, FromPorts: o.FromPorts, To: o.To, ToPorts: o.ToPorts})
-	}
-	return out
 }
 
 // Resolve makes a policy of the rows that a site wants.
 func Resolve(set *need.Set, s *Site) *Policy {
 	p := &Policy{Set: set.ID, Host: set.ID == "self", Interfaces: &box.Interfaces{}, Inside: s.Inside, Outside: s.Outside}
-	for _, n := range wanted(set, s) {
+	for _, n := range s.Needs(set) {
 		p.add(set, s, n)
 		if p.Host && n.Direction == need.Inbound && n.Protocol == string(ringfence.MediaSRTP) { // whoever is first opens the way
 			back := n
@@ -103,6 +84,23 @@ func Resolve(set *need.Set, s *Site) *Policy {
 		p.host(s)
 	}
 	return p
+}
+
+// Needs returns the rows of the set that the site wants, with the ports that it chose, and the rows of its own.
+func (s *Site) Needs(set *need.Set) (out []need.Need) {
+	for _, n := range set.Needs {
+		if len(s.Rows) > 0 && !slices.Contains(s.Rows, n.ID) || slices.Contains(s.Without, n.ID) {
+			continue
+		}
+		if len(n.ToPorts) == 0 {
+			n.ToPorts = s.Ports[n.ID]
+		}
+		out = append(out, n)
+	}
+	for _, o := range s.Own {
+		out = append(out, need.Need{ID: o.ID, Purpose: "of the site", Transport: []string{o.Transport}, Direction: need.Direction(o.Direction), From: o.From, FromPorts: o.FromPorts, To: o.To, ToPorts: o.ToPorts})
+	}
+	return out
 }
 
 func everywhere() []netip.Prefix {
@@ -153,17 +151,15 @@ func (p *Policy) add(set *need.Set, s *Site, n need.Need) {
 		}
 	}
 	if len(n.ToPorts) == 0 && !slices.Contains(n.Transport, "icmp") {
-		if row.ToPorts = s.Ports[n.ID]; len(row.ToPorts) == 0 {
-			text := "the ports (" + n.Chosen + "); write `ports: {" + n.ID + ": [5061]}`"
-			if len(n.Typical) > 0 {
-				var all []string
-				for _, t := range n.Typical {
-					all = append(all, t.String())
-				}
-				text += ", typical are " + strings.Join(all, ", ")
+		text := "the ports (" + n.Chosen + "); write `ports: {" + n.ID + ": [5061]}`"
+		if len(n.Typical) > 0 {
+			var all []string
+			for _, t := range n.Typical {
+				all = append(all, t.String())
 			}
-			missing = append(missing, text)
+			text += ", typical are " + strings.Join(all, ", ")
 		}
+		missing = append(missing, text)
 	}
 	families := func(list []netip.Prefix) (four, six bool) {
 		for _, a := range list {

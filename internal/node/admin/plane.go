@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"ringfence"
+	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/network/audit"
 	"ringfence/internal/network/catalogue"
 	"ringfence/internal/network/firewall"
@@ -18,7 +19,10 @@ import (
 	"ringfence/internal/network/names"
 	"ringfence/internal/network/nat"
 	"ringfence/internal/network/need"
+	"ringfence/internal/network/phoneports"
+	"ringfence/internal/network/phonewall"
 	"ringfence/internal/network/prove"
+	"ringfence/internal/network/ready/duties"
 	"ringfence/internal/network/site"
 	"ringfence/internal/network/target"
 	"ringfence/internal/node/admin/api"
@@ -34,6 +38,8 @@ type (
 	proveIn  struct{ Body api.NetworkProve }
 	diffIn   struct{ Body api.NetworkDiff }
 	natIn    struct{ Body api.NATQuestion }
+	phoneIn  struct{ Body api.NetworkPhone }
+	dutiesIn struct{ Body api.NetworkChecklist }
 )
 
 func (s *Server) routesPlane() {
@@ -42,6 +48,8 @@ func (s *Server) routesPlane() {
 	compute(s, op("network.audit", http.MethodPost, "/network/audit", "Say what is wrong with a firewall, and the smallest change that makes it exact"), s.auditFirewall)
 	compute(s, op("network.diff", http.MethodPost, "/network/diff", "Say what has to change for new needs to be met"), s.diff)
 	compute(s, op("network.nat", http.MethodPost, "/network/nat", "Plan the address translation of a site"), s.planNAT)
+	compute(s, op("network.phone", http.MethodPost, "/network/phone", "Say which ports a desk phone's own firewall leaves open, for whom, and who outside reaches them"), s.phone)
+	compute(s, op("network.checklist", http.MethodPost, "/network/checklist", "List what the owner of a site has to see to, with what tools found as evidence"), s.checklist)
 }
 
 // compute registers an operation that changes nothing and may take long. One runs at a time, since calls come first.
@@ -193,7 +201,7 @@ func (s *Server) diff(in *diffIn) (*body[api.NetworkDifference], error) {
 
 func (s *Server) planNAT(in *natIn) (*body[nat.Plan], error) {
 	b := in.Body
-	q := nat.Question{Devices: b.Devices, Calls: b.Calls, Block: b.Block, Reuse: b.Reuse, UDP: time.Duration(b.UDPSeconds) * time.Second, TCP: time.Duration(b.TCPSeconds) * time.Second}
+	q := nat.Question{Devices: b.Devices, Calls: b.Calls, Block: b.Block, Reuse: b.Reuse, UDP: time.Duration(b.UDPSeconds) * time.Second, TCP: time.Duration(b.TCPSeconds) * time.Second, Hold: time.Duration(b.CallSeconds) * time.Second, Table: b.Table}
 	for _, text := range b.Pool {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -206,4 +214,63 @@ func (s *Server) planNAT(in *natIn) (*body[nat.Plan], error) {
 		return nil, err
 	}
 	return answer(plan), nil
+}
+
+func (s *Server) phone(in *phoneIn) (*body[phonewall.Findings], error) {
+	b := in.Body
+	f, err := flatprofile.Parse([]byte(b.Profile))
+	if err != nil {
+		return nil, err
+	}
+	profile := flatprofile.NewSet(flatprofile.Parameters())
+	profile.Add(f, "profile")
+	out := phonewall.Findings{View: phoneports.Look(profile)}
+	if b.Set == "" && b.Needs == nil {
+		if b.Site != "" || len(b.Files)+len(b.As) > 0 {
+			return nil, fault("admin.network", ringfence.KindInvalid, "what the phone is compared with is a set", "name one in `set`, such as webex-calling")
+		}
+		return answer(out), nil
+	}
+	set, err := s.needs(b.Set, b.Needs)
+	if err != nil {
+		return nil, err
+	}
+	as, err := phonewall.Roles(set, b.As)
+	if err != nil {
+		return nil, err
+	}
+	if b.Site == "" {
+		if len(b.Files) > 0 {
+			return nil, fault("admin.network", ringfence.KindInvalid, "who is inside the firewall and who outside is not said", "give the site file in `site`")
+		}
+		out.Compared, err = phonewall.Compare(out.View, set, set.Needs, as)
+		return answer(out), err
+	}
+	at, err := site.Parse([]byte(b.Site), "site", set)
+	if err != nil {
+		return nil, err
+	}
+	if out.Compared, err = phonewall.Compare(out.View, set, at.Needs(set), as); err != nil || len(b.Files) == 0 {
+		return answer(out), err
+	}
+	t, err := target.Find(b.Format)
+	if err != nil {
+		return nil, err
+	}
+	p := site.Resolve(set, at)
+	rules, err := t.Rules(p, b.Files)
+	if err != nil {
+		return nil, err
+	}
+	return answer(out), out.Compared.Behind(set, at, p, rules)
+}
+
+func (s *Server) checklist(in *dutiesIn) (*body[duties.Checklist], error) {
+	c := duties.New()
+	for _, f := range in.Body.Files {
+		if err := c.Parse([]byte(f.Text), clip(f.Name)); err != nil {
+			return nil, err
+		}
+	}
+	return answer(*c), nil
 }

@@ -10,7 +10,9 @@ import (
 	"ringfence/internal/network/audit"
 	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/nat"
+	"ringfence/internal/network/phonewall"
 	"ringfence/internal/network/prove"
+	"ringfence/internal/network/ready/duties"
 	"ringfence/internal/network/target"
 	"ringfence/internal/node/admin/api"
 )
@@ -75,6 +77,29 @@ func TestPlane(t *testing.T) {
 	if p := read[nat.Plan](t, post(200, "nat", api.NATQuestion{Devices: 2000, Pool: []string{"192.0.2.0/29"}})); p.Capacity == 0 || p.Needed == 0 {
 		t.Errorf("%+v", p)
 	}
+	if p := read[nat.Plan](t, post(200, "nat", api.NATQuestion{Devices: 2000, Pool: []string{"192.0.2.0/29"}, UDPSeconds: 300, CallSeconds: 60, Table: 100})); p.OK || p.Lingering != 4000 || len(p.Linux) == 0 || p.Blocks.Size != 32 {
+		t.Errorf("%+v", p)
+	}
+	phone := "<flat-profile><SIP_Transport_1_>TLS</SIP_Transport_1_></flat-profile>"
+	if x := read[phonewall.Findings](t, post(200, "phone", api.NetworkPhone{Profile: phone})); !x.Firewall || len(x.Open) == 0 || x.Compared != nil {
+		t.Errorf("%+v", x)
+	}
+	if x := read[phonewall.Findings](t, post(200, "phone", api.NetworkPhone{Profile: phone, NetworkNeeds: api.NetworkNeeds{Set: "webex-calling"}})); x.Compared == nil || x.Compared.Excess != 7 || x.Compared.Doors[0].Site != nil {
+		t.Errorf("%+v", x)
+	}
+	if x := read[phonewall.Findings](t, post(200, "phone", api.NetworkPhone{Profile: phone, NetworkNeeds: needs, Format: "nftables", Files: rules})); x.Compared.Doors[0].Site == nil || x.Compared.Exposed != 0 || len(x.Compared.Unknown) != 0 {
+		t.Errorf("%+v", x.Compared)
+	}
+	proved := string(post(200, "prove", api.NetworkProve{NetworkNeeds: needs, Format: "nftables", Files: wide}))
+	if c := read[duties.Checklist](t, post(200, "checklist", api.NetworkChecklist{Files: []firewall.File{{Name: "proof.json", Text: proved}}})); c.Count(duties.Undone) != 1 || c.Format != duties.Format {
+		t.Errorf("%+v", c)
+	}
+	post(400, "checklist", api.NetworkChecklist{Files: []firewall.File{{Name: "x", Text: "{}"}}})
+	post(400, "phone", api.NetworkPhone{Profile: "<flat-profile>"})
+	post(400, "phone", api.NetworkPhone{Profile: phone, As: []string{"device"}})
+	post(400, "phone", api.NetworkPhone{Profile: phone, NetworkNeeds: api.NetworkNeeds{Set: "webex-calling"}, Files: rules})
+	post(400, "phone", api.NetworkPhone{Profile: phone, NetworkNeeds: needs, As: []string{"fax"}})
+	post(400, "phone", api.NetworkPhone{Profile: phone, NetworkNeeds: needs, Format: "abacus", Files: rules})
 	post(400, "render", api.NetworkRender{NetworkNeeds: needs, Target: "abacus"})
 	post(400, "render", api.NetworkRender{NetworkNeeds: api.NetworkNeeds{Set: "webex-calling", Site: strings.Replace(file, "  wc-p-04: 5061\n", "", 1)}, Target: "nftables"})
 	post(400, "prove", api.NetworkProve{NetworkNeeds: needs, Format: "nftables", Files: append(rules, rules...)})

@@ -1,5 +1,5 @@
 # Three hosts in networks of their own: phones inside, a translating one, and a service outside. $1 bindings are asked for, and the pool has the ports $2 to $3 of one address.
-# It prints how many the service saw.
+# It prints how many the service saw, and how many connections the kernel's table holds.
 set -e
 mount -t tmpfs none /run
 ip netns add inside
@@ -48,4 +48,6 @@ for _ in range(int(sys.argv[1])):
     except OSError:
         pass
 ' "$1"
+echo "$(cat /proc/sys/net/netfilter/nf_conntrack_count)" >/run/count
 wait
+cat /run/count

@@ -64,6 +64,20 @@ type NetworkProve struct {
 	Files  []firewall.File `json:"files" minItems:"1" maxItems:"16" doc:"what the firewall prints of its rules"`
 }
 
+// NetworkPhone asks what a desk phone leaves open, for whom, and who outside reaches it. Without a set it is looked at alone.
+type NetworkPhone struct {
+	NetworkNeeds
+	Profile string          `json:"profile" minLength:"1" maxLength:"4194304" doc:"the phone's configuration file (cfg.xml)"`
+	As      []string        `json:"as,omitempty" maxItems:"20" doc:"the roles of the set that the phone has, unless it calls one a phone" example:"phone"`
+	Format  string          `json:"format,omitempty" maxLength:"40" example:"cisco-asa"`
+	Files   []firewall.File `json:"files,omitempty" maxItems:"16" doc:"what the site's firewall prints of its rules"`
+}
+
+// NetworkChecklist asks for the duties of a site, with what tools found as evidence.
+type NetworkChecklist struct {
+	Files []firewall.File `json:"files" maxItems:"64" doc:"what ready run, network prove, network phone, phone dot1x or ready checklist wrote with --json"`
+}
+
 // NetworkDiff asks what has to change between two sets.
 type NetworkDiff struct {
 	Old      string    `json:"old,omitempty" maxLength:"80" example:"webex-calling@2023-12-10"`
@@ -79,11 +93,13 @@ type NetworkDifference struct {
 
 // NATQuestion is what a plan of address translation is made from. Zero means what `ringfence network nat` assumes.
 type NATQuestion struct {
-	Devices    int      `json:"devices" minimum:"1" maximum:"10000000"`
-	Calls      int      `json:"calls,omitempty" minimum:"0" maximum:"10000000"`
-	Pool       []string `json:"pool" minItems:"1" maxItems:"100" example:"192.0.2.0/29"`
-	Block      int      `json:"block,omitempty" minimum:"0" maximum:"65535"`
-	Reuse      bool     `json:"reuse,omitempty"`
-	UDPSeconds int      `json:"udp_seconds,omitempty" minimum:"0" maximum:"86400"`
-	TCPSeconds int      `json:"tcp_seconds,omitempty" minimum:"0" maximum:"86400"`
+	Devices     int      `json:"devices" minimum:"1" maximum:"10000000"`
+	Calls       int      `json:"calls,omitempty" minimum:"0" maximum:"10000000"`
+	Pool        []string `json:"pool" minItems:"1" maxItems:"100" example:"192.0.2.0/29"`
+	Block       int      `json:"block,omitempty" minimum:"0" maximum:"65535"`
+	Reuse       bool     `json:"reuse,omitempty"`
+	UDPSeconds  int      `json:"udp_seconds,omitempty" minimum:"0" maximum:"86400"`
+	TCPSeconds  int      `json:"tcp_seconds,omitempty" minimum:"0" maximum:"86400"`
+	CallSeconds int      `json:"call_seconds,omitempty" minimum:"0" maximum:"86400" doc:"how long a call lasts"`
+	Table       int      `json:"table,omitempty" minimum:"0" maximum:"1000000000" doc:"how many connections the translating device can hold"`
 }
