@@ -26,7 +26,7 @@ func newNetworkCommand(a *app) *cobra.Command {
 		Long: "network works from sets of requirements: self is what the node that runs really listens on and dials; webex-calling and dedicated-instance are the published tables of\n" +
 			"those services, each row with its line, what was mended in it and what stays contradictory. The sets that are built in need no node.",
 		Example: "  ringfence network requirements\n  ringfence network requirements --set webex-calling --format html > ports.html\n  ringfence network changes --since 2023-06-01\n  sudo ringfence network prove --live --set webex-calling --site site.yaml"},
-		newNetworkRequirementsCommand(a), newNetworkChangesCommand(), newNetworkDiffCommand(a), newNetworkImportCommand(), newNetworkRenderCommand(a), newNetworkProveCommand(a), newNetworkAuditCommand(a), newNetworkApplyCommand(a), newNetworkWatchCommand(a), newNetworkEvidenceCommand(), newNetworkNATCommand(), newNetworkFeedCommand(a), newNetworkPhoneCommand(a))
+		newNetworkRequirementsCommand(a), newNetworkChangesCommand(), newNetworkDiffCommand(a), newNetworkImportCommand(), newNetworkRenderCommand(a), newNetworkProveCommand(a), newNetworkAuditCommand(a), newNetworkApplyCommand(a), newNetworkWatchCommand(a), newNetworkEvidenceCommand(), newNetworkFindingsCommand(a), newNetworkNATCommand(), newNetworkFeedCommand(a), newNetworkPhoneCommand(a))
 }
 
 // requirements returns a set as it is, or as it was at the end of a day.

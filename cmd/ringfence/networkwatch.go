@@ -27,6 +27,7 @@ import (
 type watchFlags struct {
 	needs                             needsOf
 	format, command, book, key, alert string
+	keep                              string
 	live, asJSON                      bool
 	every                             time.Duration
 }
@@ -51,6 +52,7 @@ func newNetworkWatchCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&f.book, "book", "", "the directory of the book; it is made if it is not there")
 	cmd.Flags().StringVar(&f.key, "key", "", "file with the book's private key (default: one in the book, made with it)")
 	cmd.Flags().DurationVar(&f.every, "every", 0, "go on, and prove again after this time")
+	cmd.Flags().StringVar(&f.keep, "keep", "", "also hand each record in at the node of --node or --data, as of this site; see ringfence network findings")
 	cmd.Flags().StringVar(&f.alert, "alert", "", "a command that gets the record as JSON when something changed, run by /bin/sh")
 	_ = cmd.MarkFlagRequired("book")
 	return jsonFlag(cmd, &f.asJSON)
@@ -123,6 +125,11 @@ func (f *watchFlags) once(cmd *cobra.Command, a *app, args []string, format targ
 		fmt.Fprintln(w)
 	}); err != nil {
 		return r, err
+	}
+	if f.keep != "" { // the book has it in any case
+		if err := a.handIn(cmd, f.keep, "firewall", r.Host+" "+r.Firewall, verdictOf(r), r); err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "record %d was not handed in: %v\n", r.Number, err)
+		}
 	}
 	if f.alert != "" && (len(r.Changed) > 0 || r.Failure != "") {
 		f.tell(cmd, r)

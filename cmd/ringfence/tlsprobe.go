@@ -29,7 +29,7 @@ type probed struct {
 }
 
 func newTLSProbeCommand(a *app) *cobra.Command {
-	var name, list, most, place string
+	var name, list, most, place, keep string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "probe HOST:PORT", Short: "Ask any server which versions, suites and groups it accepts",
@@ -86,6 +86,15 @@ func newTLSProbeCommand(a *app) *cobra.Command {
 			if err := show(cmd, asJSON, out, func(w io.Writer) { printProbed(w, out) }); err != nil {
 				return err
 			}
+			if keep != "" {
+				verdict := "good"
+				if len(out.Weak) > 0 {
+					verdict = "bad"
+				}
+				if err := a.handIn(cmd, keep, "posture", args[0], verdict, out); err != nil {
+					return err
+				}
+			}
 			if len(out.Weak) > 0 {
 				return &ringfence.Fault{Kind: ringfence.KindInsecure, Text: fmt.Sprintf("the server accepts %d things that nobody should", len(out.Weak)), Hint: "the list says which; take them out of its settings"}
 			}
@@ -95,6 +104,7 @@ func newTLSProbeCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&name, "name", "", "the name to ask for (default: HOST, if it is one)")
 	cmd.Flags().StringVar(&list, "phone", "", "the cipher list of a phone, as OpenSSL writes them")
 	cmd.Flags().StringVar(&most, "phone-max", "1.2", "the latest version that the phone knows: 1.2 or 1.3")
+	cmd.Flags().StringVar(&keep, "keep", "", "also hand it in at the node of --node or --data, as of this site; see ringfence network findings")
 	cmd.Flags().StringVar(&place, "place", "", "also ask the node what it would come to with that server, by its settings for this place, such as /interface/sip-trunk")
 	_ = cmd.RegisterFlagCompletionFunc("place", completePlaces)
 	return jsonFlag(cmd, &asJSON)

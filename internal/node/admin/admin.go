@@ -100,6 +100,7 @@ func New(c Config) *Server {
 	s.routesNetwork()
 	s.routesPlane()
 	s.routesReadiness()
+	s.routesFindings()
 	s.routesFeed()
 	s.routesKeyring()
 	s.routesLists()
