@@ -472,10 +472,10 @@ func (p *Prober) tcp(ctx context.Context, pairs []pair) map[pair]outcome {
 		gate <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-gate }()
-			o := outcome{}
-			for range 2 {
-				if o = p.connect(ctx, q); o.ok || o.cause != verdict.Dropped || ctx.Err() != nil {
-					break
+			o := p.connect(ctx, q)
+			if !o.ok && o.cause == verdict.Dropped && ctx.Err() == nil {
+				if again := p.connect(ctx, q); again.untried == "" { // else what is left of the first attempt still has the port
+					o = again
 				}
 			}
 			mu.Lock()
