@@ -35,14 +35,15 @@ func Alone(t *testing.T, more uintptr) bool {
 	return false
 }
 
-// Run runs a program, which must succeed, and returns what it says.
+// Run runs a program, which must succeed, and returns what it says on its standard output. A warning on the other one may come at any time, also within a line.
 func Run(t testing.TB, name, stdin string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s\n%s", name, strings.Join(args, " "), err, out, stdin)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %s: %v\n%s%s\n%s", name, strings.Join(args, " "), err, out.String(), errs.String(), stdin)
 	}
-	return string(out)
+	return out.String()
 }
