@@ -100,20 +100,8 @@ func (s *Server) keepFinding(ctx context.Context, in *findingIn) (*body[api.Find
 		return nil, err
 	}
 	d := store.Document{Kind: findingKind, ID: keptID(now), Version: 1, Owner: in.Site, Tag: in.Body.Kind, State: in.Body.Verdict, Until: now.Add(findingsFor), Body: b}
-	if err := s.c.Store.CreateDocuments(ctx, d); err != nil {
+	if err := s.keepLatest(ctx, d, findingsOfSite); err != nil {
 		return nil, err
-	}
-	if _, err := s.c.Store.ForgetDocuments(ctx, findingKind, now); err != nil {
-		return nil, err
-	}
-	all, err := s.c.Store.Documents(ctx, findingKind, in.Site, "", "", "", 2*findingsOfSite)
-	if err != nil {
-		return nil, err
-	}
-	for _, old := range all[min(len(all), findingsOfSite):] {
-		if err := s.c.Store.DeleteDocument(ctx, findingKind, old.ID); err != nil && ringfence.KindOf(err) != ringfence.KindNotFound {
-			return nil, err
-		}
 	}
 	f, err := findingOf(d)
 	return answer(f.FindingKept), err

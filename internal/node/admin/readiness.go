@@ -75,6 +75,26 @@ func keptID(at time.Time) string {
 	return fmt.Sprintf("%013x-%.6s", uint64(1)<<52-1-uint64(at.UnixMicro()), rand.Text())
 }
 
+// keepLatest stores a document, and forgets those of its kind whose time is over and all but the latest of its owner.
+func (s *Server) keepLatest(ctx context.Context, d store.Document, latest int) error {
+	if err := s.c.Store.CreateDocuments(ctx, d); err != nil {
+		return err
+	}
+	if _, err := s.c.Store.ForgetDocuments(ctx, d.Kind, s.c.Now()); err != nil {
+		return err
+	}
+	all, err := s.c.Store.Documents(ctx, d.Kind, d.Owner, "", "", "", 2*latest)
+	if err != nil {
+		return err
+	}
+	for _, old := range all[min(len(all), latest):] {
+		if err := s.c.Store.DeleteDocument(ctx, d.Kind, old.ID); err != nil && ringfence.KindOf(err) != ringfence.KindNotFound {
+			return err
+		}
+	}
+	return nil
+}
+
 // kept is what is stored of a test.
 type kept struct {
 	At     time.Time      `json:"at"`
@@ -104,20 +124,8 @@ func (s *Server) keepReadiness(ctx context.Context, in *keepIn) (*body[api.Readi
 		return nil, err
 	}
 	d := store.Document{Kind: readinessKind, ID: keptID(now), Version: 1, Owner: in.Site, Tag: r.Set, State: string(r.Outcome()), Until: now.Add(readinessFor), Body: b}
-	if err := s.c.Store.CreateDocuments(ctx, d); err != nil {
+	if err := s.keepLatest(ctx, d, readinessOfSite); err != nil {
 		return nil, err
-	}
-	if _, err := s.c.Store.ForgetDocuments(ctx, readinessKind, now); err != nil {
-		return nil, err
-	}
-	all, err := s.c.Store.Documents(ctx, readinessKind, in.Site, "", "", "", 2*readinessOfSite)
-	if err != nil {
-		return nil, err
-	}
-	for _, old := range all[min(len(all), readinessOfSite):] {
-		if err := s.c.Store.DeleteDocument(ctx, readinessKind, old.ID); err != nil && ringfence.KindOf(err) != ringfence.KindNotFound {
-			return nil, err
-		}
 	}
 	return answer(keptOut(d, k)), nil
 }
