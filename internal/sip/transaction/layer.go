@@ -47,6 +47,7 @@ type Layer struct {
 	shards []*Shard
 	seed   maphash.Seed
 	trace  func(c *transport.Conn, callID, msg []byte, sent bool)
+	late   func(s *Shard, c *transport.Conn, m *sip.Message)
 	active atomic.Int64 // server transactions without a final response
 	kept   atomic.Int64 // all that are stored
 
@@ -71,6 +72,10 @@ func New(cfg Config) *Layer {
 	}
 	return l
 }
+
+// HearLate names who hears, on the shard, a 2xx to an INVITE whose dialog is over: it was repeated, or comes from another branch of a
+// fork. Call it before anything is sent.
+func (l *Layer) HearLate(f func(s *Shard, c *transport.Conn, m *sip.Message)) { l.late = f }
 
 // Timers returns the base timer values in use.
 func (l *Layer) Timers() Timers { return l.timers }

@@ -47,8 +47,7 @@ type Conn struct {
 	messages atomic.Uint64
 	pinging  atomic.Bool
 
-	delivering bool // the reader hands messages over; behind are the connections to flush after them. Both are the reader's.
-	behind     []*Conn
+	delivery delivery // of a stream
 
 	mu      sync.Mutex
 	pending []byte // messages to send, not yet sealed

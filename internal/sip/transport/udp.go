@@ -19,6 +19,8 @@ type udpSocket struct {
 	pc    datagrams
 	local netip.AddrPort
 
+	delivery delivery
+
 	mu    sync.Mutex
 	peers map[netip.AddrPort]*list.Element // of *Conn
 	order list.List
@@ -153,8 +155,11 @@ func (s *udpSocket) forget(c *Conn) {
 func (s *udpSocket) readLoop() {
 	var msg sip.Message
 	each := func(b []byte, from netip.AddrPort) { s.receive(b, from, &msg) }
+	s.delivery.on = true // what they cause leaves together: whoever is woken for one of them is awake for the next
 	for {
-		if err := s.pc.read(each); err != nil {
+		err := s.pc.read(each)
+		s.delivery.flush()
+		if err != nil {
 			if s.layer.isClosed() || !s.layer.pause() {
 				return
 			}
