@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -28,7 +29,12 @@ type kernelDatagrams struct {
 	got  int
 	fail error
 	some func(uintptr) bool // bound once
+	busy bool               // the next datagrams are hardly far
 }
+
+// coalesce is how long a reader that has just worked lets datagrams gather: nobody who calls notices, and a reader that is woken for
+// each of them, and wakes each peer for each answer, spends more on that than on the messages.
+const coalesce = time.Millisecond
 
 // sockaddr is a struct sockaddr_in or sockaddr_in6.
 type sockaddr struct {
@@ -63,10 +69,15 @@ func newDatagrams(pc net.PacketConn) datagrams {
 }
 
 func (k *kernelDatagrams) read(each func(b []byte, from netip.AddrPort)) error {
+	if k.busy {
+		time.Sleep(coalesce)
+	}
 	k.got, k.fail = 0, nil
+	since := time.Now()
 	if err := k.raw.Read(k.some); err != nil {
 		return err
 	}
+	k.busy = k.got < atOnce && time.Since(since) < coalesce
 	for i := range k.got {
 		each(k.bufs[i][:k.heads[i].length], k.from[i].addr())
 	}
