@@ -208,6 +208,26 @@ func TestCallsBetweenNodes(t *testing.T) {
 	one.OK(in.WaitEnded(one.Ctx))
 }
 
+// A phone at one node sends a caller at the other to a phone there.
+func TestDeflectionBetweenNodes(t *testing.T) {
+	one, two := twoNodes(t, nil)
+	one.User("alice", "101")
+	one.User("anna", "102")
+	one.User("bob", "103")
+	together(two)
+	alice, anna, bob := one.Phone("alice"), one.Phone("anna"), two.Phone("bob")
+	together(one)
+	out, err := alice.Call(one.Ctx, "103", phone.CallOptions{Audio: phone.Tone(440)})
+	one.OK(err)
+	one.OK(two.Incoming(bob).Redirect("102"))
+	in := one.Incoming(anna)
+	one.OK(in.Answer(one.Ctx, phone.CallOptions{Audio: phone.Tone(900)}))
+	one.OK(out.WaitAnswered(one.Ctx))
+	one.Hears(out, 900)
+	out.Hangup()
+	one.OK(in.WaitEnded(one.Ctx))
+}
+
 // What says that it comes from a node is believed if a certificate of that role proves it, rings nothing but a phone that is here, and gets nowhere at a node that
 // is not to be reached by others.
 func TestRequestsOfNodes(t *testing.T) {
