@@ -228,6 +228,33 @@ func TestDeflectionBetweenNodes(t *testing.T) {
 	one.OK(in.WaitEnded(one.Ctx))
 }
 
+// An emergency call reaches a phone at a node that takes no other calls.
+func TestEmergencyAtAnotherNode(t *testing.T) {
+	one, two := twoNodes(t, func(c *config.Config) { c.Plan.EmergencyTo, c.Calls.Max = "103", 1 })
+	one.User("alice", "101")
+	one.User("bob", "102")
+	one.User("guard", "103")
+	together(two)
+	alice, bob, guard := one.Phone("alice"), two.Phone("bob"), two.Phone("guard")
+	together(one)
+	echo, err := bob.Call(two.Ctx, "*43", phone.CallOptions{})
+	two.OK(err)
+	two.OK(echo.WaitAnswered(two.Ctx))
+	full, err := alice.Call(one.Ctx, "103", phone.CallOptions{})
+	one.OK(err)
+	if err := full.WaitAnswered(one.Ctx); err == nil {
+		t.Fatal("a call above the limit was taken")
+	}
+	out, err := alice.Call(one.Ctx, "112", phone.CallOptions{Audio: phone.Tone(440)})
+	one.OK(err)
+	in := two.Incoming(guard)
+	one.OK(in.Answer(one.Ctx, phone.CallOptions{}))
+	one.OK(out.WaitAnswered(one.Ctx))
+	one.Hears(in, 440)
+	out.Hangup()
+	one.OK(in.WaitEnded(one.Ctx))
+}
+
 // What says that it comes from a node is believed if a certificate of that role proves it, rings nothing but a phone that is here, and gets nowhere at a node that
 // is not to be reached by others.
 func TestRequestsOfNodes(t *testing.T) {
