@@ -228,6 +228,29 @@ func TestDeflectionBetweenNodes(t *testing.T) {
 	one.OK(in.WaitEnded(one.Ctx))
 }
 
+// A call is started at one node for a user whose phone is connected at the other.
+func TestCallStartedForAPhoneElsewhere(t *testing.T) {
+	one, two := twoNodes(t, nil)
+	one.User("alice", "101")
+	one.User("bob", "102")
+	together(two)
+	bob, alice := one.Phone("bob"), two.Phone("alice")
+	together(one)
+	_, err := one.Node.Calls.Originate("alice", "102")
+	one.OK(err)
+	first := two.Incoming(alice)
+	one.OK(first.Answer(one.Ctx, phone.CallOptions{Audio: phone.Tone(440)}))
+	in := one.Incoming(bob)
+	if got := in.Peer(); got.Number != "101" {
+		t.Errorf("bob is told that %+v calls", got)
+	}
+	one.OK(in.Answer(one.Ctx, phone.CallOptions{Audio: phone.Tone(700)}))
+	one.Hears(in, 440)
+	one.Hears(first, 700)
+	in.Hangup()
+	one.OK(first.WaitEnded(one.Ctx))
+}
+
 // An emergency call reaches a phone at a node that takes no other calls.
 func TestEmergencyAtAnotherNode(t *testing.T) {
 	one, two := twoNodes(t, func(c *config.Config) { c.Plan.EmergencyTo, c.Calls.Max = "103", 1 })
