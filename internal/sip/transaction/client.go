@@ -79,11 +79,10 @@ func (s *Shard) Request(conn *transport.Conn, method sip.Method, build func(w *s
 	return c
 }
 
-func (c *Client) branch() string { return sip.MagicCookie + strconv.FormatUint(c.id, 16) }
-
 // via is the value of our Via: the local address of the connection, and rport (RFC 3581).
 func (c *Client) via() string {
-	return "SIP/2.0/" + c.Conn.Network + " " + c.Conn.SentBy() + ";branch=" + c.branch() + ";rport"
+	var few [16]byte
+	return "SIP/2.0/" + c.Conn.Network + " " + c.Conn.SentBy() + ";branch=" + sip.MagicCookie + string(strconv.AppendUint(few[:0], c.id, 16)) + ";rport"
 }
 
 func (s *Shard) start(c *Client, request *sip.Writer) {

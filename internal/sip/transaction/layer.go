@@ -93,10 +93,11 @@ func (l *Layer) Shard(callID []byte) *Shard {
 
 // NewCallID returns a fresh Call-ID that belongs to shard s.
 func (l *Layer) NewCallID(s *Shard) string {
+	var few [26]byte
 	for {
-		id := strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
-		if l.Shard([]byte(id)) == s {
-			return id
+		id := strconv.AppendUint(strconv.AppendUint(few[:0], rand.Uint64(), 36), rand.Uint64(), 36)
+		if l.Shard(id) == s {
+			return string(id)
 		}
 	}
 }

@@ -118,7 +118,7 @@ func (v *delivery) flush() {
 }
 
 // maxBehind bounds the connections that wait for the end of a delivery.
-const maxBehind = 16
+const maxBehind = 64
 
 func (c *Conn) deliverEach(buf []byte, msg *sip.Message) (rest int, err error) {
 	for rest < len(buf) && halfPing(buf[rest:]) == 0 {

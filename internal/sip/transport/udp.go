@@ -30,7 +30,7 @@ type udpSocket struct {
 type datagrams interface {
 	// read waits for datagrams and hands over what has come. A slice is valid until each returns.
 	read(each func(b []byte, from netip.AddrPort)) error
-	// writer returns what sends to one address. It does not wait longer than the kernel needs to take a datagram.
+	// writer returns what sends to one address, for one goroutine at a time. It does not wait longer than the kernel needs to take a datagram.
 	writer(to netip.AddrPort) func(msg []byte) error
 	Close() error
 }
