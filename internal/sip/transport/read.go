@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -80,6 +81,11 @@ func (c *Conn) deliver(buf []byte, msg *sip.Message) (rest int, err error) {
 	c.delivery.on = true
 	rest, err = c.deliverEach(buf, msg)
 	c.delivery.on = false
+	if len(c.delivery.behind) > 0 {
+		// Whatever has arrived on other connections meanwhile is dealt with first: then all that it causes leaves at once, and a peer
+		// that is woken for the first of it is awake for the rest.
+		runtime.Gosched()
+	}
 	c.delivery.flush()
 	return rest, err
 }
