@@ -194,6 +194,7 @@ func outsiders() map[string][]string {
 	return map[string][]string{
 		"github.com/pion/rtp":            {"media/rtp"},
 		"github.com/pion/rtcp":           {"media/rtp"},
+		"github.com/thesyncim/gopus":     {"media/codec"},
 		"github.com/pion/srtp/v3":        {"media/rtp"},
 		"github.com/jackc/pgx/v5":        {"state/store"},
 		"modernc.org/sqlite":             {"state/store"},

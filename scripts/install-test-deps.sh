@@ -23,6 +23,7 @@ needs() {
 /usr/bin/dehydrated dehydrated internal/trust/acme another one, of shell and openssl,
 /usr/bin/curl curl internal/trust/acme and what it speaks HTTP with
 /usr/bin/openssl openssl internal/trust/acme certificates as another implementation sees them
+/usr/bin/opusenc opus-tools internal/media/codec the reference implementation of Opus
 /usr/bin/openssl openssl internal/trust/cipherlist cipher lists as OpenSSL reads them
 /usr/bin/openssl openssl internal/trust/capf a phone's TLS, keys and signatures, and its view of a certificate
 /usr/bin/curl curl internal/trust/est an EST client made of two programs,

@@ -94,6 +94,15 @@ func (j *JitterBuffer) trouble() {
 	j.target, j.quiet, j.spare = min(j.target+1, maxTarget), 0, slots
 }
 
+// Peek returns the payload that Pop returns next, or nil if it is not here: after a missing frame, the one that may hold a second copy
+// of it. It is valid until the next Push.
+func (j *JitterBuffer) Peek() []byte {
+	if s := &j.slot[j.next%slots]; s.full && !j.filling {
+		return s.payload
+	}
+	return nil
+}
+
 // Pop returns what to play in this tick. The payload is valid until the next Push.
 func (j *JitterBuffer) Pop() (payload []byte, timestamp uint32, what Played) {
 	if j.filling {

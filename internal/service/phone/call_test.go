@@ -322,7 +322,7 @@ func TestForgedPacketsAreCountedAndNotHeard(t *testing.T) {
 
 func TestCodecsAndSounds(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		for _, name := range []codec.Name{codec.PCMA, codec.G722, codec.PCMU} {
+		for _, name := range []codec.Name{codec.PCMA, codec.G722, codec.PCMU, codec.Opus} {
 			a := w.phone(t, "alice", 10, func(c *Config) { c.Codecs = []codec.Name{name} })
 			b := w.phone(t, "bob", 11)
 			sound := codec.Sound{Rate: 44100, Samples: make([]int16, 44100)}

@@ -20,7 +20,7 @@ const (
 	frameTime   = 20 * time.Millisecond
 	reportEvery = 250 // frames: RTCP each 5 s (RFC 3550 section 6.2)
 	keyOverlap  = 5 * time.Second
-	rtpClock    = 8000
+	maxRate     = 16000 // samples a second of any codec
 )
 
 // media is the media session of a call: one socket, keys for both directions, a receiving and a sending goroutine.
@@ -61,11 +61,11 @@ type media struct {
 
 	jitter   *rtp.JitterBuffer
 	receiver *rtp.Receiver
+	ahead    []int16 // decoded, and not played yet: a packet may last longer than a frame
 	rejected uint64
 	early    uint64 // came before there were keys
 	trip     time.Duration
 	ear      ear
-	lastPlay []int16
 	last     time.Time // when the last authenticated packet came
 }
 
@@ -93,7 +93,7 @@ func (p *Phone) openMedia(ctx context.Context, c *Call, source Source, sink Sink
 	}
 	m := &media{call: c, pc: pc, addr: netip.AddrPortFrom(p.cfg.MediaAddr, addr.Port()), begin: time.Now(), stop: make(chan struct{}),
 		source: source, sink: sink, ssrc: rand.Uint32(), seq: uint16(rand.IntN(1 << 15)), stamp: rand.Uint32(),
-		jitter: rtp.NewJitterBuffer(), receiver: rtp.NewReceiver(rtpClock)}
+		jitter: rtp.NewJitterBuffer(), receiver: rtp.NewReceiver(codec.PCMU.Clock())}
 	if !p.spawn(m.receive) {
 		_ = pc.Close()
 		return nil, &ringfence.Fault{Op: "phone.media", Kind: ringfence.KindUnavailable, Text: "the phone is closed"}
@@ -176,12 +176,8 @@ func (m *media) agree(ch sdp.Choice, wait bool) error {
 			return err
 		}
 	}
-	if m.codec == nil || !m.choice.Codec.Same(ch.Codec) {
-		name := codec.Name(ch.Codec.Name)
-		if m.codec, err = codec.New(name); err != nil {
-			return err
-		}
-		m.decoder, _ = codec.New(name)
+	if err := m.adopt(ch.Codec); err != nil {
+		return err
 	}
 	if opener != nil {
 		m.old, m.oldUntil = m.opener, time.Now().Add(keyOverlap)
@@ -198,6 +194,25 @@ func (m *media) agree(ch sdp.Choice, wait bool) error {
 	m.choice, m.dest = ch, net.UDPAddrFromAddrPort(ch.RTP)
 	if !m.started && m.stopped() == nil {
 		m.started = m.call.phone.spawn(m.send)
+	}
+	return nil
+}
+
+// adopt changes to a codec, if it is another than before.
+func (m *media) adopt(c sdp.Codec) error {
+	if m.codec != nil && m.choice.Codec.Same(c) && m.choice.Codec.FMTP == c.FMTP {
+		return nil
+	}
+	enc, err := codec.NewFor(codec.Name(c.Name), c.FMTP)
+	if err != nil {
+		return err
+	}
+	m.codec = enc
+	m.decoder, _ = codec.New(codec.Name(c.Name))
+	m.ahead = nil
+	m.receiver.SetClock(c.Clock)
+	if m.sent > 0 && m.choice.Codec.Clock != c.Clock { // one source has one clock (RFC 7160 section 4.1)
+		m.ssrc, m.sent, m.octets, m.talking, m.digit = rand.Uint32(), 0, 0, false, nil
 	}
 	return nil
 }

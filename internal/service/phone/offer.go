@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	mrand "math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"ringfence"
@@ -16,24 +17,46 @@ import (
 	"ringfence/internal/sip/sdp"
 )
 
-const eventType = 101 // payload type we offer for telephone-event
+// Payload types that we offer for formats without a static one.
+const (
+	eventType     = 101 // telephone-event on the clock of G.711 and G.722
+	wideEventType = 110 // and on that of Opus
+	opusType      = 111
+)
+
+// opusFormat is Opus as we want it (RFC 7587 section 6.1): what is above 8 kHz would be thrown away, and packets of one length tell
+// nobody what is said (RFC 6562).
+const opusFormat = "maxplaybackrate=16000;sprop-maxcapturerate=16000;useinbandfec=1;cbr=1"
 
 func (p *Phone) allowsSuite(s string) bool { return slices.Contains(p.cfg.Suites, rtp.Suite(s)) }
 
-// codecs are the formats the phone speaks, best first.
+// codecs are the formats the phone speaks, best first, and telephone-event on each of their clocks.
 func (p *Phone) codecs() []sdp.Codec {
-	out := make([]sdp.Codec, 0, 4)
+	out := make([]sdp.Codec, 0, 6)
+	narrow, wide := false, false
 	for _, name := range p.cfg.Codecs {
-		switch name {
-		case codec.PCMU:
+		switch strings.ToUpper(string(name)) {
+		case "PCMU":
 			out = append(out, sdp.PCMU())
-		case codec.PCMA:
+		case "PCMA":
 			out = append(out, sdp.PCMA())
-		case codec.G722:
+		case "G722":
 			out = append(out, sdp.G722())
+		case "OPUS":
+			c := sdp.Opus(p.cfg.OpusType)
+			c.FMTP = opusFormat
+			out, wide = append(out, c), true
+			continue
 		}
+		narrow = true
 	}
-	return append(out, sdp.Events(eventType, rtpClock))
+	if wide {
+		out = append(out, sdp.Events(wideEventType, codec.Opus.Clock()))
+	}
+	if narrow {
+		out = append(out, sdp.Events(eventType, codec.PCMU.Clock()))
+	}
+	return out
 }
 
 // freshKeys makes a key for each suite that the phone allows, in its order.

@@ -119,6 +119,7 @@ func Accept(offer, answer *Session) (Choice, error) {
 	if err := acceptKeys(ours, theirs, &ch); err != nil {
 		return Choice{}, err
 	}
+	var events []Codec
 	for _, c := range theirs.Codecs {
 		// The answerer may use its own payload type, but should not (RFC 3264 section 6.1); its number is the one to send.
 		if !slices.ContainsFunc(ours.Codecs, c.Same) {
@@ -128,12 +129,16 @@ func Accept(offer, answer *Session) (Choice, error) {
 			if ch.Events.Name == "" {
 				ch.Events = c
 			}
+			events = append(events, c)
 		} else if ch.Codec.Name == "" {
 			ch.Codec = c
 		}
 	}
 	if ch.Codec.Name == "" {
 		return Choice{}, &ringfence.Fault{Op: "sdp.accept", Kind: ringfence.KindUnsupported, Text: "the answer has no codec of the offer"}
+	}
+	if i := slices.IndexFunc(events, func(c Codec) bool { return c.Clock == ch.Codec.Clock }); i >= 0 { // RFC 4733 section 2.1
+		ch.Events = events[i]
 	}
 	ch.RTP, ch.RTCP, _ = answer.Remote(at)
 	return ch, nil
