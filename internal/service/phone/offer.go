@@ -30,10 +30,10 @@ const opusFormat = "maxplaybackrate=16000;sprop-maxcapturerate=16000;useinbandfe
 
 func (p *Phone) allowsSuite(s string) bool { return slices.Contains(p.cfg.Suites, rtp.Suite(s)) }
 
-// codecs are the formats the phone speaks, best first, and telephone-event on each of their clocks.
+// codecs are the formats the phone speaks, best first, and telephone-event.
 func (p *Phone) codecs() []sdp.Codec {
 	out := make([]sdp.Codec, 0, 6)
-	narrow, wide := false, false
+	wide := false
 	for _, name := range p.cfg.Codecs {
 		switch strings.ToUpper(string(name)) {
 		case "PCMU":
@@ -46,17 +46,12 @@ func (p *Phone) codecs() []sdp.Codec {
 			c := sdp.Opus(p.cfg.OpusType)
 			c.FMTP = opusFormat
 			out, wide = append(out, c), true
-			continue
 		}
-		narrow = true
 	}
 	if wide {
 		out = append(out, sdp.Events(wideEventType, codec.Opus.Clock()))
 	}
-	if narrow {
-		out = append(out, sdp.Events(eventType, codec.PCMU.Clock()))
-	}
-	return out
+	return append(out, sdp.Events(eventType, codec.PCMU.Clock())) // beside Opus too: many know no other
 }
 
 // freshKeys makes a key for each suite that the phone allows, in its order.
