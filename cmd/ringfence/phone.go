@@ -37,6 +37,7 @@ type handset struct {
 	play     string
 	record   string
 	digits   string
+	codecs   string // best first
 	length   time.Duration
 	asJSON   bool
 }
@@ -66,21 +67,24 @@ func newPhoneCommand(a *app) *cobra.Command {
 	f.StringVar(&h.digits, "dtmf", "", "press these keys once the call is up")
 	f.DurationVar(&h.length, "for", 0, "hang up after this long; 0 waits for the other side")
 	f.BoolVar(&h.asJSON, "json", false, "print the proof and the audio report as JSON")
-	cmd.AddCommand(
-		&cobra.Command{Use: "call NUMBER", Short: "Call a number and stay until the call ends", Args: cobra.ExactArgs(1),
-			Long:    "call dials a number, says what --tone or --play gives it, and ends with the call or after --for. It prints the proof and what was heard.",
-			Example: "  ringfence phone call 102 --tone 440 --for 10s --json",
-			RunE: func(cmd *cobra.Command, args []string) error {
-				return h.run(cmd, func(ctx context.Context, out io.Writer, p *phone.Phone) error { return h.call(ctx, out, p, args[0]) })
-			}},
-		&cobra.Command{Use: "answer", Short: "Answer one call and stay until it ends", Args: cobra.NoArgs,
-			Long:    "answer waits for one call, answers it, and ends with it. It prints the proof and what was heard.",
-			Example: "  ringfence phone answer --play greeting.wav",
-			RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.answer) }},
-		&cobra.Command{Use: "listen", Short: "Answer every call until interrupted", Args: cobra.NoArgs,
-			Long:    "listen stays registered and answers every call, until it is interrupted.",
-			Example: "  ringfence phone listen --tone 440",
-			RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.listen) }},
+	calling := &cobra.Command{Use: "call NUMBER", Short: "Call a number and stay until the call ends", Args: cobra.ExactArgs(1),
+		Long:    "call dials a number, says what --tone or --play gives it, and ends with the call or after --for. It prints the proof and what was heard.",
+		Example: "  ringfence phone call 102 --tone 440 --for 10s --json\n  ringfence phone call 102 --codec opus --play question.wav --record answer.wav",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return h.run(cmd, func(ctx context.Context, out io.Writer, p *phone.Phone) error { return h.call(ctx, out, p, args[0]) })
+		}}
+	answering := &cobra.Command{Use: "answer", Short: "Answer one call and stay until it ends", Args: cobra.NoArgs,
+		Long:    "answer waits for one call, answers it, and ends with it. It prints the proof and what was heard.",
+		Example: "  ringfence phone answer --play greeting.wav",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.answer) }}
+	listening := &cobra.Command{Use: "listen", Short: "Answer every call until interrupted", Args: cobra.NoArgs,
+		Long:    "listen stays registered and answers every call, until it is interrupted.",
+		Example: "  ringfence phone listen --tone 440",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.listen) }}
+	for _, talks := range []*cobra.Command{calling, answering, listening} {
+		codecFlag(talks, &h.codecs)
+	}
+	cmd.AddCommand(calling, answering, listening,
 		newPhoneUpCommand(h), newPhoneStatusCommand(), newPhoneLintCommand(), newPhoneExplainCommand(), newPhoneDoCommand(), newPhoneDHCPCommand(), newPhoneDot1xCommand(), newPhoneDirectoryCommand(), newPhoneVPNCommand(), newPhoneTR069Command(), newPhoneFirmwareCommand(), newPhoneReportCommand(), newPhoneSwarmCommand(a),
 	)
 	return cmd
@@ -104,6 +108,10 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 	if err != nil {
 		return err
 	}
+	codecs, err := readCodecs(h.codecs)
+	if err != nil {
+		return err
+	}
 	id, conf, tokens, err := h.credentials(ctx, sockets, out)
 	if err != nil {
 		return err
@@ -117,7 +125,7 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 		return err
 	}
 	p, err := phone.Open(ctx, phone.Config{Opener: sockets, Servers: oneFamily{servers, media}, ServerName: id.Bootstrap.SIP.Host, MediaAddr: media, Log: node.Discard(),
-		TLS: conf, Tokens: tokens, User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, UserAgent: "Ringfence phone"})
+		TLS: conf, Tokens: tokens, User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, Codecs: codecs, UserAgent: "Ringfence phone"})
 	if err != nil {
 		return err
 	}
@@ -319,7 +327,7 @@ func (h *handset) talk(ctx context.Context, out io.Writer, c *phone.Call, rec *p
 		fmt.Fprintf(out, "  signalling  %s, %s, %s, server %s\n", t.Version, t.Suite, t.Group, t.PeerSubject)
 	}
 	if m := report.Proof.Media; m != nil {
-		fmt.Fprintf(out, "  media       SRTP %s, %d packets in, %d out, %d lost, %d rejected, MOS %.1f\n", m.Suite, m.PacketsIn, m.PacketsOut, m.Lost, m.Rejected, m.MOS)
+		fmt.Fprintf(out, "  media       %s, SRTP %s, %d packets in, %d out, %d lost, %d rejected, MOS %.1f\n", report.Audio.Codec, m.Suite, m.PacketsIn, m.PacketsOut, m.Lost, m.Rejected, m.MOS)
 	}
 	if report.Audio.HeardHz > 0 {
 		fmt.Fprintf(out, "  heard       %.1f Hz\n", report.Audio.HeardHz)

@@ -259,7 +259,7 @@ func (m *media) audio() Audio {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, missing := m.jitter.Trouble()
-	a := Audio{HeardHz: m.ear.hz(), HeardLevel: m.ear.level, HeardSeconds: float64(m.ear.sound) * frameTime.Seconds(), Concealed: missing}
+	a := Audio{Codec: m.choice.Codec.Name, HeardHz: m.ear.hz(), HeardLevel: m.ear.level, HeardSeconds: float64(m.ear.sound) * frameTime.Seconds(), Concealed: missing}
 	if m.ear.frames == 0 {
 		a.HeardLevel = -100
 	}
