@@ -36,6 +36,8 @@ needs() {
 /usr/sbin/nft nftables internal/network/phonewall the kernel as a site's firewall
 /usr/sbin/nft nftables internal/network/audit the kernel's own view of the rules that change,
 /usr/bin/patch patch internal/network/audit and the tool that takes a diff
+/usr/bin/pulseaudio pulseaudio internal/testkit a sound server,
+/usr/bin/pacat pulseaudio-utils internal/testkit and what speaks to it
 /usr/sbin/dnsmasq dnsmasq-base internal/desk/dhcp a server of DHCP,
 /usr/sbin/kea-dhcp4 kea-dhcp4-server internal/desk/dhcp another one,
 /usr/sbin/kea-dhcp6 kea-dhcp6-server internal/desk/dhcp and its half for IPv6

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence"
+	"ringfence/internal/desk/sound"
 	"ringfence/internal/node"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/state/durable"
@@ -38,8 +39,12 @@ type handset struct {
 	record   string
 	digits   string
 	codecs   string // best first
-	length   time.Duration
-	asJSON   bool
+	// The sound devices of this host.
+	sound                   bool
+	microphone, loudspeaker string
+	devices                 *sound.Devices // or nil
+	length                  time.Duration
+	asJSON                  bool
 }
 
 func newPhoneCommand(a *app) *cobra.Command {
@@ -69,13 +74,13 @@ func newPhoneCommand(a *app) *cobra.Command {
 	f.BoolVar(&h.asJSON, "json", false, "print the proof and the audio report as JSON")
 	calling := &cobra.Command{Use: "call NUMBER", Short: "Call a number and stay until the call ends", Args: cobra.ExactArgs(1),
 		Long:    "call dials a number, says what --tone or --play gives it, and ends with the call or after --for. It prints the proof and what was heard.",
-		Example: "  ringfence phone call 102 --tone 440 --for 10s --json\n  ringfence phone call 102 --codec opus --play question.wav --record answer.wav",
+		Example: "  ringfence phone call 102 --tone 440 --for 10s --json\n  ringfence phone call 102 --codec opus --play question.wav --record answer.wav\n  ringfence phone call 102 --sound",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return h.run(cmd, func(ctx context.Context, out io.Writer, p *phone.Phone) error { return h.call(ctx, out, p, args[0]) })
 		}}
 	answering := &cobra.Command{Use: "answer", Short: "Answer one call and stay until it ends", Args: cobra.NoArgs,
 		Long:    "answer waits for one call, answers it, and ends with it. It prints the proof and what was heard.",
-		Example: "  ringfence phone answer --play greeting.wav",
+		Example: "  ringfence phone answer --play greeting.wav\n  ringfence phone answer --sound",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.answer) }}
 	listening := &cobra.Command{Use: "listen", Short: "Answer every call until interrupted", Args: cobra.NoArgs,
 		Long:    "listen stays registered and answers every call, until it is interrupted.",
@@ -83,9 +88,10 @@ func newPhoneCommand(a *app) *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.listen) }}
 	for _, talks := range []*cobra.Command{calling, answering, listening} {
 		codecFlag(talks, &h.codecs)
+		soundFlags(talks, h)
 	}
 	cmd.AddCommand(calling, answering, listening,
-		newPhoneUpCommand(h), newPhoneStatusCommand(), newPhoneLintCommand(), newPhoneExplainCommand(), newPhoneDoCommand(), newPhoneDHCPCommand(), newPhoneDot1xCommand(), newPhoneDirectoryCommand(), newPhoneVPNCommand(), newPhoneTR069Command(), newPhoneFirmwareCommand(), newPhoneReportCommand(), newPhoneSwarmCommand(a),
+		newPhoneUpCommand(h), newPhoneStatusCommand(), newPhoneLintCommand(), newPhoneExplainCommand(), newPhoneDoCommand(), newPhoneDHCPCommand(), newPhoneDot1xCommand(), newPhoneDirectoryCommand(), newPhoneVPNCommand(), newPhoneTR069Command(), newPhoneFirmwareCommand(), newPhoneReportCommand(), newPhoneSwarmCommand(a), newPhoneSoundCommand(),
 	)
 	return cmd
 }
@@ -112,6 +118,13 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 	if err != nil {
 		return err
 	}
+	ctx, done := context.WithCancel(ctx)
+	if err := h.openSound(ctx, cmd.ErrOrStderr()); err != nil {
+		done()
+		return err
+	}
+	defer h.devices.Wait()
+	defer done()
 	id, conf, tokens, err := h.credentials(ctx, sockets, out)
 	if err != nil {
 		return err
@@ -131,8 +144,6 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 	}
 	defer func() { _ = p.Close() }()
 	fmt.Fprintf(out, "registered as %s at %s\n", p.Address(), p.Server())
-	ctx, done := context.WithCancel(ctx)
-	defer done()
 	go tellRegistration(ctx, cmd.ErrOrStderr(), p, func(phone.Event) {})
 	if err := do(ctx, out, p); err != nil || !h.asJSON {
 		return err
@@ -215,6 +226,16 @@ func (h *handset) options() (opt phone.CallOptions, rec *phone.Recorder, err err
 	if h.record != "" {
 		rec = phone.NewRecorder(3600)
 		opt.Hear = rec
+	}
+	if h.devices == nil {
+		return opt, rec, nil
+	}
+	here := h.devices.Handset()
+	if opt.Audio == nil {
+		opt.Audio = here
+	}
+	if opt.Hear = here; rec != nil {
+		opt.Hear = both{rec, here}
 	}
 	return opt, rec, nil
 }

@@ -93,6 +93,29 @@ func TestHoldAndResumeFromBothSides(t *testing.T) {
 	})
 }
 
+// room is a source that is a microphone.
+type room struct{ Source }
+
+func (room) Live() {}
+
+// Who is put on hold hears a sound that is for them, and never the room.
+func TestNobodyOnHoldHearsTheMicrophone(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a, b := w.phone(t, "alice", 10), w.phone(t, "bob", 11)
+		out, in := join(t, a, b, CallOptions{Audio: room{Tone(500)}}, CallOptions{Audio: Tone(800)})
+		for _, held := range []bool{false, true, false} {
+			if err := map[bool]func(context.Context) error{true: out.Hold, false: out.Resume}[held](ctxFor(t)); err != nil {
+				t.Fatal(err)
+			}
+			pass(3 * time.Second)
+			if hz := in.Audio().HeardHz; held != (hz == 0) {
+				t.Errorf("held: %v, and %v Hz are heard", held, hz)
+			}
+		}
+		out.Hangup()
+	})
+}
+
 func TestRekey(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		for _, suite := range rtp.Suites() {

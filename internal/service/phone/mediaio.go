@@ -161,6 +161,8 @@ func (m *media) skip(n int) {
 func (m *media) frame(f *frames, n int) {
 	m.mu.Lock()
 	source, sink, rate := m.source, m.sink, m.codec.Rate()
+	_, private := source.(Live)
+	private = private && !m.choice.Direction.Receives() // whom we put on hold does not hear the room
 	m.play(f, rate)
 	m.mu.Unlock()
 
@@ -168,7 +170,11 @@ func (m *media) frame(f *frames, n int) {
 	if len(f.say) != rate/50 {
 		f.say = make([]int16, rate/50)
 	}
-	source.Read(f.say, rate)
+	if private {
+		clear(f.say)
+	} else {
+		source.Read(f.say, rate)
+	}
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
