@@ -344,7 +344,7 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 	for _, c := range l.Codecs {
 		conf.Codecs = append(conf.Codecs, codec.Name(c))
 	}
-	conf.OpusType = l.OpusType
+	conf.OpusType, conf.AnswerAll = l.OpusType, l.ListAll
 	if l.Suite != "" {
 		conf.Suites = append([]rtp.Suite{rtp.Suite(l.Suite)}, slices.DeleteFunc(rtp.Suites(), func(s rtp.Suite) bool { return s == rtp.Suite(l.Suite) })...)
 	}

@@ -50,6 +50,7 @@ type Line struct {
 	Realm        string        `json:"realm,omitempty"`
 	SHA256       bool          `json:"sha_256"`              // challenges offer it (RFC 8760); without, they offer MD5 alone
 	Codecs       []string      `json:"codecs"`               // as SDP names them, the first one first
+	ListAll      bool          `json:"answers_list_all"`     // answers list all codecs that both sides have
 	OpusType     uint8         `json:"opus_payload_type"`    // the payload type of Opus in offers
 	Suite        string        `json:"suite,omitempty"`      // of SRTP that is offered first; empty: the strongest
 	MediaSec     string        `json:"mediasec,omitempty"`   // who begins to agree on sealed media: client or server; empty: nobody
@@ -241,6 +242,10 @@ func (p *planner) voice(l *Line, name func(string) string, warn func(string, ...
 	if len(l.Codecs) == 0 {
 		l.Codecs = []string{"PCMU", "PCMA", "G722", "opus"}
 		warn("line %d: the profile leaves no codec that this phone speaks, so it offers all of its own", l.Number)
+	}
+	if v := p.set.Get(name("Codec_Negotiation")); v.Value == "List All" {
+		l.ListAll = true
+		p.did(v.Name, "answers list every codec that both sides have")
 	}
 	p.opusType(l, warn)
 	if v := p.set.Get(name("Encryption_Method")); v.From != flatprofile.Default {

@@ -65,6 +65,7 @@ func TestLines(t *testing.T) {
 			return slices.Equal(l.Codecs, []string{"opus", "PCMU", "PCMA", "G722"}) && l.OpusType == 120 && len(l.Warnings) == 1
 		}, "", ""},
 		{base + "<Preferred_Codec_1_>OPUS</Preferred_Codec_1_><OPUS_Enable_1_>No</OPUS_Enable_1_>", func(l Line) bool { return slices.Equal(l.Codecs, []string{"PCMU", "PCMA", "G722"}) }, "", ""},
+		{base + "<Codec_Negotiation_1_>List All</Codec_Negotiation_1_>", func(l Line) bool { return l.ListAll }, "", ""},
 		{base + "<OPUS_Dynamic_Payload>101</OPUS_Dynamic_Payload>", func(l Line) bool { return l.OpusType == 99 }, `"101" cannot be the payload type of Opus, so it is 99: OPUS_Dynamic_Payload (cfg.xml:1)`, ""},
 		{base + "<Preferred_Codec_1_>iLBC</Preferred_Codec_1_>", func(l Line) bool { return len(l.Codecs) == 4 }, "this phone does not speak iLBC: Preferred_Codec_1_ (cfg.xml:1)", ""},
 		{base + "<G711u_Enable_1_>No</G711u_Enable_1_><G711a_Enable_1_>No</G711a_Enable_1_><G722_Enable_1_>No</G722_Enable_1_><OPUS_Enable_1_>No</OPUS_Enable_1_>", func(l Line) bool { return len(l.Codecs) == 4 }, "leaves no codec", ""},

@@ -83,6 +83,12 @@ func (j *JitterBuffer) newest() uint16 {
 	return j.next
 }
 
+// Flush forgets what is held, e.g. because what comes now is of another codec. The counts go on.
+func (j *JitterBuffer) Flush() {
+	j.flush()
+	j.started = false
+}
+
 func (j *JitterBuffer) flush() {
 	for i := range j.slot {
 		j.slot[i].full = false

@@ -118,6 +118,7 @@ type Config struct {
 	MediaPorts ringfence.PortRange // zero: any port
 	Suites     []rtp.Suite         // SRTP suites offered and accepted, empty means all
 	Codecs     []codec.Name        // best first; empty means PCMU, PCMA, G722, Opus
+	AnswerAll  bool                // an answer lists every codec that both sides have, not only the one that is chosen
 	OpusType   uint8               // the payload type of Opus in offers, 96 to 127; 0 means 111. 101 and 110 are taken.
 
 	MaxCalls     int  // further callers hear 486; 0 means 8

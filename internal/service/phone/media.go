@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,7 +38,9 @@ type media struct {
 	choice   sdp.Choice
 	dest     net.Addr // choice.RTP
 	codec    codec.Codec
-	decoder  codec.Codec // decoders keep a state of their own
+	decoder  codec.Codec           // decoders keep a state of their own
+	hears    uint8                 // the payload type that decoder is for
+	decoders map[uint8]codec.Codec // of what was heard so far: a far end that changes often costs no more than one that does not
 	sealer   *rtp.Sealer
 	next     *rtp.Sealer // takes over when the peer is known to have the new key
 	opener   *rtp.Opener
@@ -176,7 +179,7 @@ func (m *media) agree(ch sdp.Choice, wait bool) error {
 			return err
 		}
 	}
-	if err := m.adopt(ch.Codec); err != nil {
+	if err := m.adopt(ch.Codec, ch.Others); err != nil {
 		return err
 	}
 	if opener != nil {
@@ -198,23 +201,50 @@ func (m *media) agree(ch sdp.Choice, wait bool) error {
 	return nil
 }
 
-// adopt changes to a codec, if it is another than before.
-func (m *media) adopt(c sdp.Codec) error {
-	if m.codec != nil && m.choice.Codec.Same(c) && m.choice.Codec.FMTP == c.FMTP {
+// adopt changes to a codec, and to others that may be heard, unless they are those of before.
+func (m *media) adopt(c sdp.Codec, others []sdp.Codec) error {
+	if m.codec != nil && m.choice.Codec.Same(c) && m.choice.Codec.FMTP == c.FMTP && slices.Equal(m.choice.Others, others) {
 		return nil
 	}
 	enc, err := codec.NewFor(codec.Name(c.Name), c.FMTP)
 	if err != nil {
 		return err
 	}
-	m.codec = enc
-	m.decoder, _ = codec.New(codec.Name(c.Name))
-	m.ahead = nil
-	m.receiver.SetClock(c.Clock)
+	m.codec, m.decoders = enc, map[uint8]codec.Codec{}
+	m.listen(c)
 	if m.sent > 0 && m.choice.Codec.Clock != c.Clock { // one source has one clock (RFC 7160 section 4.1)
 		m.ssrc, m.sent, m.octets, m.talking, m.digit = rand.Uint32(), 0, 0, false, nil
 	}
 	return nil
+}
+
+// listen makes c the codec that is heard.
+func (m *media) listen(c sdp.Codec) {
+	dec := m.decoders[c.PayloadType]
+	if dec == nil {
+		var err error
+		if dec, err = codec.New(codec.Name(c.Name)); err != nil { // it is not one that we offered
+			return
+		}
+		m.decoders[c.PayloadType] = dec
+	}
+	m.decoder, m.hears, m.ahead = dec, c.PayloadType, nil
+	m.jitter.Flush()
+	m.receiver.SetClock(c.Clock)
+}
+
+// understands reports whether a payload type is of a codec that was agreed on; if it is another than before, it is the one that is heard from now on.
+func (m *media) understands(payloadType uint8) bool {
+	if payloadType == m.hears {
+		return true
+	}
+	for _, c := range append([]sdp.Codec{m.choice.Codec}, m.choice.Others...) {
+		if c.PayloadType == payloadType {
+			m.listen(c)
+			return m.hears == payloadType
+		}
+	}
+	return false
 }
 
 func (m *media) stopped() error {

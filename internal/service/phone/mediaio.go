@@ -115,7 +115,7 @@ func (m *media) voice(b []byte, now time.Time) rune {
 		digit, _ := e.Digit()
 		return digit
 	}
-	if h.PayloadType == m.choice.Codec.PayloadType {
+	if m.understands(h.PayloadType) {
 		m.jitter.Push(&h, payload)
 	}
 	return 0
@@ -160,13 +160,13 @@ func (m *media) skip(n int) {
 
 func (m *media) frame(f *frames, n int) {
 	m.mu.Lock()
-	source, sink, rate := m.source, m.sink, m.codec.Rate()
+	source, sink, rate, heard := m.source, m.sink, m.codec.Rate(), m.decoder.Rate()
 	_, private := source.(Live)
 	private = private && !m.choice.Direction.Receives() // whom we put on hold does not hear the room
-	m.play(f, rate)
+	m.play(f, heard)
 	m.mu.Unlock()
 
-	sink.Write(f.heard, rate)
+	sink.Write(f.heard, heard)
 	if len(f.say) != rate/50 {
 		f.say = make([]int16, rate/50)
 	}

@@ -75,7 +75,7 @@ func (c *Call) direction() sdp.Direction {
 }
 
 func (c *Call) options(dir sdp.Direction, keys []sdp.Crypto) sdp.RewriteOptions {
-	return sdp.RewriteOptions{Addr: c.media.addr, RTCP: c.media.addr.Port(), Mux: true, Crypto: keys, Direction: dir,
+	return sdp.RewriteOptions{Addr: c.media.addr, RTCP: c.media.addr.Port(), Mux: true, All: c.phone.cfg.AnswerAll, Crypto: keys, Direction: dir,
 		Origin: sdp.Origin{ID: mrand.Uint64() >> 2, Version: 1}}
 }
 
