@@ -385,7 +385,7 @@ func TestCodecsAndSounds(t *testing.T) {
 func TestAnswerWithAllCodecs(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		a, b := w.phone(t, "alice", 10), w.phone(t, "bob", 11, func(c *Config) { c.AnswerAll = true })
-			out, in := join(t, a, b, CallOptions{Audio: Tone(500)}, CallOptions{Audio: Tone(800)})
+		out, in := join(t, a, b, CallOptions{Audio: Tone(500)}, CallOptions{Audio: Tone(800)})
 		m := out.sealedMedia()
 		if len(m.choice.Others) != 3 || len(in.sealedMedia().choice.Others) != 3 {
 			t.Fatalf("agreed on %+v and %+v", m.choice, m.choice.Others)
