@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,16 +69,20 @@ type deskPhone struct {
 	state   string
 	asked   string // the DHCP server that is asked where the web proxy's file is
 	resync  bool
-	dhcp    string    // the link that DHCP is asked on
-	lease   bool      // an address may be leased
-	link    *link     // with its sockets, if --dhcp is given
-	release func()    // gives back what was leased
-	told    *dhcpView // what DHCP came to
+	dhcp    string       // the link that DHCP is asked on
+	lease   bool         // an address may be leased
+	link    *link        // with its sockets, if --dhcp is given
+	release func()       // gives back what was leased
+	onLost  atomic.Value // func(error): hears that a lease is gone
+	told    *dhcpView    // what DHCP came to
 	port    portAccess
 	access  *access // 802.1X, if it is on
 	vpn     bool    // the tunnel is opened, whatever Connect_on_Bootup says
 	tunnel  *tunnel
-	warned  []string // what the way into the network came to
+	inside  bool                             // the way into the network was gone
+	stays   bool                             // the phone starts again, and keeps it
+	waits   func(format string, args ...any) // hears what a phone waits for; nil: it does not wait
+	warned  []string                         // what the way into the network came to
 }
 
 // noMAC is the address of a phone that nobody gave one.

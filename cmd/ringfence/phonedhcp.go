@@ -433,7 +433,7 @@ func printDHCPChoice(w io.Writer, v dhcpView) {
 	}
 }
 
-// byDHCP asks the network of a phone, and puts the rule that an option leads to where nobody set one.
+// byDHCP asks the network of a phone.
 func (d *deskPhone) byDHCP(ctx context.Context, set *flatprofile.Set) error {
 	i, err := findLink(d.dhcp)
 	if err != nil {
@@ -470,11 +470,16 @@ func (d *deskPhone) byDHCP(ctx context.Context, set *flatprofile.Set) error {
 	if d.mac == noMAC {
 		d.mac = i.HardwareAddr.String()
 	}
-	if v.Choice.Rule != "" && set.Get("Profile_Rule").From == flatprofile.Default {
-		set.Put(flatprofile.Value{Name: "Profile_Rule", Value: v.Choice.Rule, From: v.Choice.From})
+	d.byOption(set)
+	return nil
+}
+
+// byOption puts the rule that an option leads to where nobody set one.
+func (d *deskPhone) byOption(set *flatprofile.Set) {
+	if d.told != nil && d.told.Choice.Rule != "" && set.Get("Profile_Rule").From == flatprofile.Default {
+		set.Put(flatprofile.Value{Name: "Profile_Rule", Value: d.told.Choice.Rule, From: d.told.Choice.From})
 		d.resync = true
 	}
-	return nil
 }
 
 // nameServers are those that DHCP named, if it gave the phone its address: the host's own are others then.

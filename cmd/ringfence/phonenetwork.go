@@ -10,7 +10,12 @@ import (
 )
 
 // join takes the phone into its network: it proves itself to the switch, asks for an address and a profile, and opens its tunnel.
+// A phone that is in it already stays as it is.
 func (d *deskPhone) join(ctx context.Context, set *flatprofile.Set) error {
+	if d.inside {
+		d.byOption(set)
+		return nil
+	}
 	if err := d.enter(ctx, set); err != nil {
 		return err
 	}
@@ -19,12 +24,17 @@ func (d *deskPhone) join(ctx context.Context, set *flatprofile.Set) error {
 			return err
 		}
 	}
-	if !d.lease || !d.vpn && !set.Yes("Connect_on_Bootup") {
+	if !d.lease {
 		return nil
 	}
-	var err error
-	d.tunnel, err = d.openTunnel(ctx, set)
-	return err
+	if d.vpn || set.Yes("Connect_on_Bootup") {
+		var err error
+		if d.tunnel, err = d.awaitTunnel(ctx, set); err != nil {
+			return err
+		}
+	}
+	d.inside = true
+	return nil
 }
 
 // leave takes the phone out of its network, in reverse.
@@ -39,6 +49,7 @@ func (d *deskPhone) leave() {
 	if d.access != nil {
 		d.access.leave()
 	}
+	d.tunnel, d.release, d.access, d.inside = nil, nil, nil, false
 }
 
 // networkUses says what parameters of the network did, of those that this phone does something with.

@@ -107,7 +107,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 			"--dhcp asks the network for the profile. In a network namespace of the phone's own it leases an address as well, puts it on the link with its router, uses the DNS servers of the lease, renews it, and\n" +
 			"gives it back at the end.\n\n" +
 			"With Enable_802.1X_Authentication and --ethernet the phone first proves itself to the switch, by EAP-TLS (--cert, --key) or EAP-FAST (--eap-user); --pc-port carries the 802.1X of a computer behind it.\n\n" +
-			"With Connect_on_Bootup, or --vpn, the tunnel to VPN_Server is opened before a profile is fetched, in a network namespace of the phone's own; see `ringfence phone vpn`.\n\n" +
+			"With Connect_on_Bootup, or --vpn, the tunnel to VPN_Server is opened before a profile is fetched, in a network namespace of the phone's own; nothing goes around it while it is gone. See `ringfence phone vpn`.\n\n" +
 			"With Enable_TR-069 an ACS manages the phone while it runs; see `ringfence phone tr069`. If it asks for a restart the phone starts again.\n\n" +
 			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`, and lets `ringfence phone do` tell it what to do. With --record call.wav\n" +
 			"the calls are kept in call-1.wav and so on. --web serves the phone's pages. With a rule to fetch by, the profile is fetched again in its interval and when the server orders it by a NOTIFY. It fails with --once if a line is not registered.",
@@ -149,16 +149,23 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	if asJSON {
 		out = cmd.ErrOrStderr()
 	}
-	d.lease = true
+	d.lease, d.stays = true, false
+	if !once {
+		d.waits = func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
+	}
 	var lost error
 	defer func() {
+		if d.stays {
+			return
+		}
 		if d.leave(); fault == nil {
 			fault = lost
 		}
 	}()
 	p, err := d.read(ctx, tr069Flows()...)
-	if d.link != nil {
-		d.release = d.link.hold(ctx, d.leases(), func(err error) { lost = err; cancel() })
+	d.onLost.Store(func(err error) { lost = err; cancel() })
+	if d.link != nil && d.release == nil {
+		d.release = d.link.hold(cmd.Context(), d.leases(), func(err error) { d.onLost.Load().(func(error))(err) })
 	}
 	if err != nil {
 		return false, err
@@ -234,6 +241,13 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	}
 	x.features.Watch(ctx)
 	go x.resyncs(ctx, cancel, cmd.ErrOrStderr())
+	if d.tunnel != nil {
+		d.tunnel.hold(d.waits, func() { // its addresses may be others, and so may be what it leads to
+			x.restarting.Store(true)
+			d.stays = true
+			cancel()
+		})
+	}
 	for i, q := range x.lines {
 		if q != nil && len(x.plan.Lines[i].Then) > 0 {
 			go x.comeBack(ctx, x.plan.Lines[i], q)
@@ -473,16 +487,18 @@ func (x *desk) status() deskStatus {
 const statusName = "status.json"
 
 // keep leaves the status for `phone status`. A phone goes on without.
-func (x *desk) keep(s deskStatus) {
-	if x.flags.state == "" {
+func (x *desk) keep(s deskStatus) { x.flags.keepStatus(s) }
+
+func (d *deskPhone) keepStatus(s deskStatus) {
+	if d.state == "" {
 		return
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err == nil {
-		err = os.MkdirAll(x.flags.state, 0o700)
+		err = os.MkdirAll(d.state, 0o700)
 	}
 	if err == nil {
-		_ = durable.Replace(filepath.Join(x.flags.state, statusName), b)
+		_ = durable.Replace(filepath.Join(d.state, statusName), b)
 	}
 }
 
