@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -69,19 +70,23 @@ type deskPhone struct {
 	state   string
 	asked   string // the DHCP server that is asked where the web proxy's file is
 	resync  bool
-	dhcp    string       // the link that DHCP is asked on
-	lease   bool         // an address may be leased
-	link    *link        // with its sockets, if --dhcp is given
-	release func()       // gives back what was leased
-	onLost  atomic.Value // func(error): hears that a lease is gone
-	told    *dhcpView    // what DHCP came to
+	dhcp    string                   // the link that DHCP is asked on
+	lease   bool                     // an address may be leased
+	link    *link                    // with its sockets, if --dhcp is given
+	release func()                   // gives back what was leased
+	told    atomic.Pointer[dhcpView] // what DHCP came to
+	options *flatprofile.Set         // with the order of its options
+	telling sync.Mutex
+	onTold  atomic.Pointer[func(others, place bool)] // hears that DHCP says otherwise: that the phone has to ask others, or where its profile is
+	onLost  atomic.Pointer[func(error)]              // hears that a lease is gone
 	port    portAccess
 	access  *access // 802.1X, if it is on
 	vpn     bool    // the tunnel is opened, whatever Connect_on_Bootup says
 	tunnel  *tunnel
 	inside  bool                             // the way into the network was gone
-	stays   bool                             // the phone starts again, and keeps it
-	waits   func(format string, args ...any) // hears what a phone waits for; nil: it does not wait
+	stays   atomic.Bool                      // the phone starts again, and keeps it
+	patient bool                             // it waits for a network that is not there yet
+	say     func(format string, args ...any) // hears what happens to its network
 	warned  []string                         // what the way into the network came to
 }
 
@@ -551,7 +556,7 @@ func newPhoneExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			e.DHCP = d.told
+			e.DHCP = d.told.Load()
 			if err := show(cmd, asJSON, e, func(w io.Writer) { printExplained(w, e) }); err != nil {
 				return err
 			}

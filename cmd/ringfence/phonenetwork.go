@@ -4,9 +4,15 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
+	"time"
 
 	"ringfence"
 	"ringfence/internal/desk/flatprofile"
+	"ringfence/internal/desk/resync"
+	"ringfence/internal/desk/vpn"
+	"ringfence/internal/desk/webproxy"
+	"ringfence/internal/network/phoneports"
 )
 
 // join takes the phone into its network: it proves itself to the switch, asks for an address and a profile, and opens its tunnel.
@@ -50,6 +56,42 @@ func (d *deskPhone) leave() {
 		d.access.leave()
 	}
 	d.tunnel, d.release, d.access, d.inside = nil, nil, nil, false
+	d.told.Store(nil)
+}
+
+// waiting keeps a status of a phone that waits for its network; tell changes what it says.
+func (d *deskPhone) waiting(ctx context.Context, set *flatprofile.Set) (tell func(func(*deskStatus)), done func()) {
+	s := deskStatus{PID: os.Getpid(), VPN: vpn.Status{State: vpn.Disconnected}, DHCP: d.told.Load(), Access: d.access.status(), Resync: []resync.Outcome{}, Lines: []lineStatus{}, Warnings: []string{},
+		Web: webStatus{Setting: webproxy.Setting{Mode: webproxy.Off, From: "no profile yet"}, Used: []webproxy.Use{}}, Firewall: phoneports.Look(set)}
+	var mu sync.Mutex
+	keep := func() {
+		mu.Lock()
+		s.At = time.Now().UTC().Truncate(time.Second)
+		now := s
+		mu.Unlock()
+		d.keepStatus(now)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(5 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				keep()
+			}
+		}
+	}()
+	return func(change func(*deskStatus)) {
+		mu.Lock()
+		change(&s)
+		mu.Unlock()
+		keep()
+	}, func() { cancel(); <-ended }
 }
 
 // networkUses says what parameters of the network did, of those that this phone does something with.
@@ -83,10 +125,10 @@ func (d *deskPhone) networkUses(set *flatprofile.Set) map[string]string {
 	did["Certificate_Select"] = "this phone has one certificate, that of --cert"
 	for _, name := range []string{"DHCP_Option_To_Use", "DHCPv6_Option_To_Use"} {
 		did[name] = "the order in which --dhcp looks at options"
-		if d.told != nil {
+		if told := d.told.Load(); told != nil {
 			did[name] = "no option led to a profile"
-			if d.told.Choice.Rule != "" {
-				did[name] = d.told.Choice.From + " led to the profile"
+			if told.Choice.Rule != "" {
+				did[name] = told.Choice.From + " led to the profile"
 			}
 		}
 	}

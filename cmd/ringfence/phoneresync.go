@@ -20,6 +20,32 @@ func (x *desk) ordered(what string) {
 	}
 }
 
+// told takes what DHCP says otherwise.
+func (x *desk) told(others, place bool) {
+	if !others && !place {
+		return // what was looked at and is not used by the phone
+	}
+	for {
+		select {
+		case x.network <- others:
+			return
+		default:
+		}
+		select {
+		case before := <-x.network: // one that waits already; both count
+			others = others || before
+		default:
+		}
+	}
+}
+
+// again has the phone start again. With stays it stays in its network.
+func (x *desk) again(cancel context.CancelFunc, stays bool) {
+	x.restarting.Store(true)
+	x.flags.stays.Store(stays)
+	cancel()
+}
+
 // seconds reads a parameter in seconds; what is none is 0.
 func (x *desk) seconds(name string) time.Duration {
 	n, err := strconv.ParseUint(x.profiles.set.Text(name), 10, 31)
@@ -41,22 +67,25 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 		if wait > 0 && x.profiles.fetched {
 			due = time.After(wait + rand.N(max(x.seconds("Resync_Random_Delay"), 1)))
 		}
-		what := "resync"
+		what, stays, others := "resync", true, false
 		select {
 		case <-due:
 		case what = <-x.orders:
 			fmt.Fprintf(out, "the server orders: %s\n", what)
+			stays = what == "resync"
+		case others = <-x.network:
 		case <-ctx.Done():
 			return
 		}
-		if what == "resync" {
-			if !x.profiles.fetched {
-				fmt.Fprintln(out, "there is no rule to fetch a profile by")
-				continue
-			}
+		if what == "resync" && !others {
+			x.flags.askOptions(ctx)
 			p, err := x.flags.read(ctx)
 			if ctx.Err() != nil {
 				return
+			}
+			if err == nil && !p.fetched {
+				fmt.Fprintln(out, "there is no rule to fetch a profile by")
+				continue
 			}
 			if err == nil {
 				err = p.result.Failed()
@@ -77,8 +106,7 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 		x.quiet(ctx)
 		if ctx.Err() == nil {
 			fmt.Fprintln(out, "the phone starts again")
-			x.restarting.Store(true)
-			cancel()
+			x.again(cancel, stays)
 		}
 		return
 	}

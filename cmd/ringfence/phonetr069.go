@@ -110,10 +110,11 @@ func (d *deskPhone) restoreACS(set *flatprofile.Set) error {
 
 // acsURL is where the ACS is: as the profile says, else as DHCP does.
 func (d *deskPhone) acsURL(set *flatprofile.Set) string {
-	if u := set.Text("ACS_URL"); u != "" || d.told == nil || d.told.Choice.ACS == nil || !set.Yes("TR-069_DHCPOption_Init") {
+	told := d.told.Load()
+	if u := set.Text("ACS_URL"); u != "" || told == nil || told.Choice.ACS == nil || !set.Yes("TR-069_DHCPOption_Init") {
 		return u
 	}
-	return d.told.Choice.ACS.URL
+	return told.Choice.ACS.URL
 }
 
 // manage makes the phone ready for its ACS.

@@ -21,6 +21,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/desk/cwmp"
+	"ringfence/internal/desk/dhcp"
 	"ringfence/internal/desk/feature"
 	"ringfence/internal/desk/line"
 	"ringfence/internal/desk/resync"
@@ -86,6 +87,7 @@ type desk struct {
 	// restarting is set when the phone ends to start again.
 	restarting atomic.Bool
 	orders     chan string // of the server
+	network    chan bool   // that DHCP says otherwise, and whether the phone has to ask others
 	mu         sync.Mutex
 	outcomes   []resync.Outcome // of the last resync
 	opener     *sockets.Opener
@@ -105,7 +107,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 			"Auth_INVITE challenges the first INVITE; TLS_Name_Validate and TLS_Cipher_List count as on the phone. up prints which ports the phone's firewall leaves open; with --firewall it puts that\n" +
 			"into force with nftables, which takes a network namespace of the phone's own.\n\n" +
 			"--dhcp asks the network for the profile. In a network namespace of the phone's own it leases an address as well, puts it on the link with its router, uses the DNS servers of the lease, renews it, and\n" +
-			"gives it back at the end.\n\n" +
+			"gives it back at the end. What a server says otherwise at a renewal counts at once; nonsense changes nothing.\n\n" +
 			"With Enable_802.1X_Authentication and --ethernet the phone first proves itself to the switch, by EAP-TLS (--cert, --key) or EAP-FAST (--eap-user); --pc-port carries the 802.1X of a computer behind it.\n\n" +
 			"With Connect_on_Bootup, or --vpn, the tunnel to VPN_Server is opened before a profile is fetched, in a network namespace of the phone's own; nothing goes around it while it is gone. See `ringfence phone vpn`.\n\n" +
 			"With Enable_TR-069 an ACS manages the phone while it runs; see `ringfence phone tr069`. If it asks for a restart the phone starts again.\n\n" +
@@ -149,35 +151,49 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	if asJSON {
 		out = cmd.ErrOrStderr()
 	}
-	d.lease, d.stays = true, false
-	if !once {
-		d.waits = func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
-	}
-	var lost error
+	d.lease = true
+	d.stays.Store(false)
+	d.patient, d.say = !once, func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
 	defer func() {
-		if d.stays {
-			return
-		}
-		if d.leave(); fault == nil {
-			fault = lost
+		if !d.stays.Load() {
+			d.leave()
 		}
 	}()
+	lost := make(chan error, 2)
+	gone := func(err error) { lost <- err; cancel() }
+	d.onLost.Store(&gone)
+	startsAgain := func() bool { // for want of an address
+		select {
+		case err := <-lost:
+			d.say("WARNING: the address is gone, and the phone asks for another: %v", err)
+			d.stays.Store(false)
+			return cmd.Context().Err() == nil
+		default:
+			return false
+		}
+	}
 	p, err := d.read(ctx, tr069Flows()...)
-	d.onLost.Store(func(err error) { lost = err; cancel() })
 	if d.link != nil && d.release == nil {
-		d.release = d.link.hold(cmd.Context(), d.leases(), func(err error) { d.onLost.Load().(func(error))(err) })
+		d.release = d.link.hold(cmd.Context(), d.answers(), func(a dhcp.Answer) { d.later(cmd.Context(), a) }, func(err error) { (*d.onLost.Load())(err) })
 	}
 	if err != nil {
+		switch {
+		case startsAgain():
+			return true, nil
+		case d.patient && cmd.Context().Err() != nil: // it was told to end while it waited
+			d.forgetStatus()
+			return false, nil
+		}
 		return false, err
 	}
 	if _, _, err := h.options(); err != nil { // rather now than at the first call
 		return false, err
 	}
-	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), outcomes: p.result.Outcomes}
+	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), network: make(chan bool, 1), outcomes: p.result.Outcomes}
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
 		Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})
-	if d.told != nil {
-		printDHCPStatus(out, *d.told)
+	if told := d.told.Load(); told != nil {
+		printDHCPStatus(out, *told)
 	}
 	if web != "" { // rather now than when the lines are registered
 		if err := x.servable(web); err != nil {
@@ -224,28 +240,20 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 		return false, x.failed()
 	}
 	fmt.Fprintln(out, "waiting for calls; interrupt to end")
-	for i, q := range x.lines {
-		if q != nil {
-			number := x.plan.Lines[i].Number
-			go tellRegistration(ctx, cmd.ErrOrStderr(), q, func(e phone.Event) {
-				switch e.Kind {
-				case phone.Notified:
-					x.features.Told(number, e.Package, e.Body)
-				case phone.Ordered:
-					x.ordered(e.Package)
-				case phone.Transferred:
-					x.features.Transferred(ctx, number, e.Call)
-				}
-			})
-		}
-	}
+	x.attend(ctx, cmd.ErrOrStderr())
 	x.features.Watch(ctx)
-	go x.resyncs(ctx, cancel, cmd.ErrOrStderr())
+	resynced := make(chan struct{})
+	go func() {
+		defer close(resynced)
+		x.resyncs(ctx, cancel, cmd.ErrOrStderr())
+	}()
+	defer func() { cancel(); <-resynced }() // before the phone leaves
+	told := x.told
+	d.onTold.Store(&told)
+	defer d.onTold.Store(nil)
 	if d.tunnel != nil {
-		d.tunnel.hold(d.waits, func() { // its addresses may be others, and so may be what it leads to
-			x.restarting.Store(true)
-			d.stays = true
-			cancel()
+		d.tunnel.hold(d.say, func() { // its addresses may be others, and so may be what it leads to
+			x.again(cancel, true)
 		})
 	}
 	for i, q := range x.lines {
@@ -266,13 +274,29 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	for {
 		select {
 		case <-ctx.Done():
-			if d.state != "" {
-				_ = os.Remove(filepath.Join(d.state, statusName))
-				_ = os.Remove(filepath.Join(d.state, controlName))
-			}
-			return x.restarting.Load(), nil
+			d.forgetStatus()
+			return startsAgain() || x.restarting.Load(), nil
 		case <-tick.C:
 			x.keep(x.status())
+		}
+	}
+}
+
+// attend takes what happens to the lines.
+func (x *desk) attend(ctx context.Context, out io.Writer) {
+	for i, q := range x.lines {
+		if q != nil {
+			number := x.plan.Lines[i].Number
+			go tellRegistration(ctx, out, q, func(e phone.Event) {
+				switch e.Kind {
+				case phone.Notified:
+					x.features.Told(number, e.Package, e.Body)
+				case phone.Ordered:
+					x.ordered(e.Package)
+				case phone.Transferred:
+					x.features.Transferred(ctx, number, e.Call)
+				}
+			})
 		}
 	}
 }
@@ -450,7 +474,7 @@ func (x *desk) status() deskStatus {
 	x.mu.Lock()
 	outcomes := x.outcomes
 	x.mu.Unlock()
-	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), VPN: x.flags.tunnel.status(), TR069: x.managed.session(), DHCP: x.flags.told, Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), VPN: x.flags.tunnel.status(), TR069: x.managed.session(), DHCP: x.flags.told.Load(), Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
@@ -488,6 +512,14 @@ const statusName = "status.json"
 
 // keep leaves the status for `phone status`. A phone goes on without.
 func (x *desk) keep(s deskStatus) { x.flags.keepStatus(s) }
+
+// forgetStatus takes away what only a phone that runs has.
+func (d *deskPhone) forgetStatus() {
+	if d.state != "" {
+		_ = os.Remove(filepath.Join(d.state, statusName))
+		_ = os.Remove(filepath.Join(d.state, controlName))
+	}
+}
 
 func (d *deskPhone) keepStatus(s deskStatus) {
 	if d.state == "" {

@@ -19,10 +19,7 @@ import (
 	"ringfence"
 	"ringfence/internal/desk/engine"
 	"ringfence/internal/desk/flatprofile"
-	"ringfence/internal/desk/resync"
 	"ringfence/internal/desk/vpn"
-	"ringfence/internal/desk/webproxy"
-	"ringfence/internal/network/phoneports"
 	"ringfence/internal/node/sockets"
 	"ringfence/internal/sip/locate"
 )
@@ -273,38 +270,22 @@ func troubled(s vpn.Status, a vpn.Attempt) vpn.Status {
 // awaitTunnel opens the tunnel of a phone that starts. If the server is only gone the phone waits for it, and says so; nothing else is done until then.
 func (d *deskPhone) awaitTunnel(ctx context.Context, set *flatprofile.Set) (*tunnel, error) {
 	t, err := d.openTunnel(ctx, set)
-	if err == nil || d.waits == nil || !vpn.Passing(err) {
+	if err == nil || !d.patient || !vpn.Passing(err) {
 		return t, err
 	}
-	var mu sync.Mutex
-	s := vpn.Status{Server: set.Text("VPN_Server"), Group: set.Text("VPN_Tunnel_Group")}
-	told, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for told.Err() == nil {
-			mu.Lock()
-			now := s
-			mu.Unlock()
-			d.keepStatus(deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), VPN: now, DHCP: d.told, Access: d.access.status(), Resync: []resync.Outcome{}, Lines: []lineStatus{}, Warnings: []string{"the phone waits for its tunnel, and does nothing else until then"},
-				Web: webStatus{Setting: webproxy.Setting{Mode: webproxy.Off, From: "no profile yet"}, Used: []webproxy.Use{}}, Firewall: phoneports.Look(set)})
-			select {
-			case <-told.Done():
-			case <-tick.C:
-			}
-		}
-	}()
+	tell, done := d.waiting(ctx, set)
+	defer done()
 	_, err = vpn.Again(ctx, err, func(ctx context.Context) (*vpn.Tunnel, error) {
 		if t, err = d.openTunnel(ctx, set); err != nil {
 			return nil, err
 		}
 		return t.open, nil
 	}, func(a vpn.Attempt) {
-		mu.Lock()
-		s = troubled(s, a)
-		mu.Unlock()
-		d.waits("WARNING: the tunnel is not open, and the phone waits for it: %v; it is tried again at %s", a.Err, a.Next.UTC().Format(time.RFC3339))
+		tell(func(s *deskStatus) {
+			s.Warnings = []string{"the phone waits for its tunnel, and does nothing else until then"}
+			s.VPN = troubled(vpn.Status{Server: set.Text("VPN_Server"), Group: set.Text("VPN_Tunnel_Group")}, a)
+		})
+		d.say("WARNING: the tunnel is not open, and the phone waits for it: %v; it is tried again at %s", a.Err, a.Next.UTC().Format(time.RFC3339))
 	}, time.Now)
 	return t, err
 }
