@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence"
+	"ringfence/internal/desk/cwmp"
 	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/desk/line"
 	"ringfence/internal/desk/resync"
@@ -70,12 +71,13 @@ type deskPhone struct {
 	state   string
 	asked   string // the DHCP server that is asked where the web proxy's file is
 	resync  bool
-	dhcp    string                   // the link that DHCP is asked on
-	lease   bool                     // an address may be leased
-	link    *link                    // with its sockets, if --dhcp is given
-	release func()                   // gives back what was leased
-	told    atomic.Pointer[dhcpView] // what DHCP came to
-	options *flatprofile.Set         // with the order of its options
+	dhcp    string                    // the link that DHCP is asked on
+	lease   bool                      // an address may be leased
+	link    *link                     // with its sockets, if --dhcp is given
+	release func()                    // gives back what was leased
+	told    atomic.Pointer[dhcpView]  // what DHCP came to
+	options *flatprofile.Set          // with the order of its options
+	acs     atomic.Pointer[cwmp.Kept] // what the ACS set, without a directory to keep it in
 	telling sync.Mutex
 	onTold  atomic.Pointer[func(others, place bool)] // hears that DHCP says otherwise: that the phone has to ask others, or where its profile is
 	onLost  atomic.Pointer[func(error)]              // hears that a lease is gone

@@ -67,6 +67,9 @@ const acsName = "acs.json"
 // keptByACS reads what an ACS set before.
 func (d *deskPhone) keptByACS() (k cwmp.Kept, err error) {
 	if d.state == "" {
+		if inMemory := d.acs.Load(); inMemory != nil {
+			k = *inMemory
+		}
 		return k, nil
 	}
 	b, err := readWhole(filepath.Join(d.state, acsName), 1<<20)
@@ -84,6 +87,7 @@ func (d *deskPhone) keptByACS() (k cwmp.Kept, err error) {
 
 func (d *deskPhone) keepACS(k cwmp.Kept) error {
 	if d.state == "" {
+		d.acs.Store(&k)
 		return nil
 	}
 	b, err := json.MarshalIndent(k, "", "  ")
@@ -152,6 +156,9 @@ func (d *deskPhone) manage(ctx context.Context, p *profiles, tell func(cwmp.Sess
 		m.server = &http.Server{Handler: ring, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second, MaxHeaderBytes: 8 << 10, ErrorLog: log.New(io.Discard, "", 0)}
 		go func() { _ = m.server.Serve(m.bell) }()
 	}
+	if kept.ACS != where { // another one has other wishes
+		kept.Notify, kept.Told, kept.Scheduled, kept.Order, kept.Transfers = nil, nil, nil, nil, nil
+	}
 	m.profile = cwmp.NewProfile(p.set, id, cmp.Or(p.phone.Device.HWVer, "1"), d.version, bell, kept, d.keepACS)
 	if kept.ACS != where {
 		m.first = append(m.first, cwmp.Occasion{Event: cwmp.Bootstrap})
@@ -167,8 +174,28 @@ func (d *deskPhone) manage(ctx context.Context, p *profiles, tell func(cwmp.Sess
 	}, Tell: func(s cwmp.Session) {
 		m.note(s, where)
 		tell(s)
-	}}
+	}, Fetch: func(ctx context.Context, o cwmp.Order) (bool, error) {
+		f, err := p.phone.Profile(ctx, m.profile.Values(), o.URL, o.User, o.Password)
+		if err != nil {
+			return false, err
+		}
+		_, err = m.profile.Take(f)
+		return err == nil, err
+	}, Retry: func() (uint32, uint32) { return d.retry(m.profile.Kept()) }}
 	return m, nil
+}
+
+// retry is what the phone waits by after a session that failed: as the ACS said, else as DHCP did (TR-069 section 3.1).
+func (d *deskPhone) retry(k cwmp.Kept) (wait, multiplier uint32) {
+	if told := d.told.Load(); told != nil && told.Choice.ACS != nil {
+		if n, err := strconv.ParseUint(told.Choice.ACS.RetryWait, 10, 16); err == nil && n > 0 && k.RetryWait == 0 {
+			k.RetryWait = uint32(n)
+		}
+		if n, err := strconv.ParseUint(told.Choice.ACS.RetryMultiplier, 10, 16); err == nil && n >= 1000 && k.RetryMultiplier == 0 {
+			k.RetryMultiplier = uint32(n)
+		}
+	}
+	return k.Retry()
 }
 
 // reach is how the ACS is reached with the parameters that are in force.
@@ -274,7 +301,7 @@ func newPhoneTR069Command() *cobra.Command {
 				fmt.Fprintf(cmd.ErrOrStderr(), "connection requests are heard at port %d\n", m.port)
 			}
 			if reboot, _ := m.client.Run(ctx, m.first); reboot {
-				fmt.Fprintln(cmd.ErrOrStderr(), "the ACS asks for a restart")
+				fmt.Fprintln(cmd.ErrOrStderr(), "the ACS asks for a restart, or had the phone take a profile that counts from the next start on")
 			}
 			return nil
 		},

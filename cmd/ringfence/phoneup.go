@@ -212,7 +212,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 		x.managed.opened(&x.view)
 		go func() {
 			if reboot, _ := x.managed.client.Run(ctx, x.managed.first); reboot {
-				fmt.Fprintln(cmd.ErrOrStderr(), "the ACS asks for a restart: the phone starts again")
+				fmt.Fprintln(cmd.ErrOrStderr(), "the ACS has the phone start again")
 				x.restarting.Store(true)
 				cancel()
 			}
