@@ -106,7 +106,8 @@ func (d *deskPhone) networkUses(set *flatprofile.Set) map[string]string {
 		did["Enable_802.1X_Authentication"] = fmt.Sprintf("802.1X at %s", d.port.link)
 	}
 	for name, what := range map[string]string{"LDAP_Server": "the directory of `ringfence phone directory find`", "LDAP_Search_Base": "where it is searched", "LDAP_Auth_Method": "how it is bound to", "LDAP_Last_Name_Filter": "finds by last name", "LDAP_First_Name_Filter": "finds by first name",
-		"LDAP_Display_Attrs": "what is shown of somebody", "LDAP_Client_DN": "the name that Simple binds with", "LDAP_Username": "the name that DIGEST-MD5 binds with", "LDAP_Password": "proves that name to the directory"} {
+		"LDAP_Display_Attrs": "what is shown of somebody", "LDAP_Client_DN": "the name that Simple binds with", "LDAP_Username": "the name that DIGEST-MD5 binds with", "LDAP_Password": "proves that name to the directory", "LDAP_Number_Mapping": "changes numbers before they are dialled",
+		"LDAP_Search_Item_3": "what --item-3 is", "LDAP_item_3_Filter": "finds by it", "LDAP_Search_Item_4": "what --item-4 is", "LDAP_item_4_Filter": "finds by it"} {
 		did[name] = what
 	}
 	did["LDAP_StartTLS_Enable"] = map[bool]string{true: "the directory at ldap:// is searched within TLS, or not at all", false: "the directory at ldap:// would be searched in the clear, which takes --in-the-clear"}[set.Yes("LDAP_StartTLS_Enable")]
