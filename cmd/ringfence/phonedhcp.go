@@ -476,6 +476,11 @@ func printDHCPChoice(w io.Writer, v dhcpView) {
 	if v.Choice.Rule != "" {
 		fmt.Fprintf(w, "profile rule: %s (%s)\n", v.Choice.Rule, v.Choice.From)
 	}
+	for _, a := range v.Answers {
+		if a.WPAD != "" {
+			fmt.Fprintf(w, "web proxy's file: %s (option 252 of %s)\n", a.WPAD, a.Server)
+		}
+	}
 	if v.Choice.ACS != nil {
 		fmt.Fprintf(w, "auto-configuration server: %s (option %d)\n", v.Choice.ACS.URL, v.Choice.ACS.Option)
 	}
@@ -606,7 +611,7 @@ func (d *deskPhone) later(ctx context.Context, a dhcp.Answer) {
 	}
 	d.say("DHCP says otherwise: %s", strings.Join(v.Changed, "; "))
 	if f := d.onTold.Load(); f != nil {
-		(*f)(slices.Contains(matters, dhcp.Names) || slices.Contains(matters, dhcp.Manager), v.Choice.Rule != before.Choice.Rule)
+		(*f)(slices.Contains(matters, dhcp.Names) || slices.Contains(matters, dhcp.Manager) || slices.Contains(matters, dhcp.Web), v.Choice.Rule != before.Choice.Rule)
 	}
 }
 
@@ -641,6 +646,16 @@ func (d *deskPhone) nameServers() (servers []netip.AddrPort, search []string) {
 		}
 	}
 	return servers, search
+}
+
+// offeredProxy is what DHCP said of the file that names the web proxy.
+func (d *deskPhone) offeredProxy() (address string, by netip.Addr) {
+	for _, a := range d.answers() {
+		if a.WPAD != "" {
+			return a.WPAD, a.Server
+		}
+	}
+	return "", by
 }
 
 // answers are what the servers said last.

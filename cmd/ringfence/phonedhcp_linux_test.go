@@ -54,7 +54,12 @@ func TestPhoneDHCP(t *testing.T) {
 	cert, key := writePair(t, ca, dir, "prov.desk.example")
 	profile := "<flat-profile><Proxy_1_>localhost:" + sealed + "</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_></flat-profile>"
 	web, leases := filepath.Join(dir, "web"), filepath.Join(dir, "leases")
-	for name, text := range map[string]string{"web/020000000950.xml": profile, "server.py": webServer, "v4.xml": "<flat-profile><IP_Mode>IPv4 Only</IP_Mode></flat-profile>", "cfg.xml": "<flat-profile><IP_Mode>IPv4 Only</IP_Mode><DHCP_Option_To_Use>66,43,160,4</DHCP_Option_To_Use></flat-profile>"} {
+	proxy, through := webProxy(t, "dns_nameservers 10.9.0.1\nhttp_access allow all\n")
+	if err := os.Mkdir(filepath.Join(dir, "files"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"web/020000000950.xml": profile, "server.py": webServer, "auto.xml": "<flat-profile><IP_Mode>IPv4 Only</IP_Mode><Proxy_Mode>Auto</Proxy_Mode></flat-profile>", "files/proxy.pac": `function FindProxyForURL(url, host) { return host == "prov.desk.example" ? "PROXY 127.0.0.1:` + proxy + `" : "DIRECT"; }`,
+		"v4.xml": "<flat-profile><IP_Mode>IPv4 Only</IP_Mode></flat-profile>", "cfg.xml": "<flat-profile><IP_Mode>IPv4 Only</IP_Mode><DHCP_Option_To_Use>66,43,160,4</DHCP_Option_To_Use></flat-profile>"} {
 		if err := os.MkdirAll(web, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -63,10 +68,10 @@ func TestPhoneDHCP(t *testing.T) {
 		}
 	}
 	dnsmasq, python := testkit.Need(t, "/usr/sbin/dnsmasq", "dnsmasq-base"), testkit.Need(t, "/usr/bin/python3", "python3")
-	script := `cd "$1" || exit 1; "$2" ../server.py "$3" "$4" & shift 4; exec "$@"`
+	script := `cd "$1" || exit 1; "$2" ../server.py "$3" "$4" & (cd ../files; "$2" -m http.server 80) & shift 4; exec "$@"`
 	server := router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", script, "sh", web, python, cert, key,
 		dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--log-dhcp", "--log-facility=-", "--user=root", "--no-ping", "--dhcp-leasefile="+leases, "--dhcp-authoritative", "--dhcp-range=10.9.0.50,10.9.0.50,1h",
-		"--address=/prov.desk.example/10.9.0.1", "--dhcp-option-force=66,tftp://prov.desk.example", "--dhcp-option-force=160,https://prov.desk.example/$MA.xml", "--dhcp-option-force=vi-encap:3561,11,https://acs.desk.example/")
+		"--address=/prov.desk.example/10.9.0.1", "--dhcp-option-force=66,tftp://prov.desk.example", "--dhcp-option-force=160,https://prov.desk.example/$MA.xml", "--dhcp-option-force=vi-encap:3561,11,https://acs.desk.example/", "--dhcp-option=252,http://10.9.0.1/proxy.pac")
 	run := func(want int, args ...string) (string, string) {
 		t.Helper()
 		var out, errs bytes.Buffer
@@ -102,6 +107,18 @@ func TestPhoneDHCP(t *testing.T) {
 	router.Until(t, "the lease is given back", func() bool {
 		b, err := os.ReadFile(leases)
 		return err == nil && !bytes.Contains(b, []byte("10.9.0.50"))
+	})
+
+	// The same server names the file that names the web proxy, and the profile comes that way.
+	text, _ = run(0, "phone", "up", "--dhcp=eth0", "--cfg", filepath.Join(dir, "auto.xml"), "--once", "--json", "--ca", filepath.Join(dir, "ca.pem"))
+	s = deskStatus{}
+	if err := json.Unmarshal([]byte(text), &s); err != nil || len(s.Web.Used) != 1 || s.Web.Used[0].Way != "PROXY 127.0.0.1:"+proxy || !strings.HasPrefix(s.Web.Used[0].Because, "WPAD by DHCP option 252 of 10.9.0.1 (http://10.9.0.1/proxy.pac, from 10.9.0.1:80) says ") || s.DHCP.Answers[0].WPAD != "http://10.9.0.1/proxy.pac" ||
+		len(s.Resync) != 1 || s.Resync[0].Server != "PROXY 127.0.0.1:"+proxy || s.Lines[0].State != "registered" {
+		t.Errorf("%v %s", err, text)
+	}
+	router.Until(t, "the proxy says that the profile went through it", func() bool {
+		b, err := os.ReadFile(through)
+		return err == nil && bytes.Contains(b, []byte("CONNECT prov.desk.example:443 "))
 	})
 
 	// A phone that has an address asks for options alone, and a rule of its own counts before an option.

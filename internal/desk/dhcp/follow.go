@@ -20,6 +20,7 @@ const (
 	Names   Matter = "names" // DNS servers and domains
 	Way     Matter = "way"   // routers, and the mask
 	Clock   Matter = "clock" // time servers and the offset
+	Web     Matter = "web"   // the file that names the web proxy
 )
 
 // Change is one thing that a later answer says otherwise.
@@ -87,6 +88,13 @@ func (a Answer) Follow(before Answer) (now Answer, changes []Change, kept []stri
 		now.TimeOffset = before.TimeOffset
 	case before.TimeOffset == nil || *a.TimeOffset != *before.TimeOffset:
 		changes = append(changes, Change{Clock, fmt.Sprintf("the time offset is %s now", *a.TimeOffset)})
+	}
+	switch {
+	case a.WPAD == "" && before.WPAD != "":
+		now.WPAD = before.WPAD
+		kept = append(kept, "the web proxy's file stays "+before.WPAD+", since "+a.Server.String()+" names none")
+	case a.WPAD != before.WPAD:
+		changes = append(changes, Change{Web, "the web proxy's file is at " + a.WPAD + " now"})
 	}
 	switch {
 	case a.ACS == nil && before.ACS != nil:
