@@ -70,8 +70,9 @@ type deskPhone struct {
 	key     string
 	dns     string
 	state   string
-	asked   string // the DHCP server that is asked where the web proxy's file is
-	realm   string // of Kerberos, for a web proxy
+	table   atomic.Pointer[string] // of the firewall that is in force
+	asked   string                 // the DHCP server that is asked where the web proxy's file is
+	realm   string                 // of Kerberos, for a web proxy
 	kdc     string
 	resync  bool
 	dhcp    string                    // the link that DHCP is asked on

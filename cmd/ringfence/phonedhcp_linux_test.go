@@ -171,7 +171,8 @@ func TestPhoneDHCPLater(t *testing.T) {
 		return "<flat-profile><Station_Name>" + name + "</Station_Name><Proxy_1_>localhost:" + sealed + "</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_></flat-profile>"
 	}
 	write("web/old/020000000950.xml", profile("old"))
-	write("web/new/020000000950.xml", profile("new"))
+	newer := strings.Replace(profile("new"), "</flat-profile>", "<Resync_Periodic>1</Resync_Periodic></flat-profile>", 1)
+	write("web/new/020000000950.xml", newer)
 	write("server.py", webServer)
 	dnsmasq, python, enter := testkit.Need(t, "/usr/sbin/dnsmasq", "dnsmasq-base"), testkit.Need(t, "/usr/bin/python3", "python3"), testkit.Need(t, "/usr/bin/nsenter", "util-linux")
 	far := router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", `cd "$1"; exec "$2" ../server.py "$3" "$4"`, "sh", file("web"), python, cert, key)
@@ -199,7 +200,7 @@ func TestPhoneDHCPLater(t *testing.T) {
 	}
 	options("160,https://prov.desk.example/old/$MA.xml", "option:router,10.9.0.1")
 	serve("10.9.0.50")
-	d := startDesk(t, dir, "desk", "<IP_Mode>IPv4 Only</IP_Mode>", "--dhcp=eth0")
+	d := startDesk(t, dir, "desk", "<IP_Mode>IPv4 Only</IP_Mode>", "--dhcp=eth0", "--firewall")
 	at := func(what, address, url string, more func(deskStatus) bool) deskStatus {
 		t.Helper()
 		return d.stands(what, func(s deskStatus) bool {
@@ -213,6 +214,19 @@ func TestPhoneDHCPLater(t *testing.T) {
 	s := at("it has the new profile", "10.9.0.50/24", "https://prov.desk.example/new/020000000950.xml", func(s deskStatus) bool { return len(s.DHCP.Changed) == 1 })
 	if !strings.Contains(s.DHCP.Changed[0], "option 160 is") || s.DHCP.Choice.From != "DHCP option 160 of 10.9.0.1" || len(s.DHCP.Kept) != 0 {
 		t.Errorf("%+v", s.DHCP)
+	}
+	// Another firewall is put into force while the phone goes on.
+	nft := testkit.Need(t, "/usr/sbin/nft", "nftables")
+	if rules := router.Run(t, nft, "", "list", "table", "inet", phoneTable); strings.Contains(rules, "12000") {
+		t.Error(rules)
+	}
+	write("web/new/020000000950.xml", strings.Replace(newer, "</flat-profile>", "<Firewall_Config>TCP:12000</Firewall_Config></flat-profile>", 1))
+	d.says("the firewall changed, and the phone goes on", 1)
+	if rules := router.Run(t, nft, "", "list", "table", "inet", phoneTable); !strings.Contains(rules, "tcp dport 12000 accept") {
+		t.Error(rules)
+	}
+	if strings.Count(d.said.String(), "the phone starts again") != 1 {
+		t.Error("it started again for its firewall")
 	}
 	// Nonsense, and nothing at all, change nothing.
 	options("160,tftp://evil.example/$MA.xml", "option:dns-server,127.0.0.1")
@@ -233,7 +247,13 @@ func TestPhoneDHCPLater(t *testing.T) {
 	if text := router.Run(t, "/sbin/ip", "", "-4", "address", "show", "dev", "eth0"); strings.Contains(text, "10.9.0.50") || !strings.Contains(text, "10.9.0.60") {
 		t.Error(text)
 	}
+	if rules := router.Run(t, nft, "", "list", "table", "inet", phoneTable); !strings.Contains(rules, "tcp dport 12000 accept") {
+		t.Error(rules)
+	}
 	d.stop()
+	if rules := router.Run(t, nft, "", "list", "ruleset"); strings.Contains(rules, phoneTable) {
+		t.Error(rules)
+	}
 	if text := router.Run(t, "/sbin/ip", "", "-4", "address", "show", "dev", "eth0"); strings.Contains(text, "10.9.0.60") {
 		t.Error(text)
 	}

@@ -23,6 +23,7 @@ import (
 	"ringfence/internal/desk/cwmp"
 	"ringfence/internal/desk/dhcp"
 	"ringfence/internal/desk/feature"
+	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/desk/line"
 	"ringfence/internal/desk/resync"
 	"ringfence/internal/desk/vpn"
@@ -78,9 +79,9 @@ type desk struct {
 	*handset
 	flags    *deskPhone
 	profiles *profiles
+	inForce  atomic.Pointer[flatprofile.Set]
 	plan     line.Plan
-	view     phoneports.View
-	applied  string
+	walled   bool     // the firewall is put into force
 	managed  *managed // by an ACS; or nil
 	features *feature.Desk
 	sounds   atomic.Int32 // files of calls
@@ -90,6 +91,7 @@ type desk struct {
 	network    chan bool   // that DHCP says otherwise, and whether the phone has to ask others
 	mu         sync.Mutex
 	outcomes   []resync.Outcome // of the last resync
+	view       phoneports.View
 	opener     *sockets.Opener
 	at         map[int]*lineServers // by number of the line
 	lines      []*phone.Phone       // by index of plan.Lines; nil if it is refused
@@ -115,6 +117,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 			"the calls are kept in call-1.wav and so on. --web serves the phone's pages. With a rule to fetch by, the profile is fetched again in its interval and when the server orders it by a NOTIFY. It fails with --once if a line is not registered.",
 		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --state desk --no-answer --web 192.0.2.7:8443\n  ringfence phone up --cfg cfg.xml --once --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			defer d.takeWall(context.WithoutCancel(cmd.Context())) // it stays in force while the phone starts again
 			for {
 				again, err := d.up(cmd, h, answers, web, once, firewall, asJSON)
 				if !again || err != nil {
@@ -190,6 +193,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 		return false, err
 	}
 	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), network: make(chan bool, 1), outcomes: p.result.Outcomes}
+	x.inForce.Store(p.set)
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
 		Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})
 	if told := d.told.Load(); told != nil {
@@ -218,11 +222,10 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 			}
 		}()
 	}
-	if firewall {
-		if x.applied, err = applyPhoneFirewall(ctx, x.view); err != nil {
+	if x.walled = firewall; firewall {
+		if err := d.putWall(ctx, x.view); err != nil {
 			return false, err
 		}
-		defer removePhoneFirewall(context.WithoutCancel(ctx), x.applied)
 	}
 	stack, err := x.start(ctx)
 	if err != nil {
@@ -303,7 +306,7 @@ func (x *desk) attend(ctx context.Context, out io.Writer) {
 
 func (x *desk) warnings() []string {
 	out := append(append([]string{}, x.flags.warned...), x.plan.Ciphers.Warnings...)
-	out = append(out, feature.Of(x.profiles.set).Wrong...)
+	out = append(out, feature.Of(x.inForce.Load()).Wrong...)
 	if x.profiles.noWeb != nil {
 		out = append(out, "provisioning has no way out: "+x.profiles.noWeb.Error())
 	}
@@ -472,9 +475,9 @@ func (x *desk) failed() error {
 
 func (x *desk) status() deskStatus {
 	x.mu.Lock()
-	outcomes := x.outcomes
+	outcomes, view := x.outcomes, x.view
 	x.mu.Unlock()
-	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), VPN: x.flags.tunnel.status(), TR069: x.managed.session(), DHCP: x.flags.told.Load(), Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), VPN: x.flags.tunnel.status(), TR069: x.managed.session(), DHCP: x.flags.told.Load(), Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: view, Applied: x.flags.wall()}
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
