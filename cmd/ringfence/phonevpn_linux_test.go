@@ -205,6 +205,8 @@ func TestPhoneVPNHolds(t *testing.T) {
 	}
 	router.Run(t, ip, "", "address", "add", "10.9.0.50/24", "dev", "eth0")
 	router.Run(t, ip, "", "route", "add", "default", "via", "10.9.0.1") // there is a way around
+	router.Run(t, ip, "", "-6", "address", "add", "2001:db8:9::50/64", "dev", "eth0", "nodad")
+	router.Run(t, ip, "", "-6", "route", "add", "default", "via", "2001:db8:9::1")
 	for _, what := range []string{"10.9.0.1:53", "10.30.0.1:8443", "10.30.0.1:" + sealed} {
 		router.Until(t, what+" is there", func() bool { // from the other side: what this one sends is counted
 			return exec.Command(enter, "--net=/proc/"+strconv.Itoa(far.Pid)+"/ns/net", python, "-c", "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)", strings.Split(what, ":")[0], strings.Split(what, ":")[1]).Run() == nil
@@ -224,6 +226,9 @@ func TestPhoneVPNHolds(t *testing.T) {
 	}
 	d.stands("it is registered through the tunnel", registered)
 	around()
+	if out, err := exec.Command(ip, "-6", "route", "get", "2001:db8:30::1").CombinedOutput(); err == nil { // the server assigns no address of IPv6
+		t.Errorf("IPv6 goes around the tunnel: %s", out)
+	}
 
 	// Profiles that are fetched again come through the tunnel that is there: no second one is opened.
 	d.says("the profile is what it was", 2)
