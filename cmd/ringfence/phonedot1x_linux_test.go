@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"ringfence/internal/desk/dot1x"
 	"ringfence/internal/testkit"
@@ -257,17 +258,27 @@ func TestPhoneDot1x(t *testing.T) {
 
 	// A phone whose profile switches it on.
 	_, sealed, _ := kamailio(t, t.TempDir(), "MD5")
-	profile := "<flat-profile><Enable_802.1X_Authentication>Yes</Enable_802.1X_Authentication><Proxy_1_>localhost:" + sealed + "</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_><TLS_Name_Validate_1_>No</TLS_Name_Validate_1_></flat-profile>"
-	if err := os.WriteFile(file("cfg.xml"), []byte(profile), 0o600); err != nil {
+	profile := "<Enable_802.1X_Authentication>Yes</Enable_802.1X_Authentication><Proxy_1_>localhost:" + sealed + "</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_><TLS_Name_Validate_1_>No</TLS_Name_Validate_1_>"
+	another("eth0")
+	d := startDesk(t, dir, "desk", profile, append([]string{"--ethernet", "eth0"}, tls...)...)
+	let := func(after time.Time) func(deskStatus) bool {
+		return func(s deskStatus) bool {
+			return s.Access.State == dot1x.Authenticated && s.Access.Protocol == dot1x.TLS && s.Access.Since.After(after) && len(s.Lines) == 1 // whether the line registers is another matter
+		}
+	}
+	before := d.stands("it is let in", let(time.Time{}))
+	// wpa_supplicant dies, and is started again.
+	supplicants, err := exec.Command("/bin/sh", "-c", "for p in /proc/[0-9]*; do read -r _ _ _ parent _ < $p/stat 2>/dev/null && [ \"$parent\" = "+strconv.Itoa(os.Getpid())+" ] && read -r name < $p/comm && [ \"$name\" = wpa_supplicant ] && echo ${p#/proc/}; done; true").Output()
+	pid, bad := strconv.Atoi(strings.TrimSpace(string(supplicants)))
+	if err != nil || bad != nil {
+		t.Fatalf("%v %v: %s", err, bad, supplicants)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	another("eth0")
-	var out, errs bytes.Buffer
-	_ = execute(t.Context(), append([]string{"phone", "up", "--cfg", file("cfg.xml"), "--ethernet", "eth0", "--once", "--json"}, tls...), &out, &errs) // whether the line registers is another matter
-	var d deskStatus
-	if err := json.Unmarshal(out.Bytes(), &d); err != nil || d.Access.State != dot1x.Authenticated || d.Access.Protocol != dot1x.TLS || len(d.Lines) != 1 {
-		t.Errorf("%v %s%s", err, out.String(), errs.String())
-	}
+	d.says("wpa_supplicant ended by itself", 1)
+	d.stands("it is let in again", let(before.Access.Since))
+	d.stop()
 	command(tried[1]) // the phone is taken its certificate
 	run(5, tls...)
 }

@@ -251,6 +251,9 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 		x.resyncs(ctx, cancel, cmd.ErrOrStderr())
 	}()
 	defer func() { cancel(); <-resynced }() // before the phone leaves
+	if d.access != nil {
+		d.access.hold(d.say)
+	}
 	told := x.told
 	d.onTold.Store(&told)
 	defer d.onTold.Store(nil)
