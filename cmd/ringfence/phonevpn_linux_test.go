@@ -257,6 +257,13 @@ func TestPhoneVPNHolds(t *testing.T) {
 	d.says("the tunnel is open again", 1)
 	d.stands("it is registered again", registered)
 	around()
+	// The user is locked: the status says why, and the server is not asked all the time.
+	router.Run(t, ocpasswd, "", "-c", file("users"), "-l", "desk")
+	router.Run(t, occtl, "", "-s", file("occtl"), "disconnect", "user", "desk")
+	s = d.stands("the user is refused", func(s deskStatus) bool { return s.VPN.Attempts == 2 })
+	if !strings.Contains(s.VPN.Error, "does not let the user in") || s.VPN.Hint == "" || time.Until(s.VPN.Next) < 4*time.Minute {
+		t.Errorf("%+v", s.VPN)
+	}
 	d.stop()
 	for _, family := range []string{"-4", "-6"} {
 		if out := router.Run(t, ip, "", family, "route", "show", "proto", closedRoutes); out != "" {
