@@ -170,7 +170,7 @@ func (d *deskPhone) manage(ctx context.Context, p *profiles, tell func(cwmp.Sess
 	m.client = &cwmp.Client{Identity: id, Phone: m.profile, Rung: rung, ACS: func() cwmp.ACS { return d.reach(p, m.profile.Values()) }, Interval: func() (time.Duration, bool) {
 		set := m.profile.Values()
 		n, err := strconv.ParseUint(set.Text("Periodic_Inform_Interval"), 10, 31)
-		return time.Duration(n) * time.Second, err == nil && n > 0 && set.Yes("Periodic_Inform_Enable")
+		return m.profile.Kept().Periodic(time.Duration(n)*time.Second, time.Now()), err == nil && n > 0 && set.Yes("Periodic_Inform_Enable")
 	}, Tell: func(s cwmp.Session) {
 		m.note(s, where)
 		tell(s)

@@ -229,3 +229,26 @@ func TestAppointments(t *testing.T) {
 		}
 	})
 }
+
+// TestPeriodicTime has informs at the times that an ACS chose, and at none that is nonsense.
+func TestPeriodicTime(t *testing.T) {
+	var kept Kept
+	p := aPhone(t, &kept)
+	s := &server{phone: p, cwmp: nsCWMP + "0", now: time.Now}
+	put := func(value string) *node {
+		n, _, _ := does(t, s, `<c:SetParameterValues><ParameterList><ParameterValueStruct><Name>Device.ManagementServer.PeriodicInformTime</Name><Value xsi:type="xsd:dateTime">`+value+`</Value></ParameterValueStruct></ParameterList><ParameterKey>k</ParameterKey></c:SetParameterValues>`)
+		return n
+	}
+	now := time.Date(2026, 3, 1, 12, 10, 0, 0, time.UTC)
+	if d := kept.Periodic(time.Hour, now); d != time.Hour {
+		t.Error(d)
+	}
+	if n := put("tomorrow"); n.name != "Fault" || kept.PeriodicTime != "" {
+		t.Errorf("%+v", n)
+	}
+	for value, want := range map[string]time.Duration{"2026-01-01T00:15:00Z": 5 * time.Minute, "2026-01-01T00:05:00+01:00": 55 * time.Minute, "2030-01-01T00:10:00Z": time.Hour, "0001-01-01T00:00:00Z": time.Hour} {
+		if n := put(value); n.name != "SetParameterValuesResponse" || kept.Periodic(time.Hour, now) != want {
+			t.Errorf("%s: %+v %s", value, n, kept.Periodic(time.Hour, now))
+		}
+	}
+}

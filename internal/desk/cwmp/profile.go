@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/desk/lint"
@@ -37,6 +38,7 @@ type Kept struct {
 	Transfers        []Transfer        `json:"transfers,omitempty"`
 	RetryWait        uint32            `json:"retry_wait,omitempty"` // seconds, and thousandths of a factor
 	RetryMultiplier  uint32            `json:"retry_multiplier,omitempty"`
+	PeriodicTime     string            `json:"periodic_inform_time,omitempty"`
 }
 
 // Profile is a phone's parameters as an ACS reads and writes them.
@@ -102,7 +104,21 @@ func (p *Profile) Remember(change func(*Kept)) error {
 const (
 	retryWait       = pathServer + "CWMPRetryMinimumWaitInterval"
 	retryMultiplier = pathServer + "CWMPRetryIntervalMultiplier"
+	periodicTime    = pathServer + "PeriodicInformTime"
 )
+
+// Periodic returns how long it is to the next periodic inform: at a whole number of intervals from PeriodicInformTime, if an ACS set it, so that it can spread its phones.
+func (k Kept) Periodic(interval time.Duration, now time.Time) time.Duration {
+	at, err := time.Parse(time.RFC3339, k.PeriodicTime)
+	if err != nil || at.Year() < 1970 || interval <= 0 { // an unknown time leaves it to the phone
+		return interval
+	}
+	since := now.Sub(at) % interval
+	if since < 0 {
+		since += interval
+	}
+	return interval - since
+}
 
 // Retry returns what the phone waits by after a session that failed: seconds, and thousandths of a factor.
 func (k Kept) Retry() (wait, multiplier uint32) {
@@ -165,7 +181,7 @@ func (p *Profile) Parameters() []Parameter {
 	wait, factor := p.kept.Retry()
 	out := []Parameter{read("Device.RootDataModelVersion", "2.11", true), read(pathInfo+"Manufacturer", p.identity.Manufacturer, false), read(pathInfo+"ManufacturerOUI", p.identity.OUI, false), read(pathInfo+"ModelName", p.identity.ProductClass, false),
 		read(pathInfo+"ProductClass", p.identity.ProductClass, false), read(pathInfo+"SerialNumber", p.identity.Serial, false), read(pathInfo+"HardwareVersion", p.hardware, true), software, code, key, bell,
-		{Value: Value{retryWait, strconv.FormatUint(uint64(wait), 10), Unsigned}, Writable: true}, {Value: Value{retryMultiplier, strconv.FormatUint(uint64(factor), 10), Unsigned}, Writable: true}}
+		{Value: Value{periodicTime, cmp.Or(p.kept.PeriodicTime, unknownTime), DateTime}, Writable: true}, {Value: Value{retryWait, strconv.FormatUint(uint64(wait), 10), Unsigned}, Writable: true}, {Value: Value{retryMultiplier, strconv.FormatUint(uint64(factor), 10), Unsigned}, Writable: true}}
 	for name, element := range elements(p.set.Catalogue()) {
 		k, _, _ := p.set.Catalogue().Find(element)
 		v := Value{Name: name, Value: p.set.Text(element), Type: typeOf(k)}
@@ -196,6 +212,9 @@ func (p *Profile) Check(v Value) error {
 	least := map[string]uint64{retryWait: 1, retryMultiplier: 1000}[v.Name]
 	if n, err := strconv.ParseUint(v.Value, 10, 32); least > 0 && (err != nil || n < least || n > 65535) {
 		return errors.New("it is from " + strconv.FormatUint(least, 10) + " to 65535")
+	}
+	if _, err := time.Parse(time.RFC3339, v.Value); v.Name == periodicTime && err != nil {
+		return errors.New("it is no time such as 2026-01-01T00:00:00Z")
 	}
 	c := flatprofile.Parameters()
 	element, ok := elements(c)[v.Name]
@@ -246,6 +265,9 @@ func (p *Profile) Set(changes []Value, key string) (later bool, err error) {
 		switch v.Name {
 		case pathInfo + "ProvisioningCode":
 			kept.ProvisioningCode = v.Value
+			continue
+		case periodicTime:
+			kept.PeriodicTime = v.Value
 			continue
 		case retryWait:
 			kept.RetryWait = uint32(n)
