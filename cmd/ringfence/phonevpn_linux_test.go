@@ -68,12 +68,14 @@ func TestPhoneVPN(t *testing.T) {
 	router.Run(t, ocpasswd, "right password\nright password\n", "-c", file("users"), "-g", "phones", "desk")
 	profile := `<flat-profile><VPN_Server>vpn.example.com</VPN_Server><VPN_User_Name>desk</VPN_User_Name><VPN_Password>right password</VPN_Password><VPN_Tunnel_Group>phones</VPN_Tunnel_Group></flat-profile>`
 	for name, text := range map[string]string{"ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Root()})), "other.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: testkit.NewAuthority("CA").Root()})), "ocserv.conf": strings.ReplaceAll(gateway, "DIR", dir), "cfg.xml": profile,
-		"wrong.xml": strings.Replace(profile, "right", "wrong", 1), "group.xml": strings.Replace(profile, ">phones<", ">nobody<", 1), "name.xml": strings.Replace(profile, "vpn.example.com", "other.example.com", 1), "none.xml": "<flat-profile/>"} {
+		"wrong.xml": strings.Replace(profile, "right", "wrong", 1), "group.xml": strings.Replace(profile, ">phones<", ">nobody<", 1), "name.xml": strings.Replace(profile, "vpn.example.com", "other.example.com", 1), "none.xml": "<flat-profile/>", "over.xml": strings.Replace(profile, "vpn.example.com", "vpn.example.com:8443", 1)} {
 		if err := os.WriteFile(file(name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", dnsmasq+" --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file --address=/example.com/10.9.0.1 --listen-address=10.9.0.1 --bind-interfaces; exec "+ocserv+" -f -d 2 -c "+file("ocserv.conf"))
+	over := t.TempDir()
+	writeCertificates(t, over, "vpn.example.com")
+	router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", "sleep 1000 | "+testkit.Need(t, "/usr/bin/openssl", "openssl")+" s_server -quiet -accept 8443 -cert "+over+"/expired.pem -key "+over+"/expired.key & "+dnsmasq+" --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file --address=/example.com/10.9.0.1 --listen-address=10.9.0.1 --bind-interfaces; exec "+ocserv+" -f -d 2 -c "+file("ocserv.conf"))
 	router.Run(t, "/sbin/ip", "", "address", "add", "10.9.0.50/24", "dev", "eth0")
 	router.Until(t, "ocserv listens", func() bool {
 		c, err := net.Dial("tcp", "10.9.0.1:443")
@@ -135,6 +137,9 @@ func TestPhoneVPN(t *testing.T) {
 	run(5, "--cfg", file("wrong.xml"), "--ca", file("ca.pem"))
 	run(6, "--cfg", file("cfg.xml"), "--ca", file("other.pem"))
 	run(6, "--cfg", file("name.xml"), "--ca", file("ca.pem"))
+	if _, text := run(6, "--cfg", file("over.xml"), "--ca", filepath.Join(over, "ca.pem")); !strings.Contains(text, "expired") {
+		t.Error(text)
+	}
 	run(3, "--cfg", file("group.xml"), "--ca", file("ca.pem"))
 	run(3, "--cfg", file("none.xml"))
 
