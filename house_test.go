@@ -799,33 +799,35 @@ func takesBytes(fn *ast.FuncDecl) bool {
 	return false
 }
 
-// TestVerificationNamesTests looks for each test that docs/network-verification.md names.
+// TestVerificationNamesTests looks for each test that the tables of docs name.
 func TestVerificationNamesTests(t *testing.T) {
-	b, err := os.ReadFile("docs/network-verification.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := 0
-	for _, row := range regexp.MustCompile("(?m)^\\|.*\\| `((?:internal|cmd)/[a-z0-9/]+)` \\| (.*) \\|$").FindAllStringSubmatch(string(b), -1) {
-		files, err := filepath.Glob(row[1] + "/*_test.go")
+	for file, least := range map[string]int{"docs/network-verification.md": 80, "docs/desk-phone-coverage.md": 80} {
+		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var all []byte
-		for _, f := range files {
-			b, err := os.ReadFile(f)
+		named := 0
+		for _, row := range regexp.MustCompile("(?m)^\\|.*\\| `((?:internal|cmd)/[a-z0-9/]+)` \\| (.*) \\|$").FindAllStringSubmatch(string(b), -1) {
+			files, err := filepath.Glob(row[1] + "/*_test.go")
 			if err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, b...)
-		}
-		for _, name := range regexp.MustCompile("`([A-Za-z0-9]+)`").FindAllStringSubmatch(row[2], -1) {
-			if named++; !strings.Contains(string(all), "\nfunc "+name[1]+"(") {
-				t.Errorf("%s has no %s", row[1], name[1])
+			var all []byte
+			for _, f := range files {
+				b, err := os.ReadFile(f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, b...)
+			}
+			for _, name := range regexp.MustCompile("`([A-Za-z0-9]+)`").FindAllStringSubmatch(row[2], -1) {
+				if named++; !strings.Contains(string(all), "\nfunc "+name[1]+"(") {
+					t.Errorf("%s: %s has no %s", file, row[1], name[1])
+				}
 			}
 		}
-	}
-	if named < 80 {
-		t.Errorf("only %d tests are named", named)
+		if named < least {
+			t.Errorf("%s names only %d tests", file, named)
+		}
 	}
 }
