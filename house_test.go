@@ -36,7 +36,7 @@ func allowed() map[string][]string {
 		"state/durable": {},
 		// Engines and trust.
 		"sip/locate":       {"sip"},
-		"sip/mediasec":     {"sip"},
+		"sip/mediasec":     {"sip"}, "sip/eventlist": {},
 		"sip/transport":    {"sip"},
 		"sip/peer":         {"sip", "sip/transport"},
 		"sip/transaction":  {"sip", "sip/transport"},
@@ -93,7 +93,7 @@ func allowed() map[string][]string {
 		"desk/line":        {"desk/flatprofile", "trust/cipherlist"},
 		"desk/resync":      {"desk/flatprofile", "desk/profilerule", "sip", "trust/chain", "trust/signedfile"},
 		"desk/webproxy":    {"desk/flatprofile", "network/pac", "network/proxy", "network/wpad"},
-		"desk/feature":     {"desk/flatprofile", "media/codec", "service/phone"},
+		"desk/feature":     {"desk/flatprofile", "media/codec", "service/phone", "sip/eventlist"},
 		"desk/page":        {"desk/feature", "desk/flatprofile", "trust/quota"},
 		"desk/lint":        {"desk/flatprofile", "desk/profilerule", "network/phoneports", "trust/cipherlist"},
 		// The network plane: what is needed, in one form for all who make something of it.

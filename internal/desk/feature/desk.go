@@ -34,15 +34,17 @@ type Config struct {
 type Desk struct {
 	cfg Config
 
-	mu      sync.Mutex
-	lines   map[int]*line
-	calls   map[int]*call
-	next    int
-	list    []Entry // the latest last
-	lamps   []Lamp
-	conf    *mixer
-	told    map[*phone.Call]Sound // of calls that the phone was told to place, until they are the desk's
-	changed chan struct{}
+	mu    sync.Mutex
+	lines map[int]*line
+	calls map[int]*call
+	next  int
+	list  []Entry // the latest last
+	lamps []*lamp
+	// listError is why the server tells nothing of its list.
+	listError string
+	conf      *mixer
+	told      map[*phone.Call]Sound // of calls that the phone was told to place, until they are the desk's
+	changed   chan struct{}
 }
 
 // line is one line of the desk.
@@ -108,7 +110,9 @@ type State struct {
 	Lists []Entry      `json:"lists"` // the latest first
 	Lamps []Lamp       `json:"lamps"`
 	Speed map[int]Dial `json:"speed_dials"`
-	Wrong []string     `json:"wrong,omitempty"` // keys that cannot be understood
+	// ListError is why nobody tells of the list of lamps.
+	ListError string   `json:"list_error,omitempty"`
+	Wrong     []string `json:"wrong,omitempty"` // keys that cannot be understood
 }
 
 // Bounds of what a phone keeps.
@@ -164,13 +168,13 @@ func (d *Desk) Wait(ctx context.Context, f func(State) bool) error {
 func (d *Desk) State() State {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := State{Lines: []Line{}, Calls: []Call{}, Lists: slices.Clone(d.list), Lamps: slices.Clone(d.lamps), Speed: d.cfg.Setting.Speed, Wrong: d.cfg.Setting.Wrong}
+	s := State{Lines: []Line{}, Calls: []Call{}, Lists: slices.Clone(d.list), Lamps: []Lamp{}, ListError: d.listError, Speed: d.cfg.Setting.Speed, Wrong: d.cfg.Setting.Wrong}
 	slices.Reverse(s.Lists)
 	if s.Lists == nil {
 		s.Lists = []Entry{}
 	}
-	if s.Lamps == nil {
-		s.Lamps = []Lamp{}
+	for _, l := range d.lamps {
+		s.Lamps = append(s.Lamps, l.Lamp)
 	}
 	for _, l := range d.lines {
 		out := Line{Number: l.number, Name: l.name, Registered: l.phone.Registered(), DoNotDisturb: l.dnd, Forward: l.forward}
