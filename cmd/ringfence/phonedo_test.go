@@ -44,8 +44,16 @@ type deskUp struct {
 	stop        func()
 }
 
-// runDesk starts a phone from the parameters of a profile, and waits until it says where it stands.
+// runDesk starts a phone from the parameters of a profile, and waits until its first line is registered.
 func runDesk(t *testing.T, dir, name, parameters string, flags ...string) *deskUp {
+	t.Helper()
+	d := startDesk(t, dir, name, parameters, flags...)
+	d.until("it is registered", func(s feature.State) bool { return len(s.Lines) > 0 && s.Lines[0].Registered })
+	return d
+}
+
+// startDesk starts a phone from the parameters of a profile.
+func startDesk(t *testing.T, dir, name, parameters string, flags ...string) *deskUp {
 	t.Helper()
 	d := &deskUp{T: t, name: name, state: filepath.Join(dir, name), said: &said{}}
 	file := filepath.Join(dir, name+".xml")
@@ -69,7 +77,6 @@ func runDesk(t *testing.T, dir, name, parameters string, flags ...string) *deskU
 			t.Logf("%s:\n%s", name, d.said)
 		}
 	})
-	d.until("it is registered", func(s feature.State) bool { return len(s.Lines) > 0 && s.Lines[0].Registered })
 	return d
 }
 

@@ -46,6 +46,7 @@ type lineStatus struct {
 	Server     string           `json:"server,omitempty"`
 	Expires    time.Time        `json:"expires,omitzero"`
 	Auth       ringfence.Auth   `json:"auth,omitempty"`
+	SignedIn   string           `json:"signs_in_at,omitempty"` // who gives its access tokens
 	Proof      *ringfence.Proof `json:"proof,omitempty"`
 	Error      string           `json:"error,omitempty"`
 	Hint       string           `json:"hint,omitempty"`
@@ -56,20 +57,21 @@ type lineStatus struct {
 
 // deskStatus is where a desk phone stands.
 type deskStatus struct {
-	At          time.Time        `json:"at"`
-	PID         int              `json:"pid"`
-	Certificate string           `json:"certificate,omitempty"` // subject, and until when
-	Resync      []resync.Outcome `json:"resync"`
-	Warnings    []string         `json:"warnings"`
-	Access      accessStatus     `json:"dot1x"`
-	VPN         vpn.Status       `json:"vpn"`
-	TR069       *cwmp.Session    `json:"tr069,omitempty"` // the last session with the ACS
-	DHCP        *dhcpView        `json:"dhcp,omitempty"`
-	Lines       []lineStatus     `json:"lines"`
-	Web         webStatus        `json:"web_proxy"`
-	Firewall    phoneports.View  `json:"firewall"`
-	Applied     string           `json:"firewall_applied,omitempty"` // the table of nftables that holds it; empty: it is a plan
-	Phone       feature.State    `json:"phone"`
+	At          time.Time            `json:"at"`
+	PID         int                  `json:"pid"`
+	Certificate string               `json:"certificate,omitempty"` // as people read it
+	Proves      ownCertificateStatus `json:"own_certificate"`
+	Resync      []resync.Outcome     `json:"resync"`
+	Warnings    []string             `json:"warnings"`
+	Access      accessStatus         `json:"dot1x"`
+	VPN         vpn.Status           `json:"vpn"`
+	TR069       *cwmp.Session        `json:"tr069,omitempty"` // the last session with the ACS
+	DHCP        *dhcpView            `json:"dhcp,omitempty"`
+	Lines       []lineStatus         `json:"lines"`
+	Web         webStatus            `json:"web_proxy"`
+	Firewall    phoneports.View      `json:"firewall"`
+	Applied     string               `json:"firewall_applied,omitempty"` // the table of nftables that holds it; empty: it is a plan
+	Phone       feature.State        `json:"phone"`
 }
 
 // desk is a desk phone that runs.
@@ -88,6 +90,7 @@ type desk struct {
 	orders     chan string // of the server
 	mu         sync.Mutex
 	outcomes   []resync.Outcome // of the last resync
+	out        io.Writer        // for whoever started the phone
 	opener     *sockets.Opener
 	at         map[int]*lineServers // by number of the line
 	lines      []*phone.Phone       // by index of plan.Lines; nil if it is refused
@@ -166,7 +169,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	if _, _, err := h.options(); err != nil { // rather now than at the first call
 		return false, err
 	}
-	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), outcomes: p.result.Outcomes}
+	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), outcomes: p.result.Outcomes, out: cmd.ErrOrStderr()}
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
 		Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})
 	if d.told != nil {
@@ -351,6 +354,13 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 		conf.OrderRealm = l.Realm
 	}
 	conf.TLS = x.trust(l)
+	if l.OAuth {
+		tokens, err := x.tokens(ctx, l, x.out)
+		if err != nil {
+			return conf, err
+		}
+		conf.Tokens, conf.TLS.GetClientCertificate = tokens, nil // who has tokens shows no certificate
+	}
 	servers, err := x.servers(l, port)
 	if err != nil {
 		return conf, err
@@ -440,8 +450,8 @@ func (x *desk) status() deskStatus {
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
-	if certs := x.profiles.tls.Certificates; len(certs) > 0 && certs[0].Leaf != nil {
-		s.Certificate = fmt.Sprintf("%s, until %s", certs[0].Leaf.Subject, certs[0].Leaf.NotAfter.UTC().Format(time.RFC3339))
+	if _, _, s.Proves = x.flags.certificate(x.profiles.set.Get(certificateSelect), time.Now()); s.Proves.Of != "" {
+		s.Certificate = s.Proves.String()
 	}
 	for i, l := range x.plan.Lines {
 		at := lineStatus{Line: l.Number, Address: "sip:" + l.User + "@" + l.Domain, Transport: l.Transport, InTheClear: l.Clear, State: "refused", MediaSec: mediasec.Off, Mechanisms: []string{}, Error: l.Reason, Warnings: l.Warnings}
@@ -454,6 +464,9 @@ func (x *desk) status() deskStatus {
 			var list []string
 			at.MediaSec, list = q.MediaSec()
 			at.Mechanisms = append(at.Mechanisms, list...)
+			if l.OAuth {
+				at.SignedIn = l.SignIn
+			}
 			at.State, at.Expires, at.Auth, at.Proof = r.State.String(), r.Expires.UTC().Truncate(time.Second), r.Auth, &proof
 			if r.Expires.IsZero() {
 				at.Expires = time.Time{}
@@ -515,6 +528,11 @@ func printDesk(w io.Writer, s deskStatus) {
 	}
 	if s.Certificate != "" {
 		fmt.Fprintf(w, "certificate: %s\n", s.Certificate)
+	}
+	for _, l := range s.Lines {
+		if l.SignedIn != "" {
+			fmt.Fprintf(w, "line %d: signs in at %s\n", l.Line, l.SignedIn)
+		}
 	}
 	printFeatures(w, s.Phone)
 	printWeb(w, s.Web)

@@ -71,7 +71,9 @@ func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, 
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 	x.plan.Ciphers.Apply(conf)
-	if conf.Certificates = x.profiles.tls.Certificates; len(conf.Certificates) == 0 {
+	if own, _, _ := x.flags.certificate(set.Get(certificateSelect), time.Now()); own != nil {
+		conf.Certificates = []tls.Certificate{*own}
+	} else {
 		pair, err := ownCertificate(addr.Addr())
 		if err != nil {
 			return err
