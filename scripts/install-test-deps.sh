@@ -79,6 +79,9 @@ needs() {
 /usr/sbin/kamailio kamailio cmd/ringfence a SIP server of another vendor,
 /usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so kamailio-tls-modules cmd/ringfence and its TLS
 /usr/lib/x86_64-linux-gnu/kamailio/modules/presence.so kamailio-presence-modules cmd/ringfence and what tells of calls and messages
+/usr/bin/gst-launch-1.0 gstreamer1.0-tools cmd/ringfence who pages and is paged,
+/usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstaudiotestsrc.so gstreamer1.0-plugins-base cmd/ringfence with tones
+/usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstudp.so gstreamer1.0-plugins-good cmd/ringfence by multicast
 /usr/bin/softhsm2-util softhsm2 cmd/ringfence a PKCS #11 token of software,
 /usr/bin/pkcs11-tool opensc cmd/ringfence and what speaks to it
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with

@@ -192,6 +192,7 @@ func (c *controller) callVerbs(parent *cobra.Command) {
 	c.oneCall(parent, "hold", "Put a call on hold", "hold puts the other side on hold (a=sendonly, RFC 3264 section 8.4): it hears what --tone or --play gives the phone to say, and is not heard.", "  ringfence phone do hold 1 --state desk", feature.DoHold)
 	c.oneCall(parent, "resume", "Take a held call back", "resume takes a call back that hold put on hold.", "  ringfence phone do resume 1 --state desk", feature.DoResume)
 	c.elsewhere(parent)
+	c.pageVerbs(parent)
 	transfer := &cobra.Command{Use: "transfer [NUMBER]", Short: "Transfer a call to a number, or join the other sides of two calls", Args: cobra.MaximumNArgs(1),
 		Long: "transfer asks the other side of a call to call NUMBER instead, and returns when that was answered (blind transfer, RFC 5589); on failure the call goes on. With --to CALL, a second call of this phone that is up, it\n" +
 			"joins the other sides of both, and leaves (attended transfer).",
@@ -347,6 +348,17 @@ func printFeatures(w io.Writer, s feature.State) {
 	}
 	if len(rows) > 0 {
 		table(w, []string{"KEY", "DOES", "NAME", "OF", "LAMP"}, rows)
+	}
+	rows = nil
+	for _, p := range s.Pages {
+		who := "from " + p.From
+		if p.Out {
+			who = "from here"
+		}
+		rows = append(rows, []string{p.Group, p.Name, who, p.State, strconv.Itoa(int(p.Priority)), strconv.Itoa(p.Packets)})
+	}
+	if len(rows) > 0 {
+		table(w, []string{"PAGE", "NAME", "WHO", "STATE", "PRIORITY", "PACKETS"}, rows)
 	}
 	if s.ListError != "" {
 		fmt.Fprintf(w, "the list of lamps is not known: %s\n", s.ListError)

@@ -23,6 +23,7 @@ import (
 	"ringfence/internal/desk/cwmp"
 	"ringfence/internal/desk/feature"
 	"ringfence/internal/desk/line"
+	"ringfence/internal/desk/paging"
 	"ringfence/internal/desk/resync"
 	"ringfence/internal/desk/vpn"
 	"ringfence/internal/media/codec"
@@ -77,14 +78,16 @@ type deskStatus struct {
 // desk is a desk phone that runs.
 type desk struct {
 	*handset
-	flags    *deskPhone
-	profiles *profiles
-	plan     line.Plan
-	view     phoneports.View
-	applied  string
-	managed  *managed // by an ACS; or nil
-	features *feature.Desk
-	sounds   atomic.Int32 // files of calls
+	flags      *deskPhone
+	profiles   *profiles
+	plan       line.Plan
+	view       phoneports.View
+	applied    string
+	managed    *managed // by an ACS; or nil
+	features   *feature.Desk
+	sounds     atomic.Int32 // files of calls
+	heardPages atomic.Int32
+	paging     paging.Setting
 	// restarting is set when the phone ends to start again.
 	restarting atomic.Bool
 	orders     chan string // of the server
@@ -169,7 +172,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	if _, _, err := h.options(); err != nil { // rather now than at the first call
 		return false, err
 	}
-	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), outcomes: p.result.Outcomes, out: cmd.ErrOrStderr()}
+	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), outcomes: p.result.Outcomes, out: cmd.ErrOrStderr(), paging: paging.Of(p.set)}
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
 		Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})
 	if d.told != nil {
@@ -236,6 +239,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 		}
 	}
 	x.features.Watch(ctx)
+	x.pages(ctx)
 	go x.resyncs(ctx, cancel, cmd.ErrOrStderr())
 	for i, q := range x.lines {
 		if q != nil && len(x.plan.Lines[i].Then) > 0 {
@@ -269,6 +273,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 func (x *desk) warnings() []string {
 	out := append(append([]string{}, x.flags.warned...), x.plan.Ciphers.Warnings...)
 	out = append(out, feature.Of(x.profiles.set).Wrong...)
+	out = append(out, pagingWarnings(x.paging)...)
 	if x.profiles.noWeb != nil {
 		out = append(out, "provisioning has no way out: "+x.profiles.noWeb.Error())
 	}
@@ -284,6 +289,7 @@ func (x *desk) warnings() []string {
 // start opens the lines that are not refused.
 func (x *desk) start(ctx context.Context) (*phone.Stack, error) {
 	flows := append(phone.Flows(ringfence.PortRange{}, x.plan.Media), controlFlow(ringfence.Listens), pageFlow())
+	flows = append(flows, paging.Flows(x.paging)...)
 	usable := 0
 	for _, l := range x.plan.Lines {
 		if l.Refused == nil {

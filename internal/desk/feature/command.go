@@ -33,6 +33,8 @@ const (
 	DoPickUp     Verb = "pickup"   // what rings at Number; without one, in the group
 	DoPark       Verb = "park"     // in Number; without one the server chooses
 	DoRetrieve   Verb = "retrieve" // from Number
+	DoPage       Verb = "page"     // the group of Number
+	DoEndPage    Verb = "page-end"
 	DoForward    Verb = "forward"
 	DoNotDisturb Verb = "dnd"
 )
@@ -95,6 +97,9 @@ const answerTime = time.Minute
 func (d *Desk) Do(ctx, life context.Context, c Command) (Result, error) {
 	switch c.Do {
 	case DoDial:
+		if g, ok := d.group(c.Number); ok {
+			return d.page(life, g)
+		}
 		return d.dial(ctx, life, c.Line, c.Number)
 	case DoSpeed:
 		to, ok := d.cfg.Setting.Speed[c.Key]
@@ -104,6 +109,8 @@ func (d *Desk) Do(ctx, life context.Context, c Command) (Result, error) {
 		return d.dial(ctx, life, c.Line, to.Number)
 	case DoKey:
 		return d.press(ctx, life, c)
+	case DoPage, DoEndPage:
+		return d.pages(life, c)
 	case DoPickUp:
 		return d.pickUp(ctx, life, c.Line, c.Number)
 	case DoRetrieve:

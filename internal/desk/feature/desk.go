@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/desk/paging"
 	"ringfence/internal/service/phone"
 )
 
@@ -40,6 +41,7 @@ type Desk struct {
 	next  int
 	list  []Entry // the latest last
 	lamps []*lamp
+	pager Pager // or nil
 	// listError is why the server tells nothing of its list.
 	listError string
 	conf      *mixer
@@ -105,11 +107,12 @@ type Line struct {
 
 // State is all that can be seen at the phone.
 type State struct {
-	Lines []Line       `json:"lines"`
-	Calls []Call       `json:"calls"`
-	Lists []Entry      `json:"lists"` // the latest first
-	Lamps []Lamp       `json:"lamps"`
-	Speed map[int]Dial `json:"speed_dials"`
+	Lines []Line        `json:"lines"`
+	Calls []Call        `json:"calls"`
+	Lists []Entry       `json:"lists"` // the latest first
+	Lamps []Lamp        `json:"lamps"`
+	Speed map[int]Dial  `json:"speed_dials"`
+	Pages []paging.Page `json:"pages"`
 	// ListError is why nobody tells of the list of lamps.
 	ListError string   `json:"list_error,omitempty"`
 	Wrong     []string `json:"wrong,omitempty"` // keys that cannot be understood
@@ -172,6 +175,9 @@ func (d *Desk) State() State {
 	slices.Reverse(s.Lists)
 	if s.Lists == nil {
 		s.Lists = []Entry{}
+	}
+	if s.Pages = []paging.Page{}; d.pager != nil {
+		s.Pages = d.pager.Pages()
 	}
 	for _, l := range d.lamps {
 		s.Lamps = append(s.Lamps, l.Lamp)

@@ -10,6 +10,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/desk/flatprofile"
+	"ringfence/internal/desk/paging"
 )
 
 // Forwarding is where calls of a line go.
@@ -39,6 +40,7 @@ type Setting struct {
 	KeepMissed     map[int]bool
 	VoiceMail      string // its number
 	Codes          Codes
+	Paging         paging.Setting
 	List           string   // whose lamps are shown: a list of the server's (BLF_List_URI)
 	ListFunction   Function // of each of its keys
 	ListKeys       []int    // the keys that it has, in order
@@ -206,6 +208,7 @@ func Of(set *flatprofile.Set) Setting {
 		}
 	}
 	s.buttons(set)
+	s.Paging = paging.Of(set)
 	for n := 1; n <= flatprofile.Lines; n++ {
 		s.KeepMissed[n] = set.Yes(fmt.Sprintf("Log_Missed_Calls_for_EXT_%d", n))
 		if !set.Yes(fmt.Sprintf("Voice_Mail_Enable_%d_", n)) {

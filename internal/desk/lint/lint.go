@@ -190,6 +190,7 @@ func (j *judge) together(f *flatprofile.File) {
 	j.domains()
 	j.directory()
 	j.proxy()
+	j.paging()
 }
 
 // line returns where a parameter is set, or 0.

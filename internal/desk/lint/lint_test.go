@@ -70,6 +70,8 @@ func TestFindings(t *testing.T) {
 		{`<GPP_A><GPP_B>x</GPP_B></GPP_A>`, Error, "GPP_B", "in another parameter"},
 		{`<GPP_A>x</GPP_A><GPP_A>y</GPP_A>`, Warning, "GPP_A", "also in line 2"},
 		{`<SIP_Transport_1_>UDP</SIP_Transport_1_><Proxy_1_>pbx.example.com</Proxy_1_>`, Danger, "SIP_Transport_1_", "write TLS"},
+		{`<Group_Paging_Script>pggrp=239.1.2.3:34560;num=500;listen=yes;</Group_Paging_Script>`, Danger, "Group_Paging_Script", "can make phones speak"},
+		{`<Group_Paging_Script>pggrp=192.0.2.1:34560;num=500</Group_Paging_Script>`, Error, "Group_Paging_Script", "no multicast address"},
 		{`<SIP_OAuth_1_>Yes</SIP_OAuth_1_>`, Note, "SIP_OAuth_1_", "a parameter of Ringfence"},
 		{`<SIP_Transport_1_>auto</SIP_Transport_1_>`, Error, "SIP_Transport_1_", "write A"},
 		{`<Proxy_1_>192.0.2.1</Proxy_1_><SIP_Transport_1_>TLS</SIP_Transport_1_>`, Warning, "Proxy_1_", "write the name"},

@@ -6,9 +6,27 @@ import (
 	"net/url"
 	"strings"
 
+	"ringfence"
 	"ringfence/internal/desk/flatprofile"
+	"ringfence/internal/desk/paging"
 	"ringfence/internal/desk/profilerule"
 )
+
+// paging judges pages by multicast, which are in the clear.
+func (j *judge) paging() {
+	v := j.set.Get(paging.ScriptParameter)
+	if v.Value == "" || v.From == flatprofile.Default {
+		return
+	}
+	groups, err := paging.Parse(v.Value)
+	if err != nil {
+		j.add(v.Line, Error, "ill-formed", v.Name, ringfence.HintOf(err), "%v", err)
+		return
+	}
+	if len(groups) > 0 && j.set.Yes("Paging_Serv") {
+		j.add(v.Line, Danger, "dangerous", v.Name, "take it out, or keep the phones in a network where nobody else is", "pages by multicast are neither sealed nor signed: whoever is on the network hears them, and can make phones speak")
+	}
+}
 
 // lines judges each line that is in use.
 func (j *judge) lines() {
