@@ -65,6 +65,7 @@ type deskPhone struct {
 	cert    string
 	key     string
 	lsc     string
+	signer  string           // of firmware that is given to other phones
 	mic     *tls.Certificate // of --cert
 	shown   [2]string        // the files of what 802.1X shows
 	dns     string

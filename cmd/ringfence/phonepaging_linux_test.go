@@ -38,8 +38,8 @@ exec sleep 1000`
 		t.Error(text, refused.said)
 	}
 	refused.stop()
-	alice := runDesk(t, dir, "alice", line+groups+"<Multicast_Paging_In_The_Clear>Yes</Multicast_Paging_In_The_Clear>", "--firewall", "--tone", "440", "--record", filepath.Join(dir, "alice.wav"))
-	for _, want := range []string{"WARNING: pages are IN THE CLEAR", "multicast pages to 239.9.9.9, in the clear"} {
+	alice := runDesk(t, dir, "alice", line+groups+"<Multicast_Paging_In_The_Clear>Yes</Multicast_Paging_In_The_Clear><Peer_Firmware_Sharing>Yes</Peer_Firmware_Sharing>", "--signer", filepath.Join(dir, "ca.pem"), "--firewall", "--tone", "440", "--record", filepath.Join(dir, "alice.wav"))
+	for _, want := range []string{"WARNING: pages are IN THE CLEAR", "multicast pages to 239.9.9.9, in the clear", "firmware is not shared: there is no firmware to give"} {
 		if !strings.Contains(alice.said.String(), want) {
 			t.Errorf("it does not say %q: %s", want, alice.said)
 		}

@@ -135,6 +135,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 	cmd.Flags().DurationVar(&answers.after, "ring", 0, "let calls ring this long before the phone answers them by itself")
 	cmd.Flags().BoolVar(&answers.never, "no-answer", false, "leave calls ringing until ringfence phone do answer takes them")
 	cmd.Flags().StringVar(&web, "web", "", "serve the phone's web pages here, over HTTPS: ADDR, at Web_Server_Port, or ADDR:PORT; the passwords are those of the profile")
+	cmd.Flags().StringVar(&d.signer, "signer", "", "give the firmware that --state keeps to the phones of the link, if one of these certificates (PEM) signed it and the profile says Peer_Firmware_Sharing")
 	cmd.Flags().BoolVar(&firewall, "firewall", false, "put the phone's firewall into force with nftables, in a network namespace of its own")
 	return jsonFlag(cmd, &asJSON)
 }
@@ -240,6 +241,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	}
 	x.features.Watch(ctx)
 	x.pages(ctx)
+	x.giveKept(ctx, d.signer)
 	go x.resyncs(ctx, cancel, cmd.ErrOrStderr())
 	for i, q := range x.lines {
 		if q != nil && len(x.plan.Lines[i].Then) > 0 {
