@@ -188,7 +188,10 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 		d.present(p.tls, p.set.Get(certificateSelect))
 		p.web.Setting, p.noWeb = webproxy.Of(p.set) // what came counts from now on
 	}
-	return p, d.restoreACS(p.set)
+	if err := d.restoreACS(p.set); err != nil {
+		return p, err
+	}
+	return p, d.restoreChanges(p.set)
 }
 
 // goByProxy has provisioning go by the web proxy that the profile names. Signalling and voice know nothing of it.

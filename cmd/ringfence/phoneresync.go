@@ -45,7 +45,11 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 		select {
 		case <-due:
 		case what = <-x.orders:
-			fmt.Fprintf(out, "the server orders: %s\n", what)
+			if what == changedHere {
+				fmt.Fprintln(out, "parameters were changed on the web page")
+			} else {
+				fmt.Fprintf(out, "the server orders: %s\n", what)
+			}
 		case <-ctx.Done():
 			return
 		}

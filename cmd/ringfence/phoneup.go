@@ -87,6 +87,7 @@ type desk struct {
 	features   *feature.Desk
 	sounds     atomic.Int32 // files of calls
 	heardPages atomic.Int32
+	changing   sync.Mutex // of parameters, by the web page
 	paging     paging.Setting
 	// restarting is set when the phone ends to start again.
 	restarting atomic.Bool

@@ -61,6 +61,7 @@ func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, 
 			explainWeb(x.profiles, did)
 			return page.Tabs(set, lines, did, admin)
 		},
+		Change: x,
 		Restart: func() {
 			x.restarting.Store(true)
 			time.AfterFunc(time.Second, cancel) // so that the page that says so is sent
