@@ -51,6 +51,7 @@ needs() {
 /bin/gzip gzip internal/desk/resync and packed files
 /usr/sbin/squid squid-openssl internal/desk/webproxy web proxies that want each way to sign in,
 /usr/bin/openssl openssl internal/desk/webproxy and a password in the form that one of them wants
+/usr/bin/python3 python3 internal/desk/feature a reader of mail,
 /usr/bin/xmllint libxml2-utils internal/desk/flatprofile what is XML as another implementation sees it
 /usr/bin/python3 python3 internal/network/names a library that reads proxy auto-configuration files,
 /usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/names as browsers do

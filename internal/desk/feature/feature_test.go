@@ -4,13 +4,17 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"ringfence"
+	"ringfence/internal/call/dialplan"
 	"ringfence/internal/desk/flatprofile"
+	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
+	"ringfence/internal/testkit"
 	"ringfence/internal/testkit/onehost"
 )
 
@@ -273,5 +277,66 @@ func TestLampsAndForwarding(t *testing.T) {
 	}
 	if status, _ := strict.Screen(1)(phone.Peer{Number: "103"}); status != 0 {
 		t.Errorf("who does not hide got %d", status)
+	}
+}
+
+// TestGroupLamps has a desk follow all members of a hunt group by one subscription, which somebody else's reader of mail takes apart as well.
+func TestGroupLamps(t *testing.T) {
+	python := testkit.Need(t, "/usr/bin/python3", "python3")
+	s := onehost.Open(t, onehost.Options{Change: func(c *config.Config) {
+		c.Plan.Groups = []dialplan.Group{{Number: "500", Name: "Sales", Strategy: dialplan.RingAll, Members: []ringfence.UserID{"bob", "carol"}}}
+	}})
+	for i, user := range []ringfence.UserID{"alice", "bob", "carol"} {
+		s.User(user, ringfence.Number(fmt.Sprint(101+i)))
+	}
+	alice := runs(s, "alice", "<BLF_List_URI>500</BLF_List_URI><Number_of_Units>1</Number_of_Units><Attendant_Console_Call_Pickup_Code>*8</Attendant_Console_Call_Pickup_Code>", false)
+	bob, carol := runs(s, "bob", "", false), runs(s, "carol", "", false)
+	alice.Watch(s.Ctx)
+	lamps := func(bob, carol string) func(State) bool {
+		return func(x State) bool {
+			return len(x.Lamps) == 2 && x.Lamps[0].Key == 101 && x.Lamps[0].Name == "bob" && x.Lamps[0].State == bob && x.Lamps[1].State == carol
+		}
+	}
+	do := func(d *Desk, c Command) {
+		t.Helper()
+		_, err := d.Do(s.Ctx, s.Ctx, c)
+		s.OK(err)
+	}
+	wait(s, alice, "the list is there", lamps("idle", "idle"))
+	do(bob, Command{Do: DoDial, Number: "103"})
+	wait(s, carol, "it rings", func(x State) bool { return len(x.Calls) == 1 })
+	wait(s, alice, "both lamps flash", lamps("ringing", "ringing"))
+	do(alice, Command{Do: DoKey, Key: 102}) // what rings at carol; bob calls himself
+	wait(s, alice, "alice has the call", func(x State) bool { return len(x.Calls) == 1 && x.Calls[0].State == "up" && lamps("busy", "idle")(x) })
+	do(alice, Command{Do: DoHangup})
+	wait(s, alice, "all lamps are out", lamps("idle", "idle"))
+
+	s.User("dave", "104")
+	p := s.Phone("dave")
+	if _, err := p.Subscribe(s.Ctx, "dialog", "500", dialogType); err == nil || !strings.Contains(err.Error(), "421") {
+		t.Errorf("a phone that knows no lists: %v", err)
+	}
+	sub, err := p.Subscribe(s.Ctx, "dialog", "500", "multipart/related, "+phone.ListType+", "+dialogType)
+	s.OK(err)
+	n := <-sub.Notices()
+	cmd := exec.CommandContext(s.Ctx, python, "-c", `import email, email.policy, sys, xml.etree.ElementTree as x
+m = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.HTTP)
+assert m.get_content_type() == "multipart/related" and not m.defects, m.defects
+root, *parts = m.iter_parts()
+assert root["Content-ID"] == m.get_param("start") and root.get_content_type() == m.get_param("type") == "application/rlmi+xml"
+by = {p["Content-ID"]: p for p in parts}
+ns = "{urn:ietf:params:xml:ns:rlmi}"
+l = x.fromstring(root.get_payload(decode=True))
+assert l.tag == ns + "list" and l.get("fullState") == "true" and l.get("version") == "0"
+for r in l.findall(ns + "resource"):
+    i = r.find(ns + "instance")
+    p = by.pop("<" + i.get("cid") + ">")
+    d = x.fromstring(p.get_payload(decode=True))
+    print(r.get("uri"), i.get("state"), p.get_content_type(), d.get("entity") == r.get("uri"), d.get("state"), len(d))
+assert not by`)
+	cmd.Stdin = strings.NewReader("Content-Type: " + n.ContentType + "\r\n\r\n" + string(n.Body))
+	out, err := cmd.CombinedOutput()
+	if want := "sip:bob@DOMAIN active application/dialog-info+xml True full 0\nsip:carol@DOMAIN active application/dialog-info+xml True full 0\n"; err != nil || string(out) != strings.ReplaceAll(want, "DOMAIN", s.Domain) {
+		t.Errorf("%v %s", err, out)
 	}
 }
