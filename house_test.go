@@ -88,7 +88,7 @@ func allowed() map[string][]string {
 		"desk/engine":      {},
 		"desk/upkeep":      {"desk/flatprofile", "sip", "trust/signedfile"},
 		"desk/cwmp":        {"desk/flatprofile", "desk/lint", "sip"},
-		"desk/vpn":         {}, "desk/share": {}, "desk/change": {"desk/flatprofile", "desk/lint"},
+		"desk/vpn":         {}, "desk/lsc": {"trust/pkcs7"}, "desk/share": {}, "desk/change": {"desk/flatprofile", "desk/lint"},
 		"desk/directory":   {"desk/flatprofile"},
 		"desk/line":        {"desk/flatprofile", "trust/cipherlist"},
 		"desk/resync":      {"desk/flatprofile", "desk/profilerule", "sip", "trust/chain", "trust/signedfile"},

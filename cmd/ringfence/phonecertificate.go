@@ -16,12 +16,15 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"ringfence"
 	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/desk/line"
+	"ringfence/internal/desk/lsc"
+	"ringfence/internal/desk/webproxy"
 	"ringfence/internal/trust/signin"
 )
 
@@ -243,4 +246,71 @@ func (x *desk) anchors() string {
 		return ""
 	}
 	return string(b)
+}
+
+// How often the phone looks whether its certificate of the site has to be renewed, and how long it waits after a failure.
+const (
+	enrolEvery = time.Hour
+	enrolAgain = 10 * time.Minute
+	enrolTime  = 30 * time.Second
+)
+
+// enrol gets the phone its certificate of the site, or the successor of the one that it has, from the EST server that the profile names. It returns when to look again; 0 means never.
+func (x *desk) enrol(ctx context.Context) time.Duration {
+	d, set := x.flags, x.profiles.set
+	where := set.Text("CDC_Server_1_")
+	if where == "" {
+		return 0
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(x.out, format+"\n", args...) }
+	at := d.site()
+	if at == "" {
+		say("WARNING: CDC_Server_1_ is set, and the phone has no folder for a certificate of the site (--state, --lsc)")
+		return 0
+	}
+	now := time.Now()
+	var old *x509.Certificate
+	if pair, err := tls.LoadX509KeyPair(at.cert(), at.key()); err == nil && now.Before(pair.Leaf.NotAfter) {
+		if !lsc.Due(pair.Leaf, now) {
+			return enrolEvery
+		}
+		if _, _, s := d.certificate(set.Get(certificateSelect), now); s.Of == ofSite { // which renews itself
+			old = pair.Leaf
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, enrolTime)
+	defer cancel()
+	s := lsc.Server{URL: where, Password: set.Text("CDC_Challenge_Password_1_"), Web: x.profiles.requests(webproxy.Provisioning), Now: time.Now}
+	got, err := s.Enrol(ctx, "SEP"+strings.ToUpper(x.profiles.phone.Device.MAC), old)
+	if err == nil && got.Later > 0 {
+		say("somebody has to agree to the phone's certificate of the site; the phone asks again in %s", got.Later)
+		return got.Later
+	}
+	if err == nil {
+		err = at.Store(got.Certificate, got.Key)
+	}
+	if err != nil {
+		hint := ringfence.HintOf(err)
+		if hint != "" {
+			hint = " (" + hint + ")"
+		}
+		say("WARNING: the phone got no certificate of the site: %v%s", err, hint)
+		return enrolAgain
+	}
+	say("the phone has a certificate of the site: %s, until %s", got.Certificate.Subject, stamp(got.Certificate.NotAfter))
+	return enrolEvery
+}
+
+// keepEnrolled renews the certificate of the site in time, until ctx ends.
+func (x *desk) keepEnrolled(ctx context.Context, wait time.Duration) {
+	for wait > 0 {
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+			wait = x.enrol(ctx)
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -200,5 +202,153 @@ func TestPhoneSignsIn(t *testing.T) {
 	s.OK(os.Remove(filepath.Join(dir, "desk", "signin-1.json")))
 	if text := up(5, profile("alice", "")); !letters.MatchString(text) {
 		t.Error(text)
+	}
+}
+
+// enroller is an EST server of few lines, whose certificates openssl signs.
+const enroller = `import base64, http.server, ssl, subprocess, sys
+class H(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        assert self.headers["Content-Type"] == "application/pkcs10"
+        open("csr.der", "wb").write(base64.b64decode(self.rfile.read(int(self.headers["Content-Length"])), validate=True))
+        subprocess.run(["openssl", "req", "-inform", "DER", "-in", "csr.der", "-verify", "-noout"], check=True)
+        subprocess.run(["openssl", "x509", "-req", "-inform", "DER", "-in", "csr.der", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "1", "-out", "issued.pem"], check=True)
+        p7 = subprocess.run(["openssl", "crl2pkcs7", "-nocrl", "-certfile", "issued.pem", "-outform", "DER"], check=True, capture_output=True).stdout
+        body = base64.encodebytes(p7)
+        print("enrolled", self.path, self.connection.getpeercert()["subject"], flush=True)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/pkcs7-mime; smime-type=certs-only")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+c.load_cert_chain("server.pem", "server.key")
+c.load_verify_locations("trust.pem")
+c.verify_mode = ssl.CERT_REQUIRED
+s = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), H)
+s.socket = c.wrap_socket(s.socket, server_side=True)
+print("ready", flush=True)
+s.serve_forever()
+`
+
+// TestPhoneEnrols has a phone prove itself by its manufacturer's certificate to an EST server of somebody else, and renew what it got with that.
+func TestPhoneEnrols(t *testing.T) {
+	python, openssl := testkit.Need(t, "/usr/bin/python3", "python3"), testkit.Need(t, "/usr/bin/openssl", "openssl")
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	if out, err := exec.Command(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", file("ca.key"), "-out", file("ca.pem"), "-subj", "/CN=Site", "-days", "2").CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	maker := testkit.NewAuthority("Manufacturer")
+	keep(t, maker.Issue("localhost"), file("server.pem"), file("server.key"))
+	keep(t, maker.Issue("CP-8841-SEP000E08ABCDEF"), file("mic.pem"), file("mic.key"))
+	root := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: maker.Root()})
+	site, err := os.ReadFile(file("ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port := freePorts(t)
+	for name, b := range map[string][]byte{"est.py": []byte(enroller), "maker.pem": root, "trust.pem": append(site, root...), "cfg.xml": []byte("<flat-profile><CDC_Server_1_>https://localhost:" + port + "</CDC_Server_1_></flat-profile>")} {
+		if err := os.WriteFile(file(name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := exec.Command(python, "est.py", port)
+	s.Dir = dir
+	heard := &said{}
+	s.Stdout, s.Stderr = heard, heard
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Process.Kill(); _ = s.Wait() })
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; !strings.Contains(heard.String(), "ready") && n < 500; n++ {
+		<-tick.C
+	}
+	d := &deskPhone{cfg: file("cfg.xml"), ca: file("maker.pem"), cert: file("mic.pem"), key: file("mic.key"), state: file("state"), mac: "00:0e:08:ab:cd:ef", product: "CP-8841-3PCC"}
+	p, err := d.read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &desk{flags: d, profiles: p, out: heard}
+	enrol := func(want time.Duration, times int) {
+		t.Helper()
+		if wait := x.enrol(t.Context()); wait != want || strings.Count(heard.String(), "enrolled") != times {
+			t.Fatalf("%s: %s", wait, heard)
+		}
+	}
+	enrol(enrolEvery, 1)
+	if !strings.Contains(heard.String(), "enrolled /.well-known/est/simpleenroll ((('commonName', 'CP-8841-SEP000E08ABCDEF'),),)") || !strings.Contains(heard.String(), "the phone has a certificate of the site: CN=SEP000E08ABCDEF") {
+		t.Errorf("%s", heard)
+	}
+	if _, _, s := d.certificate(p.set.Get(certificateSelect), time.Now()); s.Of != ofSite || s.Subject != "CN=SEP000E08ABCDEF" {
+		t.Errorf("%+v", s)
+	}
+	enrol(enrolEvery, 1) // it is good for a while
+	first, err := os.ReadFile(file("state/lsc.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One that ends soon is renewed, and proves itself.
+	block, _ := pem.Decode(first)
+	mine, err := tls.LoadX509KeyPair(file("state/lsc.pem"), file("state/lsc.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.NotBefore, old.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(10*time.Minute)
+	authority, err := tls.LoadX509KeyPair(file("ca.pem"), file("ca.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, old, authority.Leaf, mine.Leaf.PublicKey, authority.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file("state/lsc.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	enrol(enrolEvery, 2)
+	if !strings.Contains(heard.String(), "enrolled /.well-known/est/simplereenroll ((('commonName', 'SEP000E08ABCDEF'),),)") {
+		t.Errorf("%s", heard)
+	}
+	_ = s.Process.Kill()
+	_ = s.Wait()
+	if err := os.Remove(file("state/lsc.pem")); err != nil {
+		t.Fatal(err)
+	}
+	if wait := x.enrol(t.Context()); wait != enrolAgain || !strings.Contains(heard.String(), "WARNING: the phone got no certificate of the site: ") {
+		t.Errorf("%s: %s", wait, heard)
+	}
+}
+
+// TestPhoneEnrolsAtNode has a phone that has nothing but a code become a device of a node: it gets its certificate, and registers by it.
+func TestPhoneEnrolsAtNode(t *testing.T) {
+	s := onehost.Open(t, onehost.Options{Change: func(c *config.Config) {
+		c.Domain = "localhost"
+		c.EST.Serve = true
+	}})
+	s.User("alice", "101")
+	s.OK(s.Node.Store.CreateDevice(s.Ctx, store.Device{ID: "alice-desk", User: "alice"}))
+	s.OK(s.Node.Roster.Reload(s.Ctx))
+	code, _, err := s.Node.Enroll.NewCode(s.Ctx, "alice-desk")
+	s.OK(err)
+	dir := t.TempDir()
+	s.OK(os.WriteFile(filepath.Join(dir, "ca.pem"), s.Node.Authority.RootPEM(), 0o600))
+	profile := fmt.Sprintf("<flat-profile><Proxy_1_>localhost:%d</Proxy_1_><User_ID_1_>alice</User_ID_1_><SIP_Transport_1_>TLS</SIP_Transport_1_><CDC_Server_1_>https://localhost:%d</CDC_Server_1_><CDC_Challenge_Password_1_>%s</CDC_Challenge_Password_1_></flat-profile>", s.SIP.Port(), s.HTTPS.Port(), code)
+	s.OK(os.WriteFile(filepath.Join(dir, "cfg.xml"), []byte(profile), 0o600))
+	for n := range 2 { // the code is good once, and not needed again
+		var out, errs bytes.Buffer
+		if code := execute(s.Ctx, []string{"phone", "up", "--once", "--json", "--cfg", filepath.Join(dir, "cfg.xml"), "--ca", filepath.Join(dir, "ca.pem"), "--state", filepath.Join(dir, "desk")}, &out, &errs); code != 0 {
+			t.Fatalf("start %d: exit code %d: %s%s", n, code, out.String(), errs.String())
+		}
+		var st deskStatus
+		if err := json.Unmarshal(out.Bytes(), &st); err != nil || len(st.Lines) != 1 || st.Lines[0].Auth != ringfence.AuthCertificate || st.Proves.Of != ofSite || !strings.Contains(errs.String(), "the phone has a certificate of the site") != (n == 1) {
+			t.Errorf("start %d: %v %+v %s", n, err, st.Proves, errs.String())
+		}
 	}
 }

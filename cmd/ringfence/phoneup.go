@@ -209,6 +209,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 		}
 		defer removePhoneFirewall(context.WithoutCancel(ctx), x.applied)
 	}
+	enrolled := x.enrol(ctx)
 	stack, err := x.start(ctx)
 	if err != nil {
 		return false, err
@@ -243,6 +244,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	x.features.Watch(ctx)
 	x.pages(ctx)
 	x.giveKept(ctx, d.signer)
+	go x.keepEnrolled(ctx, enrolled)
 	go x.resyncs(ctx, cancel, cmd.ErrOrStderr())
 	for i, q := range x.lines {
 		if q != nil && len(x.plan.Lines[i].Then) > 0 {
