@@ -93,9 +93,9 @@ func allowed() map[string][]string {
 		"desk/line":        {"desk/flatprofile", "trust/cipherlist"},
 		"desk/resync":      {"desk/flatprofile", "desk/profilerule", "sip", "trust/chain", "trust/signedfile"},
 		"desk/webproxy":    {"desk/flatprofile", "network/pac", "network/proxy", "network/wpad"},
-		"desk/paging":      {"desk/flatprofile", "media/codec", "media/rtp"}, "desk/feature": {"desk/flatprofile", "desk/paging", "media/codec", "service/phone", "sip/eventlist"},
+		"desk/paging":      {"desk/flatprofile", "media/codec", "media/rtp"}, "desk/linekey": {"desk/flatprofile"}, "desk/feature": {"desk/flatprofile", "desk/linekey", "desk/paging", "media/codec", "service/phone", "sip/eventlist"},
 		"desk/page":        {"desk/change", "desk/feature", "desk/flatprofile", "trust/quota"},
-		"desk/lint":        {"desk/flatprofile", "desk/paging", "desk/profilerule", "network/phoneports", "trust/cipherlist"},
+		"desk/lint":        {"desk/flatprofile", "desk/linekey", "desk/paging", "desk/profilerule", "network/phoneports", "trust/cipherlist"},
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":       {},
 		"network/catalogue":  {"network/need"},

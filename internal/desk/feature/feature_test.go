@@ -12,6 +12,7 @@ import (
 	"ringfence"
 	"ringfence/internal/call/dialplan"
 	"ringfence/internal/desk/flatprofile"
+	"ringfence/internal/desk/linekey"
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/testkit"
@@ -41,42 +42,17 @@ func TestSetting(t *testing.T) {
 <Mailbox_ID_1_>box</Mailbox_ID_1_><Voice_Mail_Server_1_>vm.example.com</Voice_Mail_Server_1_><Log_Missed_Calls_for_EXT_1>No</Log_Missed_Calls_for_EXT_1>
 <Extended_Function_2_>fnc=blf+sd+cp;sub=102@example.com;nme=Bob</Extended_Function_2_><Extended_Function_3_>fnc=dance;sub=1</Extended_Function_3_>`))
 	if s.Forward != (Forwarding{All: "201", NoAnswer: "203", After: 7 * time.Second}) || !s.DoNotDisturb || s.Waiting || !s.NoAnonymous || !s.Hidden || s.Appearances != 3 || s.Conference || s.Blind || s.Attended || s.Speed[9].Number != "103" ||
-		s.Keys[2] != (Function{Lamp: true, Dials: true, PicksUp: true, Target: "102@example.com", Name: "Bob"}) || len(s.Keys) != 1 || len(s.Wrong) != 1 || !strings.Contains(s.Wrong[0], "Extended_Function_3_ (cfg.xml:5)") || s.Mailbox[1] != "box@vm.example.com" || len(s.Mailbox) != 15 || s.KeepMissed[1] || s.ForwardAllowed[Busy] {
+		s.Keys[2] != (linekey.Function{Lamp: true, Dials: true, PicksUp: true, Target: "102@example.com", Name: "Bob"}) || len(s.Keys) != 1 || len(s.Wrong) != 1 || !strings.Contains(s.Wrong[0], "Extended_Function_3_ (cfg.xml:5)") || s.Mailbox[1] != "box@vm.example.com" || len(s.Mailbox) != 15 || s.KeepMissed[1] || s.ForwardAllowed[Busy] {
 		t.Errorf("%+v", s)
 	}
 	s = Of(with(t, `<Proxy_1_>pbx.example.com:5061</Proxy_1_><User_ID_1_>101</User_ID_1_><Proxy_2_>[2001:db8::1]</Proxy_2_><User_ID_2_>201</User_ID_2_><BLF_List_URI>lamps@$PROXY</BLF_List_URI><BLF_List_Feature_Options>prk</BLF_List_Feature_Options>
 <Use_Line_Keys_For_BLF_List>Yes</Use_Line_Keys_For_BLF_List><Number_of_Units>2</Number_of_Units><Extended_Function_3_>fnc=blf;sub=$USER@$PROXY;vid=2</Extended_Function_3_><Call_Park_Code>*70</Call_Park_Code><Call_Pick_Up_Serv>No</Call_Pick_Up_Serv>`))
-	if s.List != "lamps@pbx.example.com" || s.ListFunction != (Function{Parks: true}) || len(s.ListKeys) != 13+2*UnitKeys || s.ListKeys[0] != 4 || s.ListKeys[13] != 101 || s.Keys[3].Target != "201@[2001:db8::1]" || s.Codes != (Codes{PickUpGroup: "*98", Park: "*70", Retrieve: "*88"}) {
+	if s.List != "lamps@pbx.example.com" || s.ListFunction != (linekey.Function{Parks: true}) || len(s.ListKeys) != 13+2*UnitKeys || s.ListKeys[0] != 4 || s.ListKeys[13] != 101 || s.Keys[3].Target != "201@[2001:db8::1]" || s.Codes != (Codes{PickUpGroup: "*98", Park: "*70", Retrieve: "*88"}) {
 		t.Errorf("%+v", s)
 	}
 	if s := Of(with(t, "<Cfwd_Setting>No</Cfwd_Setting><Cfwd_All_Dest>201</Cfwd_All_Dest>")); s.Forward.All != "" || s.ForwardAllowed[All] {
 		t.Errorf("%+v", s)
 	}
-}
-
-func TestFunctions(t *testing.T) {
-	for text, want := range map[string]Function{"": {}, "fnc=sd;ext=103": {Dials: true, Target: "103"}, " fnc = BLF ; sub = 102@a ; usr=x": {Lamp: true, Target: "102@a"}, "fnc=sd;sub=1;ext=2": {Dials: true, Target: "1", Number: "2"},
-		"fnc=prk;sub=701@a;vid=2": {Parks: true, Target: "701@a", Line: 2}, "fnc=mwi+sd;sub=104;ext=*98": {Mailbox: true, Dials: true, Target: "104", Number: "*98"}} {
-		if f, err := ParseFunction(text); err != nil || f != want {
-			t.Errorf("%q: %+v %v", text, f, err)
-		}
-	}
-	for _, text := range []string{"fnc=sd", "fnc=dance;sub=1", "fnc=cp;sub=1", "fnc=prk+blf;sub=1", "fnc=mwi+blf;sub=1", "fnc=sd;ext=1;vid=0", "fnc=sd;ext=1;vid=17", "fnc=sd;sub=1;ext=a b", "sub=1", "fnc", "fnc=sd;ext=a b", "fnc=sd;ext=<x>", "fnc=sd;ext=" + strings.Repeat("1", 257), strings.Repeat(";", 1025)} {
-		if f, err := ParseFunction(text); ringfence.KindOf(err) != ringfence.KindInvalid || f != (Function{}) {
-			t.Errorf("%.40q: %+v %v", text, f, err)
-		}
-	}
-}
-
-func FuzzParseFunction(f *testing.F) {
-	for _, s := range []string{"fnc=blf+sd+cp;sub=102@pbx.example.com;nme=Bob", "fnc=sd;ext=103", ";;=;fnc=", "fnc=sd;ext=\r\nX: y"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if x, err := ParseFunction(s); err == nil && strings.ContainsAny(x.Target, "\r\n<> ") {
-			t.Errorf("%q: %+v", s, x)
-		}
-	})
 }
 
 func FuzzParseCommand(f *testing.F) {

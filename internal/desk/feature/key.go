@@ -50,7 +50,7 @@ func (d *Desk) press(ctx, life context.Context, c Command) (Result, error) {
 		}
 		return d.dial(ctx, life, c.Line, f.Number)
 	case f.Dials:
-		return d.dial(ctx, life, c.Line, f.dialled())
+		return d.dial(ctx, life, c.Line, f.Dialled())
 	}
 	return Result{}, fault(ringfence.KindNotFound, "set Extended_Function_1_ and the like to fnc=sd;ext=NUMBER", "key %d dials nothing", c.Key)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/desk/linekey"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/sip/eventlist"
 )
@@ -62,11 +63,11 @@ const (
 // lamp is a lamp of the desk. d.mu guards it.
 type lamp struct {
 	Lamp
-	f       Function
+	f       linekey.Function
 	dialogs map[string]phone.DialogState // by id, while they last
 }
 
-func newLamp(key int, f Function) *lamp {
+func newLamp(key int, f linekey.Function) *lamp {
 	return &lamp{Lamp: Lamp{Key: key, Does: f.String(), Target: f.Target, Name: f.Name, State: lampUnknown}, f: f, dialogs: map[string]phone.DialogState{}}
 }
 
@@ -90,7 +91,7 @@ func (d *Desk) Watch(ctx context.Context) {
 		lines = append(lines, l)
 	}
 	first, _ := d.line(0)
-	on := func(f Function) *line {
+	on := func(f linekey.Function) *line {
 		if l := d.lines[f.Line]; l != nil {
 			return l
 		}
@@ -98,7 +99,7 @@ func (d *Desk) Watch(ctx context.Context) {
 	}
 	for key := 1; key <= maxKey; key++ {
 		f, ok := d.cfg.Setting.Keys[key]
-		if l := on(f); ok && f.shows() && l != nil {
+		if l := on(f); ok && f.Shows() && l != nil {
 			shown := newLamp(key, f)
 			d.lamps = append(d.lamps, shown)
 			go d.lamp(ctx, l.phone, shown)

@@ -191,6 +191,7 @@ func (j *judge) together(f *flatprofile.File) {
 	j.directory()
 	j.proxy()
 	j.paging()
+	j.keys()
 }
 
 // line returns where a parameter is set, or 0.
