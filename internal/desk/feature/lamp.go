@@ -234,7 +234,12 @@ func (l *lamp) told(contentType string, body []byte) bool {
 		}
 	}
 	if x, ok := l.rings(); ok {
-		l.Caller = x.Remote
+		l.Caller = strings.Map(func(r rune) rune {
+			if r < ' ' || r >= 0x7f { // an address has none, and a terminal would obey
+				return '?'
+			}
+			return r
+		}, x.Remote[:min(len(x.Remote), 256)])
 		if l.State == lampBusy && l.f.PicksUp { // a second call can be picked up as the first can
 			l.State = lampRinging
 		}

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"strings"
+	"unicode"
 
 	"ringfence"
 )
@@ -120,6 +121,17 @@ func unbracket(id string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(id), "<"), ">")
 }
 
+// shown is a text for people, without what a terminal would obey.
+func shown(s string) string {
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, s))
+	return strings.ToValidUTF8(s[:min(len(s), maxName)], "")
+}
+
 // read reads the list, and finds the parts that it names.
 func read(text []byte, parts map[string]part) (List, error) {
 	if bytes.Contains(text, []byte("<!DOCTYPE")) {
@@ -154,19 +166,17 @@ func read(text []byte, parts map[string]part) (List, error) {
 	out := List{URI: strings.TrimSpace(doc.URI), Version: *doc.Version, Full: full == "true" || full == "1"}
 	for _, r := range doc.Resources {
 		x := Resource{URI: strings.TrimSpace(r.URI)}
-		if x.URI == "" || len(x.URI) > maxURI || strings.ContainsFunc(x.URI, func(c rune) bool { return c <= ' ' || c == 0x7f || strings.ContainsRune(`<>"`, c) }) {
+		if x.URI == "" || len(x.URI) > maxURI || strings.ContainsFunc(x.URI, func(c rune) bool { return c <= ' ' || c >= 0x7f || strings.ContainsRune(`<>"`, c) }) {
 			return List{}, bad("the list has %.60q, which is no address", r.URI)
 		}
 		if len(r.Names) > 0 {
-			x.Name = strings.ToValidUTF8(strings.TrimSpace(r.Names[0]), "")
-			x.Name = x.Name[:min(len(x.Name), maxName)]
-			x.Name = strings.ToValidUTF8(x.Name, "")
+			x.Name = shown(r.Names[0])
 		}
 		if len(r.Instances) > maxInstances {
 			return List{}, bad("%s is there more than %d times", x.URI, maxInstances)
 		}
 		for _, i := range r.Instances {
-			y := Instance{ID: i.ID, State: strings.ToLower(i.State), Reason: i.Reason}
+			y := Instance{ID: i.ID, State: strings.ToLower(i.State), Reason: shown(i.Reason)}
 			if y.State != "active" && y.State != "pending" && y.State != "terminated" {
 				return List{}, bad("the state of %s is %.20q, which is none", x.URI, i.State)
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"ringfence"
 )
@@ -36,6 +37,9 @@ func TestParse(t *testing.T) {
 			t.Errorf("%+v", l.Resources[1:])
 		}
 	}
+	if l, err := Parse(related, body(strings.Replace(list, ">Bob<", ">B\u009b31mob\x7f "+strings.Repeat("é", 100)+"<", 1))); err != nil || !strings.HasPrefix(l.Resources[0].Name, "B31mob é") || len(l.Resources[0].Name) > maxName || !utf8.ValidString(l.Resources[0].Name) {
+		t.Errorf("%q %v", l.Resources[0].Name, err)
+	}
 	// The list need not come first.
 	if l, err := Parse(`multipart/related;boundary="b";start="<root@x>"`, []byte("--b\r\n"+about("bob@x", "<dialog-info/>")+"\r\n"+string(body(list, "Content-ID: <other>\r\n\r\n")))); err != nil || len(l.Resources[0].Instances[0].Body) == 0 {
 		t.Errorf("%+v %v", l, err)
@@ -57,7 +61,7 @@ func TestRefused(t *testing.T) {
 		"no end": {related, []byte("--b\r\n\r\n" + list)}, "no part": {related, []byte("--b--\r\n")}, "a start that is not there": {related + `;start="<no>"`, body(list)}, "a start that is no list": {related + `;start="<bob@x>"`, body(list, about("bob@x", ""))},
 		"no version": {related, with(`version="0"`, "")}, "a negative version": {related, with(`version="0"`, `version="-1"`)}, "half a state": {related, with(`fullState="true"`, `fullState="half"`)},
 		"a document type": {related, with(`<list`, `<!DOCTYPE list [<!ENTITY a "b">]><list`)}, "no list": {related, body("<x/>")}, "an address with a blank": {related, with("sip:bob@example.com", "sip:bob @example.com")},
-		"no address": {related, with("sip:bob@example.com", " ")}, "a line end in an address": {related, with("sip:bob@example.com", "sip:bob&#13;&#10;@x")}, "a state that is none": {related, with(`state="active"`, `state="odd"`)},
+		"an address in other letters": {related, with("sip:bob@example.com", "sip:b\u009bob@example.com")}, "no address": {related, with("sip:bob@example.com", " ")}, "a line end in an address": {related, with("sip:bob@example.com", "sip:bob&#13;&#10;@x")}, "a state that is none": {related, with(`state="active"`, `state="odd"`)},
 		"many resources": {related, with("<resource ", many+"<resource ")}, "many instances": {related, with(`<instance id="a"`, strings.Repeat(`<instance id="z" state="active"/>`, maxInstances)+`<instance id="a"`)},
 		"many parts": {related, body(list, parts...)}, "too long": {related, append(body(list), make([]byte, MaxBody)...)}, "a type that is too long": {related + ";x=" + strings.Repeat("y", 1024), body(list)},
 	} {
