@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -174,5 +175,22 @@ func TestGuideKeys(t *testing.T) {
 	var out, errs bytes.Buffer
 	if code := execute(t.Context(), []string{"phone", "lint", file}, &out, &errs); code != 0 || !strings.Contains(out.String(), "6 parameters: 0 errors, 0 dangerous") {
 		t.Errorf("%d %s%s", code, out.String(), errs.String())
+	}
+	out.Reset()
+	if code := execute(t.Context(), []string{"phone", "explain", "--cfg", file, "--json"}, &out, &errs); code != 0 {
+		t.Fatal(errs.String())
+	}
+	var e explanation
+	if err := json.Unmarshal(out.Bytes(), &e); err != nil {
+		t.Fatal(err)
+	}
+	did := map[string]string{}
+	for _, p := range e.Parameters {
+		did[p.Name] = p.Did
+	}
+	for name, want := range map[string]string{"Extended_Function_2_": "shows the calls of 102@; calls 102@; picks up what rings there, if need be by *8", "Extended_Function_3_": "parks calls of 701@ by *70, and takes them by *71", "Call_Park_Code": "transferred to, with the place"} {
+		if did[name] != want {
+			t.Errorf("%s: %s", name, did[name])
+		}
 	}
 }

@@ -54,7 +54,7 @@ func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, 
 			for _, l := range x.plan.Lines {
 				lines = append(lines, l.Number)
 			}
-			did := map[string]string{}
+			did := x.flags.networkUses(set)
 			for _, u := range x.plan.Used {
 				did[u.Name] = u.Did
 			}

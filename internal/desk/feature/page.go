@@ -74,7 +74,10 @@ func (d *Desk) page(life context.Context, g paging.Group) (Result, error) {
 	if sound.Source == nil {
 		sound.Source = phone.Silence()
 	}
-	if err := d.pager.Start(life, g, sound.Source); err != nil {
+	d.mu.Lock()
+	pager := d.pager
+	d.mu.Unlock()
+	if err := pager.Start(life, g, sound.Source); err != nil {
 		return Result{}, err
 	}
 	return Result{Text: "paging " + g.Number + " IN THE CLEAR at " + g.At.String()}, nil
