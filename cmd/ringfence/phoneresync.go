@@ -117,8 +117,12 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 		select {
 		case <-due:
 		case what = <-x.orders:
-			fmt.Fprintf(out, "the server orders: %s\n", what)
-			stays = what == "resync"
+			if what == changedHere {
+				fmt.Fprintln(out, "parameters were changed on the web page")
+			} else {
+				fmt.Fprintf(out, "the server orders: %s\n", what)
+				stays = what == "resync"
+			}
 		case others = <-x.network:
 			if others { // a server that changes its mind all the time does not keep the phone from its calls
 				select {
