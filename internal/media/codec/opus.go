@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -104,9 +105,7 @@ func (o *opus) Encode(dst []byte, samples []int16) []byte {
 		return dst
 	}
 	at := len(dst)
-	for cap(dst) < at+opusBytes {
-		dst = append(dst[:cap(dst)], 0)
-	}
+	dst = slices.Grow(dst, opusBytes)
 	n, err := e.EncodeInt16(samples, dst[at:at+opusBytes])
 	if err != nil {
 		return dst[:at]
