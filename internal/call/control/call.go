@@ -134,7 +134,7 @@ func (call *Call) holdChanged(l *Leg) {
 		return
 	}
 	if held {
-		other.play(music)
+		other.holdMusic()
 	} else {
 		other.silence()
 	}

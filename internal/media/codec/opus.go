@@ -67,6 +67,16 @@ func readOpusWish(fmtp string) opusWish {
 	return w
 }
 
+// Shared returns an encoder whose payloads everybody takes, and whether a far end that says fmtp of the codec may be sent those: so that a sound which many
+// hear is encoded once where that costs much. It is so for Opus, unless the far end asks for less than we send.
+func Shared(name Name, fmtp string) (Codec, bool) {
+	w := readOpusWish(fmtp)
+	if !strings.EqualFold(string(name), string(Opus)) || w.bitrate != opusBitrate || w.band != gopus.BandwidthWideband {
+		return nil, false
+	}
+	return newOpus("useinbandfec=1"), true // who cannot use the second copy must bear it (RFC 7587 section 6.1)
+}
+
 func newOpus(fmtp string) *opus {
 	return &opus{wish: readOpusWish(fmtp), pcm: make([]int16, opusLongest), last: opusFrame}
 }
