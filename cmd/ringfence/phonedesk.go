@@ -17,15 +17,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"ringfence"
+	"ringfence/internal/desk/cwmp"
 	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/desk/line"
 	"ringfence/internal/desk/resync"
 	"ringfence/internal/desk/webproxy"
+	"ringfence/internal/network/kerberos"
 	"ringfence/internal/network/phoneports"
 	"ringfence/internal/node/sockets"
 	"ringfence/internal/sip/locate"
@@ -46,8 +50,8 @@ func provisioningFlows() []ringfence.Flow {
 		{Name: flowProfile, Purpose: "A phone fetches its profiles over HTTPS.", Room: "cmd/ringfence", Direction: ringfence.Dials, Transport: "tcp", Peers: "the provisioning server", TLS: ringfence.TLSMutual},
 		{Name: flowSyslog, Purpose: "A phone tells of its resyncs, in the clear, since its profile names a syslog server; no secret is among that.", Room: "cmd/ringfence", Direction: ringfence.Listens, Transport: "udp",
 			Peers: "the syslog server", TLS: ringfence.TLSNone},
-		{Name: flowWeb, Purpose: "A phone goes out by the web proxy of its site, through which TLS reaches the server itself, and fetches the file that names it.", Room: "cmd/ringfence", Direction: ringfence.Dials, Transport: "tcp",
-			Peers: "the web proxy", TLS: ringfence.TLSNone},
+		{Name: flowWeb, Purpose: "A phone goes out by the web proxy of its site, through which TLS reaches the server itself, and fetches the file that names it and a ticket of Kerberos for it.", Room: "cmd/ringfence", Direction: ringfence.Dials, Transport: "tcp",
+			Peers: "the web proxy, and the key distribution centre of its realm", TLS: ringfence.TLSNone},
 		{Name: flowWPAD, Purpose: "A phone asks a DHCP server where the file is that names the web proxy (option 252).", Room: "cmd/ringfence", Direction: ringfence.Listens, Transport: "udp", Ports: ringfence.PortRange{First: 68, Last: 68},
 			Peers: "the DHCP server", TLS: ringfence.TLSNone},
 	}
@@ -64,20 +68,36 @@ type deskPhone struct {
 	ca      string
 	cert    string
 	key     string
+	lsc     string
+	signer  string           // of firmware that is given to other phones
+	mic     *tls.Certificate // of --cert
+	shown   [2]string        // the files of what 802.1X shows
 	dns     string
 	state   string
-	asked   string // the DHCP server that is asked where the web proxy's file is
+	table   atomic.Pointer[string] // of the firewall that is in force
+	asked   string                 // the DHCP server that is asked where the web proxy's file is
+	realm   string                 // of Kerberos, for a web proxy
+	kdc     string
 	resync  bool
-	dhcp    string    // the link that DHCP is asked on
-	lease   bool      // an address may be leased
-	link    *link     // with its sockets, if --dhcp is given
-	release func()    // gives back what was leased
-	told    *dhcpView // what DHCP came to
+	dhcp    string                    // the link that DHCP is asked on
+	lease   bool                      // an address may be leased
+	link    *link                     // with its sockets, if --dhcp is given
+	release func()                    // gives back what was leased
+	told    atomic.Pointer[dhcpView]  // what DHCP came to
+	options *flatprofile.Set          // with the order of its options
+	acs     atomic.Pointer[cwmp.Kept] // what the ACS set, without a directory to keep it in
+	telling sync.Mutex
+	onTold  atomic.Pointer[func(others, place bool)] // hears that DHCP says otherwise: that the phone has to ask others, or where its profile is
+	onLost  atomic.Pointer[func(error)]              // hears that a lease is gone
 	port    portAccess
 	access  *access // 802.1X, if it is on
 	vpn     bool    // the tunnel is opened, whatever Connect_on_Bootup says
 	tunnel  *tunnel
-	warned  []string // what the way into the network came to
+	inside  bool                             // the way into the network was gone
+	stays   atomic.Bool                      // the phone starts again, and keeps it
+	patient bool                             // it waits for a network that is not there yet
+	say     func(format string, args ...any) // hears what happens to its network
+	warned  []string                         // what the way into the network came to
 }
 
 // noMAC is the address of a phone that nobody gave one.
@@ -95,10 +115,13 @@ func (d *deskPhone) flags(cmd *cobra.Command) {
 	f.StringVar(&d.serial, "serial", "", "serial number, for $SN")
 	f.StringVar(&d.version, "firmware", "11.3.7", "version of the firmware, for $SWVER")
 	f.StringVar(&d.ca, "ca", "", "believe the authorities in this file (PEM), and no others; without it those of this host")
-	f.StringVar(&d.cert, "cert", "", "certificate of the phone (PEM, with its chain)")
+	f.StringVar(&d.cert, "cert", "", "certificate of the phone, as its manufacturer gave it (MIC; PEM, with its chain)")
 	f.StringVar(&d.key, "key", "", "its key (PEM)")
+	f.StringVar(&d.lsc, "lsc", "", "directory with the phone's certificate of the site (lsc.pem, lsc.key), as ringfence trust capf run keeps it; without it --state. It is shown as soon as it is there, unless Certificate_Select is Manufacturing installed")
 	f.StringVar(&d.dns, "dns", "", "ask this DNS server, ADDR or ADDR:PORT, instead of those of this host")
-	f.StringVar(&d.asked, "wpad-dhcp", "", "ask this DHCP server where the file is that names the web proxy (Proxy_Mode Auto); without it DNS is asked alone")
+	f.StringVar(&d.asked, "wpad-dhcp", "", "ask this DHCP server where the file is that names the web proxy (Proxy_Mode Auto); --dhcp asks by itself, and without either DNS is asked alone")
+	f.StringVar(&d.realm, "realm", "", "realm of Kerberos, for a web proxy that wants Negotiate; without it that is made with NTLM")
+	f.StringVar(&d.kdc, "kdc", "", "its key distribution centre, HOST or HOST:PORT")
 	f.StringVar(&d.state, "state", "", "directory that keeps the last good profiles, for when the server is gone; they hold passwords")
 }
 
@@ -130,6 +153,10 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if d.rule != "" {
 		p.set.Put(flatprofile.Value{Name: "Profile_Rule", Value: d.rule, From: "--profile-rule"})
 	}
+	if p.tls, err = d.trust(); err != nil {
+		return nil, err
+	}
+	_, d.shown, _ = d.certificate(p.set.Get(certificateSelect), time.Now())
 	if err := d.join(ctx, p.set); err != nil {
 		return nil, err
 	}
@@ -137,9 +164,7 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if !regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(mac) {
 		return nil, invalid("--mac "+d.mac+" is no MAC address", "write it as 00:0e:08:ab:cd:ef")
 	}
-	if p.tls, err = d.trust(); err != nil {
-		return nil, err
-	}
+	d.present(p.tls, p.set.Get(certificateSelect))
 	servers, search, err := nameServers(d.dns)
 	if err != nil {
 		return nil, err
@@ -151,7 +176,7 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if d.dns == "" && len(told) > 0 {
 		servers, search = told, domains
 	}
-	if p.opener, err = sockets.New(append(append(provisioningFlows(), flows...), locate.Flows(servers)...)); err != nil {
+	if p.opener, err = sockets.New(append(append(append(provisioningFlows(), signInFlow()), flows...), locate.Flows(servers)...)); err != nil {
 		return nil, err
 	}
 	var hosts map[string][]netip.Addr
@@ -178,15 +203,19 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if p.fetched = p.fetched && (d.rule != "" || d.resync); p.fetched { // a file alone is read, and leads nowhere
 		p.result = p.phone.Run(ctx, p.set)
 		p.set = p.result.Set
+		d.present(p.tls, p.set.Get(certificateSelect))
 		p.web.Setting, p.noWeb = webproxy.Of(p.set) // what came counts from now on
 	}
-	return p, d.restoreACS(p.set)
+	if err := d.restoreACS(p.set); err != nil {
+		return p, err
+	}
+	return p, d.restoreChanges(p.set)
 }
 
 // goByProxy has provisioning go by the web proxy that the profile names. Signalling and voice know nothing of it.
 func (d *deskPhone) goByProxy(p *profiles, search []string) error {
 	conf := p.tls.Clone()
-	conf.Certificates = nil // a proxy is not told whose phone this is
+	conf.GetClientCertificate = nil // a proxy is not told whose phone this is
 	p.web = &webproxy.Phone{Lookup: p.lookup, TLS: conf, Domains: search, Now: time.Now, Own: p.opener.SourceFor,
 		Dial: func(ctx context.Context, at netip.AddrPort) (net.Conn, error) { return p.opener.Dial(ctx, flowWeb, at) },
 		Listen: func(ctx context.Context, at netip.AddrPort) (net.PacketConn, error) {
@@ -202,6 +231,15 @@ func (d *deskPhone) goByProxy(p *profiles, search []string) error {
 		}
 		p.web.DHCP = netip.AddrPortFrom(at, 67)
 	}
+	if d.dhcp != "" {
+		p.web.Offered = d.offeredProxy
+	}
+	if (d.realm == "") != (d.kdc == "") {
+		return invalid("Kerberos takes --realm and --kdc together", "")
+	}
+	if d.realm != "" {
+		p.web.Ticket = func(ctx context.Context, service string) ([]byte, error) { return d.ticket(ctx, p, service) }
+	}
 	p.web.Setting, p.noWeb = webproxy.Of(p.set)
 	p.phone.Proxy = func(ctx context.Context, host string, port uint16) (net.Conn, string, error) {
 		if p.noWeb != nil {
@@ -211,6 +249,37 @@ func (d *deskPhone) goByProxy(p *profiles, search []string) error {
 		return conn, use.Way, err
 	}
 	return nil
+}
+
+// ticket gets a ticket of Kerberos for a web proxy, for the user of the profile.
+func (d *deskPhone) ticket(ctx context.Context, p *profiles, service string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	host, text, err := net.SplitHostPort(d.kdc)
+	if err != nil {
+		host, text = d.kdc, "88"
+	}
+	port, err := parsePort(text)
+	if err != nil {
+		return nil, invalid(fmt.Sprintf("%.60q is no key distribution centre", d.kdc), "give HOST or HOST:PORT with --kdc")
+	}
+	user := p.web.Setting.User[strings.LastIndexByte(p.web.Setting.User, '\\')+1:]
+	user, _, _ = strings.Cut(user, "@")
+	k := &kerberos.Client{Realm: d.realm, User: user, Password: p.web.Setting.Password, Ask: func(ctx context.Context, b []byte) ([]byte, error) {
+		found, err := p.lookup(ctx, host)
+		if err == nil && len(found) > 0 {
+			var conn net.Conn
+			if conn, err = p.opener.Dial(ctx, flowWeb, netip.AddrPortFrom(found[0], port)); err == nil {
+				defer func() { _ = conn.Close() }()
+				if end, ok := ctx.Deadline(); ok {
+					_ = conn.SetDeadline(end)
+				}
+				return kerberos.Exchange(conn, b)
+			}
+		}
+		return nil, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the key distribution centre " + d.kdc + " cannot be reached", Hint: "check --kdc, and that TCP is allowed to port 88", Err: err}
+	}}
+	return k.Token(ctx, service)
 }
 
 // webStatus is by which web proxy a desk phone goes, and why.
@@ -344,7 +413,7 @@ func (d *deskPhone) trust() (*tls.Config, error) {
 		if err != nil {
 			return nil, &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "the phone's certificate and key cannot be used", Err: err, Hint: "both are PEM, and the key is that of the certificate"}
 		}
-		conf.Certificates = []tls.Certificate{pair}
+		d.mic = &pair
 	}
 	return conf, nil
 }
@@ -546,7 +615,7 @@ func newPhoneExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			e.DHCP = d.told
+			e.DHCP = d.told.Load()
 			if err := show(cmd, asJSON, e, func(w io.Writer) { printExplained(w, e) }); err != nil {
 				return err
 			}

@@ -44,8 +44,16 @@ type deskUp struct {
 	stop        func()
 }
 
-// runDesk starts a phone from the parameters of a profile, and waits until it says where it stands.
+// runDesk starts a phone from the parameters of a profile, and waits until its first line is registered.
 func runDesk(t *testing.T, dir, name, parameters string, flags ...string) *deskUp {
+	t.Helper()
+	d := startDesk(t, dir, name, parameters, flags...)
+	d.until("it is registered", func(s feature.State) bool { return len(s.Lines) > 0 && s.Lines[0].Registered })
+	return d
+}
+
+// startDesk starts a phone from the parameters of a profile.
+func startDesk(t *testing.T, dir, name, parameters string, flags ...string) *deskUp {
 	t.Helper()
 	d := &deskUp{T: t, name: name, state: filepath.Join(dir, name), said: &said{}}
 	file := filepath.Join(dir, name+".xml")
@@ -69,8 +77,40 @@ func runDesk(t *testing.T, dir, name, parameters string, flags ...string) *deskU
 			t.Logf("%s:\n%s", name, d.said)
 		}
 	})
-	d.until("it is registered", func(s feature.State) bool { return len(s.Lines) > 0 && s.Lines[0].Registered })
 	return d
+}
+
+// stands waits for where the phone stands, as `phone status` tells it.
+func (d *deskUp) stands(what string, f func(deskStatus) bool) (s deskStatus) {
+	d.Helper()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	var out bytes.Buffer
+	for range 400 {
+		out.Reset()
+		if execute(d.Context(), []string{"phone", "status", "--json", "--state", d.state}, &out, io.Discard) == 0 {
+			if s = (deskStatus{}); json.Unmarshal(out.Bytes(), &s) == nil && f(s) {
+				return s
+			}
+		}
+		<-tick.C
+	}
+	d.Fatalf("%s: %s: it does not come about: %s", d.name, what, out.String())
+	return s
+}
+
+// says waits until the phone has said something so many times.
+func (d *deskUp) says(text string, times int) {
+	d.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 600 {
+		if strings.Count(d.said.String(), text) >= times {
+			return
+		}
+		<-tick.C
+	}
+	d.Fatalf("%s: nothing says %q %d times", d.name, text, times)
 }
 
 // do has the phone do something, which ends with a code.

@@ -20,6 +20,9 @@ func phoneRules(v phoneports.View) string {
 	if v.Ping {
 		b.WriteString("\t\ticmp type echo-request accept\n\t\ticmpv6 type echo-request accept\n")
 	}
+	if v.Multicast { // who keeps the groups of a link asks now and then who is in them
+		b.WriteString("\t\tip protocol igmp accept\n\t\ticmpv6 type { mld-listener-query, mld2-listener-report } accept\n")
+	}
 	rtp := ""
 	for _, o := range v.Open {
 		if o.One { // one port by chance: this phone has no such service, so none of them
@@ -62,4 +65,33 @@ func removePhoneFirewall(ctx context.Context, table string) {
 	if table != "" {
 		_ = runNFT(ctx, "delete table inet "+table+"\n")
 	}
+}
+
+// putWall puts the firewall of a phone into force, instead of the one before it, or out of force if the profile switches it off.
+func (d *deskPhone) putWall(ctx context.Context, v phoneports.View) error {
+	table, err := applyPhoneFirewall(ctx, v)
+	if err != nil {
+		return err
+	}
+	if table == "" {
+		d.takeWall(ctx)
+		return nil
+	}
+	d.table.Store(&table)
+	return nil
+}
+
+// takeWall takes the firewall out of force, if there is one.
+func (d *deskPhone) takeWall(ctx context.Context) {
+	if table := d.table.Swap(nil); table != nil {
+		removePhoneFirewall(ctx, *table)
+	}
+}
+
+// wall is the table of the firewall that is in force; "" is none.
+func (d *deskPhone) wall() string {
+	if table := d.table.Load(); table != nil {
+		return *table
+	}
+	return ""
 }

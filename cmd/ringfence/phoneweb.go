@@ -34,7 +34,7 @@ func pageFlow() ringfence.Flow {
 
 // serve serves the phone's web pages until ctx ends. cancel ends the phone, which starts again if the page says so.
 func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, out io.Writer) error {
-	set := x.profiles.set
+	set := x.inForce.Load()
 	addr, err := x.pageAddr(at)
 	if err != nil {
 		return err
@@ -54,13 +54,14 @@ func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, 
 			for _, l := range x.plan.Lines {
 				lines = append(lines, l.Number)
 			}
-			did := map[string]string{}
+			did := x.flags.networkUses(set)
 			for _, u := range x.plan.Used {
 				did[u.Name] = u.Did
 			}
 			explainWeb(x.profiles, did)
 			return page.Tabs(set, lines, did, admin)
 		},
+		Change: x,
 		Restart: func() {
 			x.restarting.Store(true)
 			time.AfterFunc(time.Second, cancel) // so that the page that says so is sent
@@ -71,7 +72,9 @@ func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, 
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 	x.plan.Ciphers.Apply(conf)
-	if conf.Certificates = x.profiles.tls.Certificates; len(conf.Certificates) == 0 {
+	if own, _, _ := x.flags.certificate(set.Get(certificateSelect), time.Now()); own != nil {
+		conf.Certificates = []tls.Certificate{*own}
+	} else {
 		pair, err := ownCertificate(addr.Addr())
 		if err != nil {
 			return err
@@ -94,7 +97,7 @@ func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, 
 
 // pagePasswords are the passwords of the pages, by account.
 func (x *desk) pagePasswords() map[string]string {
-	set := x.profiles.set
+	set := x.inForce.Load()
 	out := map[string]string{page.User: set.Text("User_Password")}
 	if set.Yes("Enable_Web_Admin_Access") {
 		out[page.Admin] = set.Text("Admin_Password")
@@ -104,7 +107,7 @@ func (x *desk) pagePasswords() map[string]string {
 
 // servable says why the pages could not be served.
 func (x *desk) servable(at string) error {
-	if !x.profiles.set.Yes("Enable_Web_Server") {
+	if !x.inForce.Load().Yes("Enable_Web_Server") {
 		return invalid("the profile has Enable_Web_Server = No", "leave --web out")
 	}
 	if _, err := x.pageAddr(at); err != nil {
@@ -123,7 +126,7 @@ func (x *desk) pageAddr(at string) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, invalid(fmt.Sprintf("--web %.60q is no address", at), "write --web 192.0.2.7 or --web 192.0.2.7:8443")
 	}
-	port, err := parsePort(x.profiles.set.Text("Web_Server_Port"))
+	port, err := parsePort(x.inForce.Load().Text("Web_Server_Port"))
 	return netip.AddrPortFrom(a, port), err
 }
 

@@ -75,7 +75,7 @@ type Feature string
 // The features.
 const (
 	PickupGroup  Feature = "pickup"   // *8: answer whatever rings nearby; *8NUMBER: what rings at NUMBER
-	Park         Feature = "park"     // *70 as the target of a transfer: park the call
+	Park         Feature = "park"     // *70 as the target of a transfer: park the call; *70SLOT: in that slot
 	Retrieve     Feature = "retrieve" // *71SLOT: take a parked call
 	ForwardAll   Feature = "forward"  // *72NUMBER forwards always, *73 ends it
 	ForwardOff   Feature = "forward-off"
@@ -121,6 +121,11 @@ func (p Plan) Validate() error {
 			return invalid(fmt.Sprintf("two groups have the number %s", g.Number))
 		case !slices.Contains([]Strategy{RingAll, Sequential, RoundRobin, LongestIdle}, g.Strategy):
 			return invalid(fmt.Sprintf("group %s: unknown strategy %q; use all, sequential, round-robin or longest-idle", g.Number, g.Strategy))
+		}
+		for i, m := range g.Members {
+			if slices.Contains(g.Members[:i], m) {
+				return invalid(fmt.Sprintf("group %s: %s is in it twice", g.Number, m))
+			}
 		}
 		seen[g.Number] = true
 	}

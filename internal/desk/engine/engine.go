@@ -54,6 +54,7 @@ func Start(ctx context.Context, p Program) (*Engine, error) {
 	}
 	cmd := exec.CommandContext(ctx, path, p.Args...)
 	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}, p.Env...)
+	notAlone(cmd)
 	cmd.Stdin = strings.NewReader(p.Stdin)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = grace
