@@ -408,6 +408,35 @@ func TestAnswerWithAllCodecs(t *testing.T) {
 	})
 }
 
+// A far end may put less into a packet than 20 ms, or more; the tone has no gap in it all the same.
+func TestPacketsOfOtherLengths(t *testing.T) {
+	for _, ms := range []int{10, 20, 30, 60} {
+		m := &media{jitter: rtp.NewJitterBuffer(), receiver: rtp.NewReceiver(8000), decoders: map[uint8]codec.Codec{}}
+		m.listen(sdp.PCMU())
+		enc, err := codec.New(codec.PCMU)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, at := make([]int16, 8000), 0
+		codec.NewTone(codec.Signal{Hz: []float64{500}}, 8000, -13).Read(said)
+		var f frames
+		var heard []int16
+		for tick := range 50 {
+			for ; at*ms < (tick+1)*20; at++ { // what has come by now
+				m.jitter.Push(&rtp.Header{Sequence: uint16(at)}, enc.Encode(nil, said[at*ms*8%6400:][:ms*8]))
+			}
+			m.play(&f, 8000)
+			heard = append(heard, f.heard...)
+		}
+		tail := heard[len(heard)-4000:]
+		for i := 0; i+160 <= len(tail); i += 80 {
+			if h := codec.Hear(tail[i:i+160], 8000); !near(h.Hz, 500) || h.Confidence < 0.9 {
+				t.Fatalf("%d ms a packet: at %d %+v", ms, i, h)
+			}
+		}
+	}
+}
+
 func TestLossyNetworkLowersTheScore(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		a, b := w.phone(t, "alice", 10), w.phone(t, "bob", 11)
