@@ -43,7 +43,7 @@ func (l *Leg) refer(tx *transaction.Server) {
 	who := left.party()
 	call.shown = &who
 	call.ctl.cfg.Media.Unjoin(l.media)
-	left.play(music)
+	left.holdMusic()
 	// From here on the party that is left is the caller of this call, and the transferor pays.
 	call.caller, call.callee = left, nil
 	call.instance = instanceOf(&target.URI)
