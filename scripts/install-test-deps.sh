@@ -72,7 +72,8 @@ needs() {
 /usr/sbin/nft nftables internal/network/marks whose kernel takes the marks
 /usr/bin/openssl openssl internal/network/feed signatures as another implementation sees them
 /usr/bin/openssl openssl internal/network/posture servers of known settings
-/usr/bin/sslscan sslscan internal/network/posture and another that asks them
+/usr/bin/sslscan sslscan internal/network/posture and another that asks them,
+/usr/bin/testssl testssl.sh internal/network/posture and a third
 /usr/bin/unshare util-linux internal/network/nat networks of its own,
 /sbin/ip iproute2 internal/network/nat their links,
 /usr/sbin/nft nftables internal/network/nat a kernel that translates addresses,
