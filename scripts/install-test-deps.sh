@@ -23,6 +23,7 @@ needs() {
 /usr/bin/dehydrated dehydrated internal/trust/acme another one, of shell and openssl,
 /usr/bin/curl curl internal/trust/acme and what it speaks HTTP with
 /usr/bin/openssl openssl internal/trust/acme certificates as another implementation sees them
+/usr/bin/opusenc opus-tools internal/media/codec the reference implementation of Opus
 /usr/bin/openssl openssl internal/trust/cipherlist cipher lists as OpenSSL reads them
 /usr/bin/openssl openssl internal/trust/capf a phone's TLS, keys and signatures, and its view of a certificate
 /usr/bin/curl curl internal/trust/est an EST client made of two programs,
@@ -35,6 +36,8 @@ needs() {
 /usr/sbin/nft nftables internal/network/phonewall the kernel as a site's firewall
 /usr/sbin/nft nftables internal/network/audit the kernel's own view of the rules that change,
 /usr/bin/patch patch internal/network/audit and the tool that takes a diff
+/usr/bin/pulseaudio pulseaudio internal/testkit a sound server,
+/usr/bin/pacat pulseaudio-utils internal/testkit and what speaks to it
 /usr/sbin/dnsmasq dnsmasq-base internal/desk/dhcp a server of DHCP,
 /usr/sbin/kea-dhcp4 kea-dhcp4-server internal/desk/dhcp another one,
 /usr/sbin/kea-dhcp6 kea-dhcp6-server internal/desk/dhcp and its half for IPv6
@@ -51,6 +54,9 @@ needs() {
 /bin/gzip gzip internal/desk/resync and packed files
 /usr/sbin/squid squid-openssl internal/desk/webproxy web proxies that want each way to sign in,
 /usr/bin/openssl openssl internal/desk/webproxy and a password in the form that one of them wants
+/usr/sbin/krb5kdc krb5-kdc internal/desk/webproxy a realm of Kerberos,
+/usr/sbin/kdb5_util krb5-kdc internal/desk/webproxy its database,
+/usr/sbin/kadmin.local krb5-admin-server internal/desk/webproxy and who fills it
 /usr/bin/python3 python3 internal/desk/feature a reader of mail,
 /usr/bin/xmllint libxml2-utils internal/desk/flatprofile what is XML as another implementation sees it
 /usr/bin/python3 python3 internal/network/names a library that reads proxy auto-configuration files,

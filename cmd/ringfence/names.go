@@ -37,6 +37,7 @@ func nameServers(flag string) (servers []netip.AddrPort, search []string, err er
 type reachable struct {
 	*sockets.Opener
 	names *locate.Resolver
+	asked []netip.AddrPort // whom it asks for names
 }
 
 func newReachable(dns string) (*reachable, error) {
@@ -53,7 +54,7 @@ func newReachable(dns string) (*reachable, error) {
 	if text, err := os.ReadFile("/etc/hosts"); err == nil {
 		hosts = locate.ParseHosts(text)
 	}
-	return &reachable{opener, locate.New(locate.Config{Opener: opener, Servers: servers, Search: search, Hosts: hosts})}, nil
+	return &reachable{Opener: opener, asked: servers, names: locate.New(locate.Config{Opener: opener, Servers: servers, Search: search, Hosts: hosts})}, nil
 }
 
 // dial opens a stream to the given port of the first server of a domain that answers.

@@ -257,7 +257,7 @@ const (
 
 // enrol gets the phone its certificate of the site, or the successor of the one that it has, from the EST server that the profile names. It returns when to look again; 0 means never.
 func (x *desk) enrol(ctx context.Context) time.Duration {
-	d, set := x.flags, x.profiles.set
+	d, set := x.flags, x.inForce.Load()
 	where := set.Text("CDC_Server_1_")
 	if where == "" {
 		return 0

@@ -272,6 +272,7 @@ func TestPhoneEnrols(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := &desk{flags: d, profiles: p, out: heard}
+	x.inForce.Store(p.set)
 	enrol := func(want time.Duration, times int) {
 		t.Helper()
 		if wait := x.enrol(t.Context()); wait != want || strings.Count(heard.String(), "enrolled") != times {

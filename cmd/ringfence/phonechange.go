@@ -68,7 +68,7 @@ func (d *deskPhone) restoreChanges(set *flatprofile.Set) error {
 func (x *desk) Change(account string, admin bool, r change.Request) (change.Report, error) {
 	x.changing.Lock()
 	defer x.changing.Unlock()
-	set := x.profiles.set
+	set := x.inForce.Load()
 	report, err := change.Judge(set, admin, r)
 	if err != nil || len(report.Refused) > 0 || len(report.Changed) == 0 || len(report.Dangers) > 0 && !r.Confirm {
 		return report, err

@@ -17,15 +17,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"ringfence"
+	"ringfence/internal/desk/cwmp"
 	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/desk/line"
 	"ringfence/internal/desk/resync"
 	"ringfence/internal/desk/webproxy"
+	"ringfence/internal/network/kerberos"
 	"ringfence/internal/network/phoneports"
 	"ringfence/internal/node/sockets"
 	"ringfence/internal/sip/locate"
@@ -46,8 +50,8 @@ func provisioningFlows() []ringfence.Flow {
 		{Name: flowProfile, Purpose: "A phone fetches its profiles over HTTPS.", Room: "cmd/ringfence", Direction: ringfence.Dials, Transport: "tcp", Peers: "the provisioning server", TLS: ringfence.TLSMutual},
 		{Name: flowSyslog, Purpose: "A phone tells of its resyncs, in the clear, since its profile names a syslog server; no secret is among that.", Room: "cmd/ringfence", Direction: ringfence.Listens, Transport: "udp",
 			Peers: "the syslog server", TLS: ringfence.TLSNone},
-		{Name: flowWeb, Purpose: "A phone goes out by the web proxy of its site, through which TLS reaches the server itself, and fetches the file that names it.", Room: "cmd/ringfence", Direction: ringfence.Dials, Transport: "tcp",
-			Peers: "the web proxy", TLS: ringfence.TLSNone},
+		{Name: flowWeb, Purpose: "A phone goes out by the web proxy of its site, through which TLS reaches the server itself, and fetches the file that names it and a ticket of Kerberos for it.", Room: "cmd/ringfence", Direction: ringfence.Dials, Transport: "tcp",
+			Peers: "the web proxy, and the key distribution centre of its realm", TLS: ringfence.TLSNone},
 		{Name: flowWPAD, Purpose: "A phone asks a DHCP server where the file is that names the web proxy (option 252).", Room: "cmd/ringfence", Direction: ringfence.Listens, Transport: "udp", Ports: ringfence.PortRange{First: 68, Last: 68},
 			Peers: "the DHCP server", TLS: ringfence.TLSNone},
 	}
@@ -70,18 +74,30 @@ type deskPhone struct {
 	shown   [2]string        // the files of what 802.1X shows
 	dns     string
 	state   string
-	asked   string // the DHCP server that is asked where the web proxy's file is
+	table   atomic.Pointer[string] // of the firewall that is in force
+	asked   string                 // the DHCP server that is asked where the web proxy's file is
+	realm   string                 // of Kerberos, for a web proxy
+	kdc     string
 	resync  bool
-	dhcp    string    // the link that DHCP is asked on
-	lease   bool      // an address may be leased
-	link    *link     // with its sockets, if --dhcp is given
-	release func()    // gives back what was leased
-	told    *dhcpView // what DHCP came to
+	dhcp    string                    // the link that DHCP is asked on
+	lease   bool                      // an address may be leased
+	link    *link                     // with its sockets, if --dhcp is given
+	release func()                    // gives back what was leased
+	told    atomic.Pointer[dhcpView]  // what DHCP came to
+	options *flatprofile.Set          // with the order of its options
+	acs     atomic.Pointer[cwmp.Kept] // what the ACS set, without a directory to keep it in
+	telling sync.Mutex
+	onTold  atomic.Pointer[func(others, place bool)] // hears that DHCP says otherwise: that the phone has to ask others, or where its profile is
+	onLost  atomic.Pointer[func(error)]              // hears that a lease is gone
 	port    portAccess
 	access  *access // 802.1X, if it is on
 	vpn     bool    // the tunnel is opened, whatever Connect_on_Bootup says
 	tunnel  *tunnel
-	warned  []string // what the way into the network came to
+	inside  bool                             // the way into the network was gone
+	stays   atomic.Bool                      // the phone starts again, and keeps it
+	patient bool                             // it waits for a network that is not there yet
+	say     func(format string, args ...any) // hears what happens to its network
+	warned  []string                         // what the way into the network came to
 }
 
 // noMAC is the address of a phone that nobody gave one.
@@ -103,7 +119,9 @@ func (d *deskPhone) flags(cmd *cobra.Command) {
 	f.StringVar(&d.key, "key", "", "its key (PEM)")
 	f.StringVar(&d.lsc, "lsc", "", "directory with the phone's certificate of the site (lsc.pem, lsc.key), as ringfence trust capf run keeps it; without it --state. It is shown as soon as it is there, unless Certificate_Select is Manufacturing installed")
 	f.StringVar(&d.dns, "dns", "", "ask this DNS server, ADDR or ADDR:PORT, instead of those of this host")
-	f.StringVar(&d.asked, "wpad-dhcp", "", "ask this DHCP server where the file is that names the web proxy (Proxy_Mode Auto); without it DNS is asked alone")
+	f.StringVar(&d.asked, "wpad-dhcp", "", "ask this DHCP server where the file is that names the web proxy (Proxy_Mode Auto); --dhcp asks by itself, and without either DNS is asked alone")
+	f.StringVar(&d.realm, "realm", "", "realm of Kerberos, for a web proxy that wants Negotiate; without it that is made with NTLM")
+	f.StringVar(&d.kdc, "kdc", "", "its key distribution centre, HOST or HOST:PORT")
 	f.StringVar(&d.state, "state", "", "directory that keeps the last good profiles, for when the server is gone; they hold passwords")
 }
 
@@ -213,6 +231,15 @@ func (d *deskPhone) goByProxy(p *profiles, search []string) error {
 		}
 		p.web.DHCP = netip.AddrPortFrom(at, 67)
 	}
+	if d.dhcp != "" {
+		p.web.Offered = d.offeredProxy
+	}
+	if (d.realm == "") != (d.kdc == "") {
+		return invalid("Kerberos takes --realm and --kdc together", "")
+	}
+	if d.realm != "" {
+		p.web.Ticket = func(ctx context.Context, service string) ([]byte, error) { return d.ticket(ctx, p, service) }
+	}
 	p.web.Setting, p.noWeb = webproxy.Of(p.set)
 	p.phone.Proxy = func(ctx context.Context, host string, port uint16) (net.Conn, string, error) {
 		if p.noWeb != nil {
@@ -222,6 +249,37 @@ func (d *deskPhone) goByProxy(p *profiles, search []string) error {
 		return conn, use.Way, err
 	}
 	return nil
+}
+
+// ticket gets a ticket of Kerberos for a web proxy, for the user of the profile.
+func (d *deskPhone) ticket(ctx context.Context, p *profiles, service string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	host, text, err := net.SplitHostPort(d.kdc)
+	if err != nil {
+		host, text = d.kdc, "88"
+	}
+	port, err := parsePort(text)
+	if err != nil {
+		return nil, invalid(fmt.Sprintf("%.60q is no key distribution centre", d.kdc), "give HOST or HOST:PORT with --kdc")
+	}
+	user := p.web.Setting.User[strings.LastIndexByte(p.web.Setting.User, '\\')+1:]
+	user, _, _ = strings.Cut(user, "@")
+	k := &kerberos.Client{Realm: d.realm, User: user, Password: p.web.Setting.Password, Ask: func(ctx context.Context, b []byte) ([]byte, error) {
+		found, err := p.lookup(ctx, host)
+		if err == nil && len(found) > 0 {
+			var conn net.Conn
+			if conn, err = p.opener.Dial(ctx, flowWeb, netip.AddrPortFrom(found[0], port)); err == nil {
+				defer func() { _ = conn.Close() }()
+				if end, ok := ctx.Deadline(); ok {
+					_ = conn.SetDeadline(end)
+				}
+				return kerberos.Exchange(conn, b)
+			}
+		}
+		return nil, &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the key distribution centre " + d.kdc + " cannot be reached", Hint: "check --kdc, and that TCP is allowed to port 88", Err: err}
+	}}
+	return k.Token(ctx, service)
 }
 
 // webStatus is by which web proxy a desk phone goes, and why.
@@ -557,7 +615,7 @@ func newPhoneExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			e.DHCP = d.told
+			e.DHCP = d.told.Load()
 			if err := show(cmd, asJSON, e, func(w io.Writer) { printExplained(w, e) }); err != nil {
 				return err
 			}

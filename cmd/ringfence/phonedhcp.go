@@ -50,6 +50,8 @@ type dhcpView struct {
 	Answers  []dhcp.Answer `json:"answers"`
 	Choice   dhcp.Choice   `json:"profile"`
 	Warnings []string      `json:"warnings"`
+	Changed  []string      `json:"changed,omitempty"` // by the last answer that changed something
+	Kept     []string      `json:"kept,omitempty"`    // of earlier answers, since the last one has nothing that could take its place
 }
 
 // link is a network of this host, and the two clients that ask on it.
@@ -60,6 +62,8 @@ type link struct {
 	own4 netip.Addr
 	own6 netip.Addr // not the link-local one
 	arp  func() (io.ReadWriteCloser, error)
+
+	asking sync.Mutex // of options alone: one answer is for one question
 }
 
 // autoLink is what --dhcp without a name means.
@@ -288,15 +292,26 @@ func (l *link) setAddress(ctx context.Context, a dhcp.Answer) error {
 	return runIP(ctx, args...)
 }
 
-// hold renews what was leased until ctx ends, and gives it back then. lost hears why an address is gone.
-func (l *link) hold(ctx context.Context, answers []dhcp.Answer, lost func(error)) (release func()) {
+// hold renews what was leased, and asks again for options that came alone, until ctx ends; and gives back what was leased then. later hears each answer, and lost why an address is gone.
+func (l *link) hold(ctx context.Context, answers []dhcp.Answer, later func(dhcp.Answer), lost func(error)) (release func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	for _, a := range answers {
+		if a.Kind == dhcp.Information {
+			wg.Go(func() { l.refresh(ctx, a, later) })
+		}
 		if a.Kind != dhcp.Leased {
 			continue
 		}
-		changed := func(renewed dhcp.Answer) { a = renewed; _ = l.setAddress(ctx, renewed) }
+		changed := func(renewed dhcp.Answer) {
+			old := a
+			a = renewed
+			_ = l.setAddress(ctx, renewed)
+			if old.Address != renewed.Address { // another mask
+				_ = runIP(ctx, "address", "del", old.Address.String(), "dev", l.Name)
+			}
+			later(renewed)
+		}
 		wg.Go(func() {
 			err := error(nil)
 			if a.Family == dhcp.IPv4 {
@@ -318,6 +333,42 @@ func (l *link) hold(ctx context.Context, answers []dhcp.Answer, lost func(error)
 		})
 	}
 	return func() { cancel(); wg.Wait() }
+}
+
+// refresh asks again for options that came without an address, when their time is over.
+func (l *link) refresh(ctx context.Context, a dhcp.Answer, later func(dhcp.Answer)) {
+	for {
+		timer := time.NewTimer(a.Refresh())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		if again, err := l.options(ctx, a.Family); err == nil {
+			a = again
+			later(again)
+		}
+	}
+}
+
+// options asks for options alone.
+func (l *link) options(ctx context.Context, f dhcp.Family) (dhcp.Answer, error) {
+	l.asking.Lock()
+	defer l.asking.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, dhcpPatience)
+	defer cancel()
+	var found []dhcp.Answer
+	var err error
+	if f == dhcp.IPv4 {
+		found, err = l.v4.Inform(ctx, l.own4)
+	} else {
+		found, err = l.v6.Inform(ctx)
+	}
+	if err != nil {
+		return dhcp.Answer{}, err
+	}
+	return found[0], nil
 }
 
 func runIP(ctx context.Context, args ...string) error {
@@ -425,15 +476,23 @@ func printDHCPChoice(w io.Writer, v dhcpView) {
 	if v.Choice.Rule != "" {
 		fmt.Fprintf(w, "profile rule: %s (%s)\n", v.Choice.Rule, v.Choice.From)
 	}
+	for _, a := range v.Answers {
+		if a.WPAD != "" {
+			fmt.Fprintf(w, "web proxy's file: %s (option 252 of %s)\n", a.WPAD, a.Server)
+		}
+	}
 	if v.Choice.ACS != nil {
 		fmt.Fprintf(w, "auto-configuration server: %s (option %d)\n", v.Choice.ACS.URL, v.Choice.ACS.Option)
 	}
-	for _, text := range v.Warnings {
+	if len(v.Changed) > 0 {
+		fmt.Fprintf(w, "changed last: %s\n", strings.Join(v.Changed, "; "))
+	}
+	for _, text := range append(slices.Clone(v.Warnings), v.Kept...) {
 		fmt.Fprintf(w, "WARNING: %s\n", text)
 	}
 }
 
-// byDHCP asks the network of a phone, and puts the rule that an option leads to where nobody set one.
+// byDHCP asks the network of a phone.
 func (d *deskPhone) byDHCP(ctx context.Context, set *flatprofile.Set) error {
 	i, err := findLink(d.dhcp)
 	if err != nil {
@@ -458,7 +517,7 @@ func (d *deskPhone) byDHCP(ctx context.Context, set *flatprofile.Set) error {
 			}
 		}
 	}
-	answers, err := d.link.ask(ctx, take, dhcpPatience)
+	answers, err := d.awaitAnswers(ctx, set, take)
 	if err != nil {
 		return err
 	}
@@ -466,23 +525,111 @@ func (d *deskPhone) byDHCP(ctx context.Context, set *flatprofile.Set) error {
 		return err
 	}
 	v := lookAt(i, set, answers)
-	d.told = &v
+	d.told.Store(&v)
+	d.options = set
 	if d.mac == noMAC {
 		d.mac = i.HardwareAddr.String()
 	}
-	if v.Choice.Rule != "" && set.Get("Profile_Rule").From == flatprofile.Default {
-		set.Put(flatprofile.Value{Name: "Profile_Rule", Value: v.Choice.Rule, From: v.Choice.From})
+	d.byOption(set)
+	return nil
+}
+
+// Waits of a phone that nobody gives an address.
+const (
+	dhcpFirstWait   = 10 * time.Second // RFC 2131 section 3.1: at least that long after a decline
+	dhcpLongestWait = 64 * time.Second
+)
+
+// awaitAnswers asks until a server answers, if the phone is one that waits.
+func (d *deskPhone) awaitAnswers(ctx context.Context, set *flatprofile.Set, take bool) ([]dhcp.Answer, error) {
+	answers, err := d.link.ask(ctx, take, dhcpPatience)
+	if err == nil || !d.patient {
+		return answers, err
+	}
+	tell, done := d.waiting(ctx, set)
+	defer done()
+	for wait := dhcpFirstWait; err != nil; wait = min(2*wait, dhcpLongestWait) {
+		if k := ringfence.KindOf(err); k != ringfence.KindTimeout && k != ringfence.KindConflict && k != ringfence.KindDenied || ctx.Err() != nil {
+			return nil, err
+		}
+		d.say("WARNING: the phone has no address yet, and asks again: %v", err)
+		tell(func(s *deskStatus) {
+			s.Warnings = []string{"the phone waits for an address, and does nothing else until then: " + err.Error()}
+		})
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		case <-timer.C:
+		}
+		answers, err = d.link.ask(ctx, take, dhcpPatience)
+	}
+	return answers, nil
+}
+
+// askOptions asks again for options that came without an address, before a profile is fetched.
+func (d *deskPhone) askOptions(ctx context.Context) {
+	if d.release == nil {
+		return
+	}
+	for _, a := range d.answers() {
+		if a.Kind != dhcp.Information {
+			continue
+		}
+		if again, err := d.link.options(ctx, a.Family); err == nil { // a server that is silent changes nothing
+			d.later(ctx, again)
+		}
+	}
+}
+
+// later takes what a server says when it is asked again. A matter that it leaves out, or has nonsense for, stays as it was.
+func (d *deskPhone) later(ctx context.Context, a dhcp.Answer) {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	before := d.told.Load()
+	answers, changes, kept := dhcp.Replace(before.Answers, a)
+	v := lookAt(d.link.Interface, d.options, answers)
+	v.Changed, v.Kept = before.Changed, kept
+	if len(changes) > 0 {
+		v.Changed = nil
+	}
+	var matters []dhcp.Matter
+	for _, c := range changes {
+		v.Changed = append(v.Changed, c.Text)
+		matters = append(matters, c.Matter)
+	}
+	d.told.Store(&v)
+	if a.Kind == dhcp.Leased && a.Family == dhcp.IPv4 && slices.Contains(matters, dhcp.Way) {
+		_ = d.link.configure(ctx, []dhcp.Answer{answers[slices.IndexFunc(answers, func(x dhcp.Answer) bool { return x.Kind == dhcp.Leased && x.Family == dhcp.IPv4 })]})
+	}
+	if len(kept) > 0 && !slices.Equal(kept, before.Kept) {
+		d.say("WARNING: DHCP: %s", strings.Join(kept, "; "))
+	}
+	if len(changes) == 0 {
+		return
+	}
+	d.say("DHCP says otherwise: %s", strings.Join(v.Changed, "; "))
+	if f := d.onTold.Load(); f != nil {
+		(*f)(slices.Contains(matters, dhcp.Names) || slices.Contains(matters, dhcp.Manager) || slices.Contains(matters, dhcp.Web), v.Choice.Rule != before.Choice.Rule)
+	}
+}
+
+// byOption puts the rule that an option leads to where nobody set one.
+func (d *deskPhone) byOption(set *flatprofile.Set) {
+	if told := d.told.Load(); told != nil && told.Choice.Rule != "" && set.Get("Profile_Rule").From == flatprofile.Default {
+		set.Put(flatprofile.Value{Name: "Profile_Rule", Value: told.Choice.Rule, From: told.Choice.From})
 		d.resync = true
 	}
-	return nil
 }
 
 // nameServers are those that DHCP named, if it gave the phone its address: the host's own are others then.
 func (d *deskPhone) nameServers() (servers []netip.AddrPort, search []string) {
-	if d.told == nil {
+	told := d.told.Load()
+	if told == nil {
 		return nil, nil
 	}
-	for _, a := range d.told.Answers {
+	for _, a := range told.Answers {
 		if a.Kind != dhcp.Leased {
 			continue
 		}
@@ -501,16 +648,22 @@ func (d *deskPhone) nameServers() (servers []netip.AddrPort, search []string) {
 	return servers, search
 }
 
-// leases are the answers that gave the phone an address.
-func (d *deskPhone) leases() (out []dhcp.Answer) {
-	if d.told != nil {
-		for _, a := range d.told.Answers {
-			if a.Kind == dhcp.Leased {
-				out = append(out, a)
-			}
+// offeredProxy is what DHCP said of the file that names the web proxy.
+func (d *deskPhone) offeredProxy() (address string, by netip.Addr) {
+	for _, a := range d.answers() {
+		if a.WPAD != "" {
+			return a.WPAD, a.Server
 		}
 	}
-	return out
+	return "", by
+}
+
+// answers are what the servers said last.
+func (d *deskPhone) answers() []dhcp.Answer {
+	if told := d.told.Load(); told != nil {
+		return told.Answers
+	}
+	return nil
 }
 
 func printDHCPStatus(w io.Writer, v dhcpView) {

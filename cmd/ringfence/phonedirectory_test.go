@@ -26,7 +26,7 @@ func TestPhoneDirectory(t *testing.T) {
 	dns := nameserver(t, "dir.example.com")
 	profile := strings.NewReplacer("ldaps://dir.example.com", "ldaps://dir.example.com:"+sealed, "a long secret", "right password").Replace(file)
 	for name, text := range map[string]string{"cfg.xml": profile, "ca.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Root()})), "other.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: testkit.NewAuthority("CA").Root()})),
-		"plain.xml": strings.NewReplacer("ldaps://dir.example.com:"+sealed, "ldap://dir.example.com:"+plain, "DIGEST-MD5", "None", "ou=people", "ou=public").Replace(profile), "wrong.xml": strings.Replace(profile, "right password", "wrong", 1)} {
+		"public.xml": strings.Replace(profile, "ou=people", "ou=public", 1), "plain.xml": strings.NewReplacer("ldaps://dir.example.com:"+sealed, "ldap://dir.example.com:"+plain, "DIGEST-MD5", "None", "ou=people", "ou=public").Replace(profile), "wrong.xml": strings.Replace(profile, "right password", "wrong", 1)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -50,6 +50,13 @@ func TestPhoneDirectory(t *testing.T) {
 	if _, text := run(0, "lovelace", "--cfg", "cfg.xml"); !strings.Contains(text, "Ada Lovelace") || !strings.Contains(text, "bound by DIGEST-MD5") {
 		t.Error(text)
 	}
+	if a, text := run(0, "--item-3", "anal", "--cfg", "cfg.xml", "--json"); len(a.Contacts) != 1 || a.Contacts[0].Fields[1].Dial != "9101" {
+		t.Error(text)
+	}
+	if a, text := run(0, "Bee", "--cfg", "public.xml", "--json", "--limit", "100"); len(a.Contacts) != 4 || a.More || a.Contacts[0].DN != "cn=b1,ou=public,dc=example,dc=com" || a.Contacts[3].DN != "cn=b4,ou=public,dc=example,dc=com" {
+		t.Error(text)
+	}
+	run(2, "--item-4", "x", "--cfg", "cfg.xml")
 	run(3, "nobody", "--cfg", "cfg.xml")
 	run(5, "lovelace", "--cfg", "wrong.xml")
 	run(6, "lovelace", "--cfg", "cfg.xml", "--ca", "other.pem")

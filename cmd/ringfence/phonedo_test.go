@@ -80,6 +80,39 @@ func startDesk(t *testing.T, dir, name, parameters string, flags ...string) *des
 	return d
 }
 
+// stands waits for where the phone stands, as `phone status` tells it.
+func (d *deskUp) stands(what string, f func(deskStatus) bool) (s deskStatus) {
+	d.Helper()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	var out bytes.Buffer
+	for range 400 {
+		out.Reset()
+		if execute(d.Context(), []string{"phone", "status", "--json", "--state", d.state}, &out, io.Discard) == 0 {
+			if s = (deskStatus{}); json.Unmarshal(out.Bytes(), &s) == nil && f(s) {
+				return s
+			}
+		}
+		<-tick.C
+	}
+	d.Fatalf("%s: %s: it does not come about: %s", d.name, what, out.String())
+	return s
+}
+
+// says waits until the phone has said something so many times.
+func (d *deskUp) says(text string, times int) {
+	d.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 600 {
+		if strings.Count(d.said.String(), text) >= times {
+			return
+		}
+		<-tick.C
+	}
+	d.Fatalf("%s: nothing says %q %d times", d.name, text, times)
+}
+
 // do has the phone do something, which ends with a code.
 func (d *deskUp) do(want int, args ...string) string {
 	d.Helper()
@@ -170,7 +203,7 @@ func TestDeskPhonesAtAnotherServer(t *testing.T) {
 	}
 	record := func(name string) string { return filepath.Join(dir, name+".wav") }
 	alice := runDesk(t, dir, "alice", line("alice", "TLS", sealed, "<Speed_Dial_2_Number>carol</Speed_Dial_2_Number><Speed_Dial_2_Name>Carol</Speed_Dial_2_Name><Preferred_Codec_1_>G722</Preferred_Codec_1_><Encryption_Method_1_>AES 128</Encryption_Method_1_>"), "--tone", "440", "--record", record("alice"), "--no-answer")
-	bob := runDesk(t, dir, "bob", line("bob", "TCP", port, "<Preferred_Codec_1_>G722</Preferred_Codec_1_>"), "--tone", "620", "--record", record("bob"))
+	bob := runDesk(t, dir, "bob", line("bob", "TCP", port, "<Preferred_Codec_1_>OPUS</Preferred_Codec_1_><Use_Pref_Codec_Only_1_>Yes</Use_Pref_Codec_Only_1_>"), "--tone", "620", "--record", record("bob"))
 	carol := runDesk(t, dir, "carol", line("carol", "UDP", port, "<SIP_Port_1_>"+udp+"</SIP_Port_1_>"), "--tone", "880", "--record", record("carol"))
 	if info, err := os.Stat(filepath.Join(alice.state, controlName)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)

@@ -69,13 +69,18 @@ type accessStatus struct {
 
 // access is a phone that is in a network, or tries to be.
 type access struct {
-	link       string
+	link   string
+	pass   *dot1x.PassThrough
+	cancel context.CancelFunc
+	dir    string
+	socket string // of one that runs already
+	opener *sockets.Opener
+	wg     sync.WaitGroup
+	once   sync.Once // of hold
+
+	mu         sync.Mutex
 	supplicant *dot1x.Supplicant
-	pass       *dot1x.PassThrough
 	engine     *engine.Engine
-	cancel     context.CancelFunc
-	dir        string
-	wg         sync.WaitGroup
 }
 
 // config is what the phone proves itself with: a certificate by EAP-TLS, a user and a password by EAP-FAST, or either.
@@ -134,10 +139,9 @@ func (a *portAccess) start(ctx context.Context, d *deskPhone) (*access, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it leaves the network in order, after the rest of the phone
-	x := &access{link: i.Name, cancel: cancel}
+	x := &access{link: i.Name, cancel: cancel, opener: opener, socket: a.supplicant}
 	fail := func(err error) (*access, error) { x.leave(); return nil, err }
-	socket := a.supplicant
-	if socket == "" {
+	if x.socket == "" {
 		c, err := a.config(d, i.HardwareAddr)
 		if err != nil {
 			return fail(err)
@@ -149,25 +153,11 @@ func (a *portAccess) start(ctx context.Context, d *deskPhone) (*access, error) {
 		if err != nil {
 			return fail(err)
 		}
-		file := filepath.Join(x.dir, "wpa.conf")
-		if err := os.WriteFile(file, text, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(x.dir, "wpa.conf"), text, 0o600); err != nil {
 			return fail(&ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the file of wpa_supplicant cannot be written", Err: err})
 		}
-		if x.engine, err = engine.Start(ctx, engine.Program{Path: "wpa_supplicant", Args: []string{"-D", "wired", "-i", i.Name, "-c", file}, Hint: "apt-get install wpasupplicant, and run this as root"}); err != nil {
-			return fail(err)
-		}
-		socket = filepath.Join(x.dir, "c", i.Name)
 	}
-	if x.supplicant, err = dot1x.Attach(ctx, func(ctx context.Context) (net.Conn, error) {
-		return opener.DialUnixgramFrom(ctx, flowSupplicant, "@ringfence-eap-"+rand.Text(), socket)
-	}, time.Now); err != nil {
-		if x.engine != nil {
-			select {
-			case <-x.engine.Done():
-				err = x.engine.Wait()
-			default:
-			}
-		}
+	if err := x.run(ctx); err != nil {
 		return fail(err)
 	}
 	if a.pcPort == "" {
@@ -192,11 +182,83 @@ func (a *portAccess) start(ctx context.Context, d *deskPhone) (*access, error) {
 	return x, nil
 }
 
+// run starts wpa_supplicant, unless one runs already, and follows it.
+func (x *access) run(ctx context.Context) (err error) {
+	var e *engine.Engine
+	socket := x.socket
+	ctx, stop := context.WithCancel(ctx)
+	defer func() {
+		if err != nil {
+			stop() // what cannot be followed is not left behind
+		}
+	}()
+	if socket == "" {
+		if e, err = engine.Start(ctx, engine.Program{Path: "wpa_supplicant", Args: []string{"-D", "wired", "-i", x.link, "-c", filepath.Join(x.dir, "wpa.conf")}, Hint: "apt-get install wpasupplicant, and run this as root"}); err != nil {
+			return err
+		}
+		socket = filepath.Join(x.dir, "c", x.link)
+	}
+	s, err := dot1x.Attach(ctx, func(ctx context.Context) (net.Conn, error) {
+		return x.opener.DialUnixgramFrom(ctx, flowSupplicant, "@ringfence-eap-"+rand.Text(), socket)
+	}, time.Now)
+	if err != nil && e != nil {
+		select {
+		case <-e.Done():
+			err = e.Wait()
+		default:
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.engine = e
+	if err == nil {
+		x.supplicant = s
+	}
+	return err
+}
+
+// Waits before wpa_supplicant is started again.
+const (
+	supplicantFirst   = 2 * time.Second
+	supplicantLongest = time.Minute
+)
+
+// hold starts wpa_supplicant again whenever it is gone, until the phone leaves: without it the phone is out of the network at the switch's next question.
+func (x *access) hold(say func(format string, args ...any)) {
+	x.once.Do(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		leave := x.cancel
+		x.cancel = func() { cancel(); leave() }
+		x.wg.Go(func() {
+			for wait := supplicantFirst; x.engine != nil; {
+				select {
+				case <-ctx.Done():
+					return
+				case <-x.engine.Done():
+				}
+				say("WARNING: 802.1X: %v; it is started again in %s", x.engine.Wait(), wait)
+				timer := time.NewTimer(wait)
+				select {
+				case <-ctx.Done():
+					timer.Stop()
+					return
+				case <-timer.C:
+				}
+				if wait = min(2*wait, supplicantLongest); x.run(ctx) == nil {
+					wait = supplicantFirst
+				}
+			}
+		})
+	})
+}
+
 // leave logs the computer and the phone off.
 func (x *access) leave() {
+	x.mu.Lock()
 	if x.supplicant != nil && x.engine != nil {
 		_ = x.supplicant.Logoff()
 	}
+	x.mu.Unlock()
 	x.cancel()
 	x.wg.Wait()
 	if x.engine != nil {
@@ -211,12 +273,15 @@ func (x *access) status() accessStatus {
 	if x == nil {
 		return accessStatus{Status: dot1x.Status{State: dot1x.Disabled}}
 	}
-	s := accessStatus{Link: x.link, Status: x.supplicant.Status()}
-	if x.engine != nil {
+	x.mu.Lock()
+	supplicant, e := x.supplicant, x.engine
+	x.mu.Unlock()
+	s := accessStatus{Link: x.link, Status: supplicant.Status()}
+	if e != nil {
 		select {
-		case <-x.engine.Done():
+		case <-e.Done():
 			s.State, s.Error = dot1x.Held, "wpa_supplicant is gone"
-			if err := x.engine.Wait(); err != nil {
+			if err := e.Wait(); err != nil {
 				s.Error = err.Error()
 			}
 		default:

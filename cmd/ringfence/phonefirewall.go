@@ -66,3 +66,32 @@ func removePhoneFirewall(ctx context.Context, table string) {
 		_ = runNFT(ctx, "delete table inet "+table+"\n")
 	}
 }
+
+// putWall puts the firewall of a phone into force, instead of the one before it, or out of force if the profile switches it off.
+func (d *deskPhone) putWall(ctx context.Context, v phoneports.View) error {
+	table, err := applyPhoneFirewall(ctx, v)
+	if err != nil {
+		return err
+	}
+	if table == "" {
+		d.takeWall(ctx)
+		return nil
+	}
+	d.table.Store(&table)
+	return nil
+}
+
+// takeWall takes the firewall out of force, if there is one.
+func (d *deskPhone) takeWall(ctx context.Context) {
+	if table := d.table.Swap(nil); table != nil {
+		removePhoneFirewall(ctx, *table)
+	}
+}
+
+// wall is the table of the firewall that is in force; "" is none.
+func (d *deskPhone) wall() string {
+	if table := d.table.Load(); table != nil {
+		return *table
+	}
+	return ""
+}

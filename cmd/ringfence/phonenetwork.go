@@ -4,13 +4,24 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
+	"time"
 
 	"ringfence"
 	"ringfence/internal/desk/flatprofile"
+	"ringfence/internal/desk/resync"
+	"ringfence/internal/desk/vpn"
+	"ringfence/internal/desk/webproxy"
+	"ringfence/internal/network/phoneports"
 )
 
 // join takes the phone into its network: it proves itself to the switch, asks for an address and a profile, and opens its tunnel.
+// A phone that is in it already stays as it is.
 func (d *deskPhone) join(ctx context.Context, set *flatprofile.Set) error {
+	if d.inside {
+		d.byOption(set)
+		return nil
+	}
 	if err := d.enter(ctx, set); err != nil {
 		return err
 	}
@@ -19,12 +30,17 @@ func (d *deskPhone) join(ctx context.Context, set *flatprofile.Set) error {
 			return err
 		}
 	}
-	if !d.lease || !d.vpn && !set.Yes("Connect_on_Bootup") {
+	if !d.lease {
 		return nil
 	}
-	var err error
-	d.tunnel, err = d.openTunnel(ctx, set)
-	return err
+	if d.vpn || set.Yes("Connect_on_Bootup") {
+		var err error
+		if d.tunnel, err = d.awaitTunnel(ctx, set); err != nil {
+			return err
+		}
+	}
+	d.inside = true
+	return nil
 }
 
 // leave takes the phone out of its network, in reverse.
@@ -39,6 +55,43 @@ func (d *deskPhone) leave() {
 	if d.access != nil {
 		d.access.leave()
 	}
+	d.tunnel, d.release, d.access, d.inside = nil, nil, nil, false
+	d.told.Store(nil)
+}
+
+// waiting keeps a status of a phone that waits for its network; tell changes what it says.
+func (d *deskPhone) waiting(ctx context.Context, set *flatprofile.Set) (tell func(func(*deskStatus)), done func()) {
+	s := deskStatus{PID: os.Getpid(), VPN: vpn.Status{State: vpn.Disconnected}, DHCP: d.told.Load(), Access: d.access.status(), Resync: []resync.Outcome{}, Lines: []lineStatus{}, Warnings: []string{},
+		Web: webStatus{Setting: webproxy.Setting{Mode: webproxy.Off, From: "no profile yet"}, Used: []webproxy.Use{}}, Firewall: phoneports.Look(set)}
+	var mu sync.Mutex
+	keep := func() {
+		mu.Lock()
+		s.At = time.Now().UTC().Truncate(time.Second)
+		now := s
+		mu.Unlock()
+		d.keepStatus(now)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(5 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				keep()
+			}
+		}
+	}()
+	return func(change func(*deskStatus)) {
+		mu.Lock()
+		change(&s)
+		mu.Unlock()
+		keep()
+	}, func() { cancel(); <-ended }
 }
 
 // networkUses says what parameters of the network did, of those that this phone does something with.
@@ -53,7 +106,8 @@ func (d *deskPhone) networkUses(set *flatprofile.Set) map[string]string {
 		did["Enable_802.1X_Authentication"] = fmt.Sprintf("802.1X at %s", d.port.link)
 	}
 	for name, what := range map[string]string{"LDAP_Server": "the directory of `ringfence phone directory find`", "LDAP_Search_Base": "where it is searched", "LDAP_Auth_Method": "how it is bound to", "LDAP_Last_Name_Filter": "finds by last name", "LDAP_First_Name_Filter": "finds by first name",
-		"LDAP_Display_Attrs": "what is shown of somebody", "LDAP_Client_DN": "the name that Simple binds with", "LDAP_Username": "the name that DIGEST-MD5 binds with", "LDAP_Password": "proves that name to the directory"} {
+		"LDAP_Display_Attrs": "what is shown of somebody", "LDAP_Client_DN": "the name that Simple binds with", "LDAP_Username": "the name that DIGEST-MD5 binds with", "LDAP_Password": "proves that name to the directory", "LDAP_Number_Mapping": "changes numbers before they are dialled",
+		"LDAP_Search_Item_3": "what --item-3 is", "LDAP_item_3_Filter": "finds by it", "LDAP_Search_Item_4": "what --item-4 is", "LDAP_item_4_Filter": "finds by it"} {
 		did[name] = what
 	}
 	did["LDAP_StartTLS_Enable"] = map[bool]string{true: "the directory at ldap:// is searched within TLS, or not at all", false: "the directory at ldap:// would be searched in the clear, which takes --in-the-clear"}[set.Yes("LDAP_StartTLS_Enable")]
@@ -72,10 +126,10 @@ func (d *deskPhone) networkUses(set *flatprofile.Set) map[string]string {
 	d.featureUses(set, did)
 	for _, name := range []string{"DHCP_Option_To_Use", "DHCPv6_Option_To_Use"} {
 		did[name] = "the order in which --dhcp looks at options"
-		if d.told != nil {
+		if told := d.told.Load(); told != nil {
 			did[name] = "no option led to a profile"
-			if d.told.Choice.Rule != "" {
-				did[name] = d.told.Choice.From + " led to the profile"
+			if told.Choice.Rule != "" {
+				did[name] = told.Choice.From + " led to the profile"
 			}
 		}
 	}

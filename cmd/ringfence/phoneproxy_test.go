@@ -21,8 +21,11 @@ import (
 	"ringfence/internal/testkit"
 )
 
-// webProxy runs a web proxy of somebody else that wants a digest, and returns its port and the file in which it says what went through it.
-func webProxy(t *testing.T) (port, log string) {
+// signedIn are lines of a web proxy that wants a digest.
+const signedIn = "auth_param digest program /usr/lib/squid/digest_file_auth HOME/users\nauth_param digest realm proxy\nacl known proxy_auth REQUIRED\nhttp_access allow known\nhttp_access deny all\n"
+
+// webProxy runs a web proxy of somebody else with some lines of its own, and returns its port and the file in which it says what went through it.
+func webProxy(t *testing.T, lines string) (port, log string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "squid") // where a server that gives up root can write
 	if err != nil {
@@ -42,7 +45,7 @@ func webProxy(t *testing.T) (port, log string) {
 	_, port = freePorts(t)
 	log = filepath.Join(dir, "access.log")
 	conf := fmt.Sprintf("http_port 127.0.0.1:%s\npid_filename none\ncache_log %[2]s/cache.log\naccess_log stdio:%[3]s\ncache_store_log none\ncoredump_dir %[2]s\ncache deny all\nshutdown_lifetime 0 seconds\nvisible_hostname proxy.example.com\npinger_enable off\n"+
-		"netdb_filename none\nmemory_pools off\nmax_filedescriptors 256\nbuffered_logs off\nauth_param digest program /usr/lib/squid/digest_file_auth %[2]s/users\nauth_param digest realm proxy\nacl known proxy_auth REQUIRED\nhttp_access allow known\nhttp_access deny all\n", port, dir, log)
+		"netdb_filename none\nmemory_pools off\nmax_filedescriptors 256\nbuffered_logs off\n%[4]s", port, dir, log, strings.ReplaceAll(lines, "HOME", dir))
 	for name, text := range map[string]string{"squid.conf": conf, "users": "desk:of the proxy\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -69,7 +72,7 @@ func webProxy(t *testing.T) (port, log string) {
 // TestPhoneByProxy has provisioning go by a web proxy, and signalling not: a profile names the proxy, the proxy wants to know who asks, and its log says what went through it.
 func TestPhoneByProxy(t *testing.T) {
 	dir := t.TempDir()
-	proxy, log := webProxy(t)
+	proxy, log := webProxy(t, signedIn)
 	_, sealed, ca := kamailio(t, dir, "MD5")
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/report" {

@@ -7,9 +7,11 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"ringfence/internal/desk/flatprofile"
+	"ringfence/internal/network/phoneports"
 )
 
 // ordered takes an order of the server; one that comes while another waits is the same.
@@ -20,18 +22,88 @@ func (x *desk) ordered(what string) {
 	}
 }
 
+// told takes what DHCP says otherwise.
+func (x *desk) told(others, place bool) {
+	if !others && !place {
+		return // what was looked at and is not used by the phone
+	}
+	for {
+		select {
+		case x.network <- others:
+			return
+		default:
+		}
+		select {
+		case before := <-x.network: // one that waits already; both count
+			others = others || before
+		default:
+		}
+	}
+}
+
+// differences names the parameters that two sets have otherwise. Where a profile comes from is none of them if DHCP says so.
+func differences(before, after *flatprofile.Set) (out []string) {
+	values := func(set *flatprofile.Set) map[string]string {
+		all := map[string]string{}
+		for _, v := range set.Changed() {
+			if !strings.HasPrefix(v.From, "DHCP") {
+				all[v.Name] = v.UA + "=" + v.Value
+			}
+		}
+		return all
+	}
+	a, b := values(before), values(after)
+	for name, value := range b {
+		if old, had := a[name]; !had || old != value {
+			out = append(out, name)
+		}
+	}
+	for name := range a {
+		if _, has := b[name]; !has {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// rewall changes the firewall of a phone that goes on.
+func (x *desk) rewall(ctx context.Context, set *flatprofile.Set) error {
+	view := phoneports.Look(set)
+	x.managed.opened(&view)
+	if x.walled {
+		if err := x.flags.putWall(ctx, view); err != nil {
+			return err
+		}
+	}
+	x.inForce.Store(set)
+	x.mu.Lock()
+	x.view = view
+	x.mu.Unlock()
+	return nil
+}
+
+// again has the phone start again. With stays it stays in its network.
+func (x *desk) again(cancel context.CancelFunc, stays bool) {
+	x.restarting.Store(true)
+	x.flags.stays.Store(stays)
+	cancel()
+}
+
 // seconds reads a parameter in seconds; what is none is 0.
 func (x *desk) seconds(name string) time.Duration {
-	n, err := strconv.ParseUint(x.profiles.set.Text(name), 10, 31)
+	n, err := strconv.ParseUint(x.inForce.Load().Text(name), 10, 31)
 	if err != nil {
 		return 0
 	}
 	return time.Duration(n) * time.Second
 }
 
+// leastBetween is the time between two starts for what DHCP says.
+const leastBetween = 30 * time.Second
+
 // resyncs fetches the profiles again when their time has come or the server orders it, and has the phone start again if they changed anything. A profile that cannot be had changes nothing.
 func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Writer) {
-	failed := x.profiles.result.Failed() != nil
+	failed, began := x.profiles.result.Failed() != nil, time.Now()
 	for {
 		wait := x.seconds("Resync_Periodic")
 		if failed {
@@ -41,7 +113,7 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 		if wait > 0 && x.profiles.fetched {
 			due = time.After(wait + rand.N(max(x.seconds("Resync_Random_Delay"), 1)))
 		}
-		what := "resync"
+		what, stays, others := "resync", true, false
 		select {
 		case <-due:
 		case what = <-x.orders:
@@ -49,18 +121,28 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 				fmt.Fprintln(out, "parameters were changed on the web page")
 			} else {
 				fmt.Fprintf(out, "the server orders: %s\n", what)
+				stays = what == "resync"
+			}
+		case others = <-x.network:
+			if others { // a server that changes its mind all the time does not keep the phone from its calls
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(time.Until(began.Add(leastBetween))):
+				}
 			}
 		case <-ctx.Done():
 			return
 		}
-		if what == "resync" {
-			if !x.profiles.fetched {
-				fmt.Fprintln(out, "there is no rule to fetch a profile by")
-				continue
-			}
+		if what == "resync" && !others {
+			x.flags.askOptions(ctx)
 			p, err := x.flags.read(ctx)
 			if ctx.Err() != nil {
 				return
+			}
+			if err == nil && !p.fetched {
+				fmt.Fprintln(out, "there is no rule to fetch a profile by")
+				continue
 			}
 			if err == nil {
 				err = p.result.Failed()
@@ -72,8 +154,16 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 				fmt.Fprintf(out, "WARNING: the resync failed, and the phone goes on as it was: %v\n", err)
 				continue
 			}
-			if same := slices.EqualFunc(x.profiles.set.Changed(), p.set.Changed(), func(a, b flatprofile.Value) bool { return a.Name == b.Name && a.Value == b.Value && a.UA == b.UA }); same {
+			switch changed := differences(x.inForce.Load(), p.set); {
+			case len(changed) == 0:
 				fmt.Fprintln(out, "the profile is what it was")
+				continue
+			case !slices.ContainsFunc(changed, func(name string) bool { return name != "Firewall" && name != "Firewall_Config" }):
+				if err := x.rewall(ctx, p.set); err != nil {
+					fmt.Fprintf(out, "WARNING: the firewall stays as it was: %v\n", err)
+				} else {
+					fmt.Fprintln(out, "the firewall changed, and the phone goes on")
+				}
 				continue
 			}
 			fmt.Fprintln(out, "the profile changed")
@@ -81,8 +171,7 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 		x.quiet(ctx)
 		if ctx.Err() == nil {
 			fmt.Fprintln(out, "the phone starts again")
-			x.restarting.Store(true)
-			cancel()
+			x.again(cancel, stays)
 		}
 		return
 	}

@@ -115,7 +115,7 @@ func (p *profiles) firmware(ctx context.Context, s upkeep.Server, certs []*x509.
 
 // giveKept gives what is kept to the phones of the link while the phone runs.
 func (x *desk) giveKept(ctx context.Context, signer string) {
-	if signer == "" || x.flags.state == "" || !shares(x.profiles.set) {
+	if signer == "" || x.flags.state == "" || !shares(x.inForce.Load()) {
 		return
 	}
 	err := func() error {

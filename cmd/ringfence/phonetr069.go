@@ -67,6 +67,9 @@ const acsName = "acs.json"
 // keptByACS reads what an ACS set before.
 func (d *deskPhone) keptByACS() (k cwmp.Kept, err error) {
 	if d.state == "" {
+		if inMemory := d.acs.Load(); inMemory != nil {
+			k = *inMemory
+		}
 		return k, nil
 	}
 	b, err := readWhole(filepath.Join(d.state, acsName), 1<<20)
@@ -84,6 +87,7 @@ func (d *deskPhone) keptByACS() (k cwmp.Kept, err error) {
 
 func (d *deskPhone) keepACS(k cwmp.Kept) error {
 	if d.state == "" {
+		d.acs.Store(&k)
 		return nil
 	}
 	b, err := json.MarshalIndent(k, "", "  ")
@@ -110,10 +114,11 @@ func (d *deskPhone) restoreACS(set *flatprofile.Set) error {
 
 // acsURL is where the ACS is: as the profile says, else as DHCP does.
 func (d *deskPhone) acsURL(set *flatprofile.Set) string {
-	if u := set.Text("ACS_URL"); u != "" || d.told == nil || d.told.Choice.ACS == nil || !set.Yes("TR-069_DHCPOption_Init") {
+	told := d.told.Load()
+	if u := set.Text("ACS_URL"); u != "" || told == nil || told.Choice.ACS == nil || !set.Yes("TR-069_DHCPOption_Init") {
 		return u
 	}
-	return d.told.Choice.ACS.URL
+	return told.Choice.ACS.URL
 }
 
 // manage makes the phone ready for its ACS.
@@ -151,6 +156,9 @@ func (d *deskPhone) manage(ctx context.Context, p *profiles, tell func(cwmp.Sess
 		m.server = &http.Server{Handler: ring, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second, MaxHeaderBytes: 8 << 10, ErrorLog: log.New(io.Discard, "", 0)}
 		go func() { _ = m.server.Serve(m.bell) }()
 	}
+	if kept.ACS != where { // another one has other wishes
+		kept.Notify, kept.Told, kept.Scheduled, kept.Order, kept.Transfers = nil, nil, nil, nil, nil
+	}
 	m.profile = cwmp.NewProfile(p.set, id, cmp.Or(p.phone.Device.HWVer, "1"), d.version, bell, kept, d.keepACS)
 	if kept.ACS != where {
 		m.first = append(m.first, cwmp.Occasion{Event: cwmp.Bootstrap})
@@ -162,12 +170,32 @@ func (d *deskPhone) manage(ctx context.Context, p *profiles, tell func(cwmp.Sess
 	m.client = &cwmp.Client{Identity: id, Phone: m.profile, Rung: rung, ACS: func() cwmp.ACS { return d.reach(p, m.profile.Values()) }, Interval: func() (time.Duration, bool) {
 		set := m.profile.Values()
 		n, err := strconv.ParseUint(set.Text("Periodic_Inform_Interval"), 10, 31)
-		return time.Duration(n) * time.Second, err == nil && n > 0 && set.Yes("Periodic_Inform_Enable")
+		return m.profile.Kept().Periodic(time.Duration(n)*time.Second, time.Now()), err == nil && n > 0 && set.Yes("Periodic_Inform_Enable")
 	}, Tell: func(s cwmp.Session) {
 		m.note(s, where)
 		tell(s)
-	}}
+	}, Fetch: func(ctx context.Context, o cwmp.Order) (bool, error) {
+		f, err := p.phone.Profile(ctx, m.profile.Values(), o.URL, o.User, o.Password)
+		if err != nil {
+			return false, err
+		}
+		_, err = m.profile.Take(f)
+		return err == nil, err
+	}, Retry: func() (uint32, uint32) { return d.retry(m.profile.Kept()) }}
 	return m, nil
+}
+
+// retry is what the phone waits by after a session that failed: as the ACS said, else as DHCP did (TR-069 section 3.1).
+func (d *deskPhone) retry(k cwmp.Kept) (wait, multiplier uint32) {
+	if told := d.told.Load(); told != nil && told.Choice.ACS != nil {
+		if n, err := strconv.ParseUint(told.Choice.ACS.RetryWait, 10, 16); err == nil && n > 0 && k.RetryWait == 0 {
+			k.RetryWait = uint32(n)
+		}
+		if n, err := strconv.ParseUint(told.Choice.ACS.RetryMultiplier, 10, 16); err == nil && n >= 1000 && k.RetryMultiplier == 0 {
+			k.RetryMultiplier = uint32(n)
+		}
+	}
+	return k.Retry()
 }
 
 // reach is how the ACS is reached with the parameters that are in force.
@@ -273,7 +301,7 @@ func newPhoneTR069Command() *cobra.Command {
 				fmt.Fprintf(cmd.ErrOrStderr(), "connection requests are heard at port %d\n", m.port)
 			}
 			if reboot, _ := m.client.Run(ctx, m.first); reboot {
-				fmt.Fprintln(cmd.ErrOrStderr(), "the ACS asks for a restart")
+				fmt.Fprintln(cmd.ErrOrStderr(), "the ACS asks for a restart, or had the phone take a profile that counts from the next start on")
 			}
 			return nil
 		},

@@ -40,6 +40,8 @@ class ACS(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+    def do_GET(self):
+        return self.reply(200, b"<flat-profile><Station_Name>by download</Station_Name></flat-profile>")
     def do_POST(self):
         global asks
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -61,7 +63,13 @@ class ACS(http.server.BaseHTTPRequestHandler):
                 asks = ['<c:GetParameterValues><ParameterNames><string>Device.X_CISCO_SecuritySettings.TLSCipherList</string><string>Device.X_RINGFENCE_Profile.Password_1_</string></ParameterNames></c:GetParameterValues>',
                     put(("Device.X_RINGFENCE_Profile.Station_Name", "string", "x"), ("Device.X_RINGFENCE_Profile.SIP_Transport_1_", "string", "SCTP")),
                     put(("Device.X_CISCO_SecuritySettings.TLSCipherList", "string", "ECDHE+AESGCM"), ("Device.ManagementServer.PeriodicInformInterval", "unsignedInt", "3600"))]
+            if "6 CONNECTION REQUEST" in events:
+                asks = ['<c:SetParameterAttributes><ParameterList><SetParameterAttributesStruct><Name>Device.X_RINGFENCE_Profile.Station_Name</Name><NotificationChange>true</NotificationChange><Notification>2</Notification></SetParameterAttributesStruct></ParameterList></c:SetParameterAttributes>',
+                    '<c:Download><CommandKey>profile</CommandKey><FileType>3 Vendor Configuration File</FileType><URL>https://localhost:%d/desk.xml</URL><DelaySeconds>0</DelaySeconds></c:Download>' % s.server_port]
             return self.reply(200, wrap('<c:InformResponse><MaxEnvelopes>1</MaxEnvelopes></c:InformResponse>').replace(b"42", ident.encode()), Content_Type="text/xml", Set_Cookie="session=1")
+        if message.tag == C + "TransferComplete":
+            print("transfer", message.find("CommandKey").text, message.find("FaultStruct").find("FaultCode").text, flush=True)
+            return self.reply(200, wrap('<c:TransferCompleteResponse/>').replace(b"42", ident.encode()), Content_Type="text/xml")
         assert ident == "42", ident
         print("answer", message.tag.split("}")[1], [(p.find("Name").text, p.find("Value").text) for p in message.iter("ParameterValueStruct")], [f.text for f in message.iter("FaultCode")], [s.text for s in message.iter("Status")], flush=True)
         return self.reply(200, wrap(asks.pop(0)), Content_Type="text/xml") if asks else self.reply(204)
@@ -162,28 +170,41 @@ func TestPhoneTR069(t *testing.T) {
 		var out bytes.Buffer
 		ended <- execute(ctx, append([]string{"phone"}, slices.DeleteFunc(slices.Clone(first), func(a string) bool { return a == "--once" })...), &out, &out)
 	}()
-	m := regexp.MustCompile(`^inform S1 1 BOOT (http://127\.0\.0\.1:[89]\d\d\d/[A-Z2-7]{26}) first$`).FindStringSubmatch(heard())
+	m := regexp.MustCompile(`^inform S1 1 BOOT\+4 VALUE CHANGE (http://127\.0\.0\.1:[89]\d\d\d/[A-Z2-7]{26}) first$`).FindStringSubmatch(heard())
 	if m == nil {
 		t.Fatal("the phone cannot be asked for a session")
 	}
 	for range 3 {
 		heard()
 	}
-	for _, scheme := range []string{"--digest", "--basic"} {
+	for _, scheme := range []string{"--basic", "--digest"} {
 		ctx, done := context.WithTimeout(ctx, 10*time.Second)
 		out, err := exec.CommandContext(ctx, curl, "-s", "-o", "/dev/null", "-w", "%{http_code}", scheme, "--user", "acs:bell secret", m[1]).Output()
 		done()
 		if want := map[string]string{"--digest": "200", "--basic": "401"}[scheme]; err != nil || string(out) != want {
 			t.Errorf("%s: %s %v", scheme, out, err)
 		}
-		if scheme == "--digest" {
-			if got := heard(); !strings.HasPrefix(got, "inform S1 6 CONNECTION REQUEST ") {
-				t.Error(got)
-			}
+	}
+	// It wants to hear of a parameter, and orders a profile, which changes it: the phone takes it, ends to start again, and tells of both then.
+	for _, want := range []string{`^inform S1 6 CONNECTION REQUEST `, `^answer SetParameterAttributesResponse `, `^answer DownloadResponse \[\] \[\] \['1'\]$`} {
+		if got := heard(); !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("%s, want %s", got, want)
 		}
 	}
-	cancel()
 	if code := <-ended; code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+	cancel()
+	if s, text := run(0, first...); len(s.Done) == 0 || s.Done[0].Method != "TransferComplete" {
+		t.Error(text)
+	}
+	if got := heard(); !regexp.MustCompile(`^inform S1 1 BOOT\+4 VALUE CHANGE\+7 TRANSFER COMPLETE\+M Download `).MatchString(got) {
+		t.Error(got)
+	}
+	if got := heard(); got != "transfer profile 0" {
+		t.Error(got)
+	}
+	if _, text := run(0, "explain", "Station_Name", "--cfg", file("cfg.xml"), "--state", file("state")); !strings.Contains(text, "by download") {
+		t.Error(text)
 	}
 }

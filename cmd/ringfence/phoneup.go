@@ -21,7 +21,9 @@ import (
 
 	"ringfence"
 	"ringfence/internal/desk/cwmp"
+	"ringfence/internal/desk/dhcp"
 	"ringfence/internal/desk/feature"
+	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/desk/line"
 	"ringfence/internal/desk/paging"
 	"ringfence/internal/desk/resync"
@@ -80,9 +82,9 @@ type desk struct {
 	*handset
 	flags      *deskPhone
 	profiles   *profiles
+	inForce    atomic.Pointer[flatprofile.Set]
 	plan       line.Plan
-	view       phoneports.View
-	applied    string
+	walled     bool     // the firewall is put into force
 	managed    *managed // by an ACS; or nil
 	features   *feature.Desk
 	sounds     atomic.Int32 // files of calls
@@ -92,9 +94,11 @@ type desk struct {
 	// restarting is set when the phone ends to start again.
 	restarting atomic.Bool
 	orders     chan string // of the server
+	network    chan bool   // that DHCP says otherwise, and whether the phone has to ask others
 	mu         sync.Mutex
 	outcomes   []resync.Outcome // of the last resync
-	out        io.Writer        // for whoever started the phone
+	view       phoneports.View
+	out        io.Writer // for whoever started the phone
 	opener     *sockets.Opener
 	at         map[int]*lineServers // by number of the line
 	lines      []*phone.Phone       // by index of plan.Lines; nil if it is refused
@@ -112,14 +116,15 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 			"Auth_INVITE challenges the first INVITE; TLS_Name_Validate and TLS_Cipher_List count as on the phone. up prints which ports the phone's firewall leaves open; with --firewall it puts that\n" +
 			"into force with nftables, which takes a network namespace of the phone's own.\n\n" +
 			"--dhcp asks the network for the profile. In a network namespace of the phone's own it leases an address as well, puts it on the link with its router, uses the DNS servers of the lease, renews it, and\n" +
-			"gives it back at the end.\n\n" +
+			"gives it back at the end. What a server says otherwise at a renewal counts at once; nonsense changes nothing.\n\n" +
 			"With Enable_802.1X_Authentication and --ethernet the phone first proves itself to the switch, by EAP-TLS (--cert, --key) or EAP-FAST (--eap-user); --pc-port carries the 802.1X of a computer behind it.\n\n" +
-			"With Connect_on_Bootup, or --vpn, the tunnel to VPN_Server is opened before a profile is fetched, in a network namespace of the phone's own; see `ringfence phone vpn`.\n\n" +
+			"With Connect_on_Bootup, or --vpn, the tunnel to VPN_Server is opened before a profile is fetched, in a network namespace of the phone's own; nothing goes around it while it is gone. See `ringfence phone vpn`.\n\n" +
 			"With Enable_TR-069 an ACS manages the phone while it runs; see `ringfence phone tr069`. If it asks for a restart the phone starts again.\n\n" +
 			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`, and lets `ringfence phone do` tell it what to do. With --record call.wav\n" +
 			"the calls are kept in call-1.wav and so on. --web serves the phone's pages. With a rule to fetch by, the profile is fetched again in its interval and when the server orders it by a NOTIFY. It fails with --once if a line is not registered.",
-		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --state desk --no-answer --web 192.0.2.7:8443\n  ringfence phone up --cfg cfg.xml --once --json",
+		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --state desk --no-answer --web 192.0.2.7:8443\n  ringfence phone up --cfg cfg.xml --state desk --sound\n  ringfence phone up --cfg cfg.xml --once --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			defer d.takeWall(context.WithoutCancel(cmd.Context())) // it stays in force while the phone starts again
 			for {
 				again, err := d.up(cmd, h, answers, web, once, firewall, asJSON)
 				if !again || err != nil {
@@ -132,6 +137,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 	d.port.flags(cmd)
 	cmd.Flags().StringVar(&d.port.link, "ethernet", "", "link of the phone's network port, for 802.1X where the profile switches it on")
 	cmd.Flags().BoolVar(&d.vpn, "vpn", false, "open the tunnel of the profile, whatever Connect_on_Bootup says")
+	soundFlags(cmd, h)
 	cmd.Flags().BoolVar(&once, "once", false, "register, say where each line stands, and end")
 	cmd.Flags().DurationVar(&answers.after, "ring", 0, "let calls ring this long before the phone answers them by itself")
 	cmd.Flags().BoolVar(&answers.never, "no-answer", false, "leave calls ringing until ringfence phone do answer takes them")
@@ -158,27 +164,54 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 		out = cmd.ErrOrStderr()
 	}
 	d.lease = true
-	var lost error
+	d.stays.Store(false)
+	d.patient, d.say = !once, func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
 	defer func() {
-		if d.leave(); fault == nil {
-			fault = lost
+		if !d.stays.Load() {
+			d.leave()
 		}
 	}()
+	lost := make(chan error, 2)
+	gone := func(err error) { lost <- err; cancel() }
+	d.onLost.Store(&gone)
+	startsAgain := func() bool { // for want of an address
+		select {
+		case err := <-lost:
+			d.say("WARNING: the address is gone, and the phone asks for another: %v", err)
+			d.stays.Store(false)
+			return cmd.Context().Err() == nil
+		default:
+			return false
+		}
+	}
 	p, err := d.read(ctx, tr069Flows()...)
-	if d.link != nil {
-		d.release = d.link.hold(ctx, d.leases(), func(err error) { lost = err; cancel() })
+	if d.link != nil && d.release == nil {
+		d.release = d.link.hold(cmd.Context(), d.answers(), func(a dhcp.Answer) { d.later(cmd.Context(), a) }, func(err error) { (*d.onLost.Load())(err) })
 	}
 	if err != nil {
+		switch {
+		case startsAgain():
+			return true, nil
+		case d.patient && cmd.Context().Err() != nil: // it was told to end while it waited
+			d.forgetStatus()
+			return false, nil
+		}
 		return false, err
 	}
 	if _, _, err := h.options(); err != nil { // rather now than at the first call
 		return false, err
 	}
-	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), outcomes: p.result.Outcomes, out: cmd.ErrOrStderr(), paging: paging.Of(p.set)}
+	if err := h.openSound(ctx, cmd.ErrOrStderr()); err != nil {
+		return false, err
+	}
+	defer h.devices.Wait()
+	defer cancel()
+	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), network: make(chan bool, 1), outcomes: p.result.Outcomes, out: cmd.ErrOrStderr(), paging: paging.Of(p.set)}
+	x.inForce.Store(p.set)
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
 		Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})
-	if d.told != nil {
-		printDHCPStatus(out, *d.told)
+	if told := d.told.Load(); told != nil {
+		printDHCPStatus(out, *told)
 	}
 	if web != "" { // rather now than when the lines are registered
 		if err := x.servable(web); err != nil {
@@ -197,17 +230,16 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 		x.managed.opened(&x.view)
 		go func() {
 			if reboot, _ := x.managed.client.Run(ctx, x.managed.first); reboot {
-				fmt.Fprintln(cmd.ErrOrStderr(), "the ACS asks for a restart: the phone starts again")
+				fmt.Fprintln(cmd.ErrOrStderr(), "the ACS has the phone start again")
 				x.restarting.Store(true)
 				cancel()
 			}
 		}()
 	}
-	if firewall {
-		if x.applied, err = applyPhoneFirewall(ctx, x.view); err != nil {
+	if x.walled = firewall; firewall {
+		if err := d.putWall(ctx, x.view); err != nil {
 			return false, err
 		}
-		defer removePhoneFirewall(context.WithoutCancel(ctx), x.applied)
 	}
 	enrolled := x.enrol(ctx)
 	stack, err := x.start(ctx)
@@ -226,26 +258,28 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 		return false, x.failed()
 	}
 	fmt.Fprintln(out, "waiting for calls; interrupt to end")
-	for i, q := range x.lines {
-		if q != nil {
-			number := x.plan.Lines[i].Number
-			go tellRegistration(ctx, cmd.ErrOrStderr(), q, func(e phone.Event) {
-				switch e.Kind {
-				case phone.Notified:
-					x.features.Told(number, e.Package, e.Body)
-				case phone.Ordered:
-					x.ordered(e.Package)
-				case phone.Transferred:
-					x.features.Transferred(ctx, number, e.Call)
-				}
-			})
-		}
-	}
+	x.attend(ctx, cmd.ErrOrStderr())
 	x.features.Watch(ctx)
 	x.pages(ctx)
 	x.giveKept(ctx, d.signer)
 	go x.keepEnrolled(ctx, enrolled)
-	go x.resyncs(ctx, cancel, cmd.ErrOrStderr())
+	resynced := make(chan struct{})
+	go func() {
+		defer close(resynced)
+		x.resyncs(ctx, cancel, cmd.ErrOrStderr())
+	}()
+	defer func() { cancel(); <-resynced }() // before the phone leaves
+	if d.access != nil {
+		d.access.hold(d.say)
+	}
+	told := x.told
+	d.onTold.Store(&told)
+	defer d.onTold.Store(nil)
+	if d.tunnel != nil {
+		d.tunnel.hold(d.say, func() { // its addresses may be others, and so may be what it leads to
+			x.again(cancel, true)
+		})
+	}
 	for i, q := range x.lines {
 		if q != nil && len(x.plan.Lines[i].Then) > 0 {
 			go x.comeBack(ctx, x.plan.Lines[i], q)
@@ -264,20 +298,36 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	for {
 		select {
 		case <-ctx.Done():
-			if d.state != "" {
-				_ = os.Remove(filepath.Join(d.state, statusName))
-				_ = os.Remove(filepath.Join(d.state, controlName))
-			}
-			return x.restarting.Load(), nil
+			d.forgetStatus()
+			return startsAgain() || x.restarting.Load(), nil
 		case <-tick.C:
 			x.keep(x.status())
 		}
 	}
 }
 
+// attend takes what happens to the lines.
+func (x *desk) attend(ctx context.Context, out io.Writer) {
+	for i, q := range x.lines {
+		if q != nil {
+			number := x.plan.Lines[i].Number
+			go tellRegistration(ctx, out, q, func(e phone.Event) {
+				switch e.Kind {
+				case phone.Notified:
+					x.features.Told(number, e.Package, e.Body)
+				case phone.Ordered:
+					x.ordered(e.Package)
+				case phone.Transferred:
+					x.features.Transferred(ctx, number, e.Call)
+				}
+			})
+		}
+	}
+}
+
 func (x *desk) warnings() []string {
 	out := append(append([]string{}, x.flags.warned...), x.plan.Ciphers.Warnings...)
-	out = append(out, feature.Of(x.profiles.set).Wrong...)
+	out = append(out, feature.Of(x.inForce.Load()).Wrong...)
 	out = append(out, pagingWarnings(x.paging)...)
 	if x.profiles.noWeb != nil {
 		out = append(out, "provisioning has no way out: "+x.profiles.noWeb.Error())
@@ -352,6 +402,7 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 	for _, c := range l.Codecs {
 		conf.Codecs = append(conf.Codecs, codec.Name(c))
 	}
+	conf.OpusType, conf.AnswerAll = l.OpusType, l.ListAll
 	if l.Suite != "" {
 		conf.Suites = append([]rtp.Suite{rtp.Suite(l.Suite)}, slices.DeleteFunc(rtp.Suites(), func(s rtp.Suite) bool { return s == rtp.Suite(l.Suite) })...)
 	}
@@ -455,13 +506,13 @@ func (x *desk) failed() error {
 
 func (x *desk) status() deskStatus {
 	x.mu.Lock()
-	outcomes := x.outcomes
+	outcomes, view := x.outcomes, x.view
 	x.mu.Unlock()
-	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), VPN: x.flags.tunnel.status(), TR069: x.managed.session(), DHCP: x.flags.told, Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: x.view, Applied: x.applied}
+	s := deskStatus{At: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(), Resync: outcomes, Warnings: x.warnings(), Access: x.flags.access.status(), VPN: x.flags.tunnel.status(), TR069: x.managed.session(), DHCP: x.flags.told.Load(), Lines: []lineStatus{}, Web: x.profiles.webStatus(), Phone: x.features.State(), Firewall: view, Applied: x.flags.wall()}
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
-	if _, _, s.Proves = x.flags.certificate(x.profiles.set.Get(certificateSelect), time.Now()); s.Proves.Of != "" {
+	if _, _, s.Proves = x.flags.certificate(x.inForce.Load().Get(certificateSelect), time.Now()); s.Proves.Of != "" {
 		s.Certificate = s.Proves.String()
 	}
 	for i, l := range x.plan.Lines {
@@ -497,16 +548,26 @@ func (x *desk) status() deskStatus {
 const statusName = "status.json"
 
 // keep leaves the status for `phone status`. A phone goes on without.
-func (x *desk) keep(s deskStatus) {
-	if x.flags.state == "" {
+func (x *desk) keep(s deskStatus) { x.flags.keepStatus(s) }
+
+// forgetStatus takes away what only a phone that runs has.
+func (d *deskPhone) forgetStatus() {
+	if d.state != "" {
+		_ = os.Remove(filepath.Join(d.state, statusName))
+		_ = os.Remove(filepath.Join(d.state, controlName))
+	}
+}
+
+func (d *deskPhone) keepStatus(s deskStatus) {
+	if d.state == "" {
 		return
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err == nil {
-		err = os.MkdirAll(x.flags.state, 0o700)
+		err = os.MkdirAll(d.state, 0o700)
 	}
 	if err == nil {
-		_ = durable.Replace(filepath.Join(x.flags.state, statusName), b)
+		_ = durable.Replace(filepath.Join(d.state, statusName), b)
 	}
 }
 

@@ -107,10 +107,9 @@ func freePorts(t *testing.T) (string, string) {
 	return port(both.Addr()), port(one.Addr())
 }
 
-// kamailio runs the registrar in a directory until the test ends; changes are pairs of what stands in its configuration and what shall stand there.
-func kamailio(t *testing.T, dir, algorithm string, changes ...string) (port, sealed string, ca *testkit.Authority) {
+// kamailioFiles writes what the registrar runs with.
+func kamailioFiles(t *testing.T, dir, algorithm string, changes ...string) (port, sealed string, ca *testkit.Authority) {
 	t.Helper()
-	program := testkit.Need(t, "/usr/sbin/kamailio", "kamailio")
 	port, sealed = freePorts(t)
 	ca = testkit.NewAuthority("Another Vendor")
 	pair := ca.Issue("localhost")
@@ -126,6 +125,14 @@ func kamailio(t *testing.T, dir, algorithm string, changes ...string) (port, sea
 			t.Fatal(err)
 		}
 	}
+	return port, sealed, ca
+}
+
+// kamailio runs the registrar in a directory until the test ends; changes are pairs of what stands in its configuration and what shall stand there.
+func kamailio(t *testing.T, dir, algorithm string, changes ...string) (port, sealed string, ca *testkit.Authority) {
+	t.Helper()
+	program := testkit.Need(t, "/usr/sbin/kamailio", "kamailio")
+	port, sealed, ca = kamailioFiles(t, dir, algorithm, changes...)
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, program, "-DD", "-E", "-f", filepath.Join(dir, "kamailio.cfg"), "-Y", dir, "-w", dir)
 	var said bytes.Buffer

@@ -34,7 +34,7 @@ func pageFlow() ringfence.Flow {
 
 // serve serves the phone's web pages until ctx ends. cancel ends the phone, which starts again if the page says so.
 func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, out io.Writer) error {
-	set := x.profiles.set
+	set := x.inForce.Load()
 	addr, err := x.pageAddr(at)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, 
 
 // pagePasswords are the passwords of the pages, by account.
 func (x *desk) pagePasswords() map[string]string {
-	set := x.profiles.set
+	set := x.inForce.Load()
 	out := map[string]string{page.User: set.Text("User_Password")}
 	if set.Yes("Enable_Web_Admin_Access") {
 		out[page.Admin] = set.Text("Admin_Password")
@@ -107,7 +107,7 @@ func (x *desk) pagePasswords() map[string]string {
 
 // servable says why the pages could not be served.
 func (x *desk) servable(at string) error {
-	if !x.profiles.set.Yes("Enable_Web_Server") {
+	if !x.inForce.Load().Yes("Enable_Web_Server") {
 		return invalid("the profile has Enable_Web_Server = No", "leave --web out")
 	}
 	if _, err := x.pageAddr(at); err != nil {
@@ -126,7 +126,7 @@ func (x *desk) pageAddr(at string) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, invalid(fmt.Sprintf("--web %.60q is no address", at), "write --web 192.0.2.7 or --web 192.0.2.7:8443")
 	}
-	port, err := parsePort(x.profiles.set.Text("Web_Server_Port"))
+	port, err := parsePort(x.inForce.Load().Text("Web_Server_Port"))
 	return netip.AddrPortFrom(a, port), err
 }
 

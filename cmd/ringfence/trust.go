@@ -168,16 +168,16 @@ func newTrustIssueCommand(a *app) *cobra.Command {
 			return show(cmd, asJSON, out, func(w io.Writer) { fmt.Fprint(w, out.PEM) })
 		},
 	}
-	cmd.Flags().StringVar(&in.Role, "role", "", "what its holder is: device, proxy, trunk, cti or admin")
+	cmd.Flags().StringVar(&in.Role, "role", "", "what its holder is: device, proxy, trunk, cti, admin or machine")
 	cmd.Flags().StringVar(&in.Name, "name", "", "its name")
 	cmd.Flags().StringVar(&csr, "csr", "", "certificate request (PKCS #10, PEM)")
-	cmd.Flags().StringSliceVar(&in.Hosts, "host", nil, "host name or address of a proxy or trunk; may be repeated")
+	cmd.Flags().StringSliceVar(&in.Hosts, "host", nil, "host name or address of a proxy, trunk or machine; may be repeated")
 	cmd.Flags().StringSliceVar(&in.URIs, "uri", nil, "SIP URI (RFC 5922); may be repeated")
 	cmd.Flags().IntVar(&in.Days, "days", 0, "how long it lives; 0: as is usual for the role")
 	for _, f := range []string{"role", "name", "csr"} {
 		_ = cmd.MarkFlagRequired(f)
 	}
-	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"device", "proxy", "trunk", "cti", "admin"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"device", "proxy", "trunk", "cti", "admin", "machine"}, cobra.ShellCompDirectiveNoFileComp))
 	return jsonFlag(cmd, &asJSON)
 }
 

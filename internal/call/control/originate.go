@@ -73,7 +73,7 @@ func (l *Leg) ownOffer(at *contact) ([]byte, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	offer, err := sdp.BuildOffer(l.offering(at.Conn), own()...)
+	offer, err := sdp.BuildOffer(l.offering(at.Conn), everyPhone()...)
 	if err != nil {
 		return nil, err
 	}

@@ -59,7 +59,7 @@ func does(t *testing.T, s *server, body string) (*node, Done, string) {
 func TestMethods(t *testing.T) {
 	var kept Kept
 	phone := aPhone(t, &kept)
-	s := &server{phone: phone, cwmp: nsCWMP + "0", notify: map[string]string{}}
+	s := &server{phone: phone, cwmp: nsCWMP + "0", now: time.Now}
 	get := func(names ...string) map[string]string {
 		t.Helper()
 		list := ""
@@ -83,7 +83,7 @@ func TestMethods(t *testing.T) {
 	if v, ok := got["Device.X_RINGFENCE_Profile.Password_1_"]; !ok || v != "" {
 		t.Errorf("a password is told: %q", v)
 	}
-	if n, _, _ := does(t, s, "<c:GetRPCMethods/>"); len(n.child("MethodList").children) != 10 {
+	if n, _, _ := does(t, s, "<c:GetRPCMethods/>"); len(n.child("MethodList").children) != 11 {
 		t.Errorf("%+v", n)
 	}
 	if n, _, _ := does(t, s, "<c:GetParameterNames><ParameterPath>Device.</ParameterPath><NextLevel>1</NextLevel></c:GetParameterNames>"); len(n.child("ParameterList").children) != 5 || n.child("ParameterList").children[1].value("Name") != "Device.ManagementServer." {
@@ -133,7 +133,13 @@ func TestMethods(t *testing.T) {
 		"<c:AddObject><ObjectName>Device.X.</ObjectName></c:AddObject>":                                              "9005",
 		"<c:Download><FileType>1 Firmware Upgrade Image</FileType></c:Download>":                                     "9001",
 		"<c:FactoryReset/>": "9000",
-		"<c:SetParameterAttributes><ParameterList><SetParameterAttributesStruct><Name>Device.DeviceInfo.</Name><Notification>7</Notification></SetParameterAttributesStruct></ParameterList></c:SetParameterAttributes>": "9009",
+		"<c:SetParameterAttributes><ParameterList><SetParameterAttributesStruct><Name>Device.DeviceInfo.</Name><NotificationChange>1</NotificationChange><Notification>7</Notification></SetParameterAttributesStruct></ParameterList></c:SetParameterAttributes>":                      "9009",
+		"<c:SetParameterAttributes><ParameterList><SetParameterAttributesStruct><Name>Device.DeviceInfo.SoftwareVersion</Name><NotificationChange>1</NotificationChange><Notification>0</Notification></SetParameterAttributesStruct></ParameterList></c:SetParameterAttributes>":       "9009",
+		"<c:SetParameterAttributes><ParameterList><SetParameterAttributesStruct><Name>Device.ManagementServer.ParameterKey</Name><NotificationChange>true</NotificationChange><Notification>2</Notification></SetParameterAttributesStruct></ParameterList></c:SetParameterAttributes>": "9009",
+		"<c:Download><FileType>3 Vendor Configuration File</FileType><URL>http://prov.example.com/x</URL></c:Download>":                                                                                                                                                                 "9013",
+		"<c:Download><FileType>3 Vendor Configuration File</FileType><URL>https://prov.example.com/x</URL><FileSize>99999999</FileSize></c:Download>":                                                                                                                                   "9004",
+		"<c:Download><FileType>3 Vendor Configuration File</FileType><URL>https://prov.example.com/x</URL><DelaySeconds>-1</DelaySeconds></c:Download>":                                                                                                                                 "9003",
+		"<c:ScheduleInform><DelaySeconds>0</DelaySeconds></c:ScheduleInform>": "9003",
 	} {
 		if n, _, text := does(t, s, body); n.child("detail").child("Fault").value("FaultCode") != code {
 			t.Errorf("%s: %s", body, text)
@@ -210,6 +216,11 @@ func (a *acs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/refused":
 		_, _ = w.Write(ask("1", `<s:Fault><faultcode>Client</faultcode><detail><c:Fault><FaultCode>8001</FaultCode><FaultString>Request denied</FaultString></c:Fault></detail></s:Fault>`))
 		return
+	case "/deaf": // to what the phone tells
+		if e, err := ParseEnvelope(b); err == nil && e.Method == "TransferComplete" {
+			_, _ = w.Write(ask(e.ID, `<s:Fault><faultcode>Server</faultcode><detail><c:Fault><FaultCode>8005</FaultCode><FaultString>Retry request</FaultString></c:Fault></detail></s:Fault>`))
+			return
+		}
 	case "/endless":
 		_, _ = io.CopyN(w, zeros{}, MaxEnvelope+2)
 		return
@@ -227,6 +238,10 @@ func (a *acs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.heard = append(a.heard, string(b))
+	if err == nil && e.Method == "TransferComplete" {
+		_, _ = w.Write(ask(e.ID, "<c:TransferCompleteResponse/>"))
+		return
+	}
 	if len(a.requests) == 0 {
 		w.WriteHeader(http.StatusNoContent)
 		return
@@ -416,9 +431,15 @@ func TestDoorbell(t *testing.T) {
 
 func TestRetry(t *testing.T) {
 	for n, want := range map[int]time.Duration{1: 5 * time.Second, 2: 10 * time.Second, 10: 2560 * time.Second, 50: 2560 * time.Second} {
-		if d := retry(n); d < want || d > 2*want {
+		if d := retry(n, 5, 2000); d < want || d > 2*want {
 			t.Errorf("%d: %v", n, d)
 		}
+		if d := retry(n, 30, 1000); d != 30*time.Second {
+			t.Errorf("%d: %v", n, d)
+		}
+	}
+	if d := retry(10, 65535, 65535); d <= 0 || d > longestRetry {
+		t.Error(d)
 	}
 }
 
@@ -464,7 +485,7 @@ func FuzzParseEnvelope(f *testing.F) {
 			return
 		}
 		var kept Kept
-		s := &server{phone: small{&kept}, cwmp: nsCWMP + "0", notify: map[string]string{}}
+		s := &server{phone: small{&kept}, cwmp: nsCWMP + "0", now: time.Now}
 		answer, _ := s.answer(e)
 		if back, err := ParseEnvelope(answer); err != nil || back.Method == "" {
 			t.Errorf("%v: %s", err, answer)
@@ -483,6 +504,18 @@ func (s small) Set(v []Value, key string) (bool, error) {
 	s.kept.ParameterKey = key
 	return len(v) > 1, nil
 }
+
+func (small) Attributes() map[string]string                     { return nil }
+func (small) SetAttributes(map[string]string) error             { return nil }
+func (small) Changed() []Parameter                              { return nil }
+func (small) Heard() error                                      { return nil }
+func (small) Schedule(Appointment) error                        { return nil }
+func (small) Due(time.Time) (due []Appointment, next time.Time) { return nil, next }
+func (small) Accept(Order) error                                { return nil }
+func (small) Ordered() (Order, bool)                            { return Order{}, false }
+func (small) Finish(Transfer) error                             { return nil }
+func (small) Transfers() []Transfer                             { return nil }
+func (small) Delivered(int) error                               { return nil }
 
 func FuzzParseURL(f *testing.F) {
 	f.Add("https://acs.example.com:7547/cwmp?x=1")

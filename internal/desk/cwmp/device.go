@@ -1,10 +1,12 @@
 package cwmp
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Type is the type of a value (TR-106 section 3.1).
@@ -31,6 +33,8 @@ type Parameter struct {
 	Writable bool
 	Secret   bool // reads as empty (TR-106 section 3.2)
 	Forced   bool // is in every Inform (TR-181, "Inform Parameters")
+	Always   bool // the ACS hears of each change, whether it asked to or not (TR-181, "forced active notification")
+	Quiet    bool // the ACS hears of no change ("active notification denied")
 }
 
 // Code is a fault code of a device (TR-069 section A.5.1).
@@ -48,11 +52,20 @@ const (
 	InvalidValue  Code = 9007
 	NotWritable   Code = 9008
 	NotNotifiable Code = 9009
+
+	DownloadFailed         Code = 9010
+	TransferAuthentication Code = 9012
+	UnsupportedProtocol    Code = 9013
+	TransferContact        Code = 9015
+	TransferAccess         Code = 9016
+	TransferCorrupted      Code = 9018
 )
 
 func (c Code) text() string {
 	return map[Code]string{NotSupported: "Method not supported", Denied: "Request denied", Internal: "Internal error", Invalid: "Invalid arguments", Resources: "Resources exceeded", InvalidName: "Invalid parameter name", InvalidType: "Invalid parameter type",
-		InvalidValue: "Invalid parameter value", NotWritable: "Attempt to set a non-writable parameter", NotNotifiable: "Notification request rejected"}[c]
+		InvalidValue: "Invalid parameter value", NotWritable: "Attempt to set a non-writable parameter", NotNotifiable: "Notification request rejected", DownloadFailed: "Download failure",
+		TransferAuthentication: "File transfer server authentication failure", UnsupportedProtocol: "Unsupported protocol for file transfer", TransferContact: "File transfer failure: unable to contact file server",
+		TransferAccess: "File transfer failure: unable to access file", TransferCorrupted: "File transfer failure: file corrupted"}[c]
 }
 
 // Refusal is why one parameter cannot be set.
@@ -70,6 +83,26 @@ type Phone interface {
 	Check(v Value) error
 	// Set makes all changes, or none. later tells that they are in force only after a restart.
 	Set(changes []Value, key string) (later bool, err error)
+
+	// Attributes returns which changes the ACS wants to hear of: "1" with the next session, "2" at once.
+	Attributes() map[string]string
+	// SetAttributes changes that; "0" is none.
+	SetAttributes(notify map[string]string) error
+	// Changed returns what the ACS wants to hear of and changed since it was told, by others than itself.
+	Changed() []Parameter
+	// Heard notes that the ACS was told of everything.
+	Heard() error
+
+	// Schedule notes a session that the ACS wants at a time; Due returns those whose time has come, and takes them off, and when the next one is.
+	Schedule(a Appointment) error
+	Due(now time.Time) (due []Appointment, next time.Time)
+
+	// Accept takes an order for a file, one at a time, which Ordered returns until Finish; what became of it is among Transfers until it is Delivered.
+	Accept(o Order) error
+	Ordered() (Order, bool)
+	Finish(t Transfer) error
+	Transfers() []Transfer
+	Delivered(n int) error
 }
 
 const (
@@ -88,14 +121,14 @@ type Done struct {
 type server struct {
 	phone  Phone
 	cwmp   string
-	notify map[string]string // of parameters, as the ACS set it
-	reboot string            // the command key of a Reboot; ok if asked
+	now    func() time.Time
+	reboot string // the command key of a Reboot; ok if asked
 	asked  bool
 }
 
 // methods are the remote procedures of a phone.
 func methods() []string {
-	return []string{"GetRPCMethods", "SetParameterValues", "GetParameterValues", "GetParameterNames", "SetParameterAttributes", "GetParameterAttributes", "AddObject", "DeleteObject", "Reboot", "Download"}
+	return []string{"GetRPCMethods", "SetParameterValues", "GetParameterValues", "GetParameterNames", "SetParameterAttributes", "GetParameterAttributes", "AddObject", "DeleteObject", "Reboot", "Download", "ScheduleInform"}
 }
 
 // answer carries out a request, and returns the envelope of the answer.
@@ -132,7 +165,10 @@ func (s *server) answer(e Envelope) ([]byte, Done) {
 		s.reboot, s.asked = e.body.value("CommandKey"), true
 		body = func(*writer) {}
 	case "Download":
-		code, why = Denied, "this phone has no firmware to replace"
+		body, code, why = s.download(e, &done)
+	case "ScheduleInform":
+		code, why = s.schedule(e)
+		body = func(*writer) {}
 	default:
 		code = NotSupported
 	}
@@ -156,7 +192,7 @@ func (s *server) answer(e Envelope) ([]byte, Done) {
 // refuse writes a fault (TR-069 section 3.5).
 func refuse(w *writer, code Code, why string, refused []Refusal) {
 	from := "Server"
-	if code == Invalid || code >= InvalidName && code <= NotNotifiable || code == NotSupported || code == Denied {
+	if code == Invalid || code >= InvalidName && code <= NotNotifiable || code == NotSupported || code == Denied || code == UnsupportedProtocol {
 		from = "Client"
 	}
 	w.WriteString("<soap-env:Fault>")
@@ -369,16 +405,14 @@ func canonical(v string, t Type) (string, bool) {
 
 func (s *server) attributes(e Envelope, done *Done) (func(w *writer), Code, string) {
 	found, code, why := s.chosen(e.body.child("ParameterNames"), done)
+	all := s.phone.Attributes()
 	return func(w *writer) {
 		w.list("ParameterList", "cwmp:ParameterAttributeStruct", len(found))
 		for _, p := range found {
 			w.WriteString("<ParameterAttributeStruct>")
 			w.leaf("Name", p.Name)
-			notify := s.notify[p.Name]
-			if notify == "" {
-				notify = "0"
-			}
-			if p.Forced {
+			notify := cmp.Or(all[p.Name], "0")
+			if p.Always {
 				notify = "2"
 			}
 			w.leaf("Notification", notify)
@@ -389,7 +423,7 @@ func (s *server) attributes(e Envelope, done *Done) (func(w *writer), Code, stri
 	}, code, why
 }
 
-// setAttributes takes which changes the ACS wants to hear of. Nobody but the ACS changes parameters of this phone while it runs, so there are none; access lists stay empty.
+// setAttributes takes which changes the ACS wants to hear of, all or none; access lists stay empty. What is always told, or never, is passed over within an object, and refused by its own name.
 func (s *server) setAttributes(e Envelope, done *Done) (Code, string) {
 	list := e.body.child("ParameterList")
 	if len(list.children) > maxNames {
@@ -399,22 +433,30 @@ func (s *server) setAttributes(e Envelope, done *Done) (Code, string) {
 	set := map[string]string{}
 	for _, n := range list.children {
 		name, notify := n.value("Name"), n.value("Notification")
-		done.Names = append(done.Names, printable(name))
+		if len(done.Names) < 64 {
+			done.Names = append(done.Names, printable(name))
+		}
 		found := below(all, name)
-		switch {
-		case len(found) == 0:
+		if len(found) == 0 {
 			return InvalidName, printable(name)
-		case !slices.Contains([]string{"0", "1", "2"}, notify):
+		}
+		if change := n.value("NotificationChange"); change != "1" && change != "true" {
+			continue
+		}
+		if !slices.Contains([]string{"0", "1", "2"}, notify) {
 			return NotNotifiable, ""
 		}
-		if change := n.value("NotificationChange"); change == "1" || change == "true" {
-			for _, p := range found {
+		for _, p := range found {
+			switch fixed := p.Always && notify != "2" || p.Quiet && notify == "2"; {
+			case fixed && p.Name == name:
+				return NotNotifiable, printable(name)
+			case !fixed && !p.Always:
 				set[p.Name] = notify
 			}
 		}
 	}
-	for name, notify := range set {
-		s.notify[name] = notify
+	if err := s.phone.SetAttributes(set); err != nil {
+		return Internal, ""
 	}
 	return 0, ""
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/desk/lint"
@@ -30,6 +31,14 @@ type Kept struct {
 	Reboot           bool              `json:"reboot"` // the ACS asked for the restart
 	RebootKey        string            `json:"reboot_key"`
 	Values           map[string]string `json:"values"` // parameters that the ACS set, by element; they hold passwords
+	Notify           map[string]string `json:"notify,omitempty"`
+	Told             map[string]string `json:"told,omitempty"` // digests of what the ACS knows, of what it wants to hear of
+	Scheduled        []Appointment     `json:"scheduled,omitempty"`
+	Order            *Order            `json:"order,omitempty"`
+	Transfers        []Transfer        `json:"transfers,omitempty"`
+	RetryWait        uint32            `json:"retry_wait,omitempty"` // seconds, and thousandths of a factor
+	RetryMultiplier  uint32            `json:"retry_multiplier,omitempty"`
+	PeriodicTime     string            `json:"periodic_inform_time,omitempty"`
 }
 
 // Profile is a phone's parameters as an ACS reads and writes them.
@@ -82,8 +91,38 @@ func (p *Profile) Kept() Kept {
 func (p *Profile) Remember(change func(*Kept)) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	change(&p.kept)
-	return p.keep(p.kept)
+	kept := p.kept
+	change(&kept)
+	if err := p.keep(kept); err != nil {
+		return err
+	}
+	p.kept = kept
+	return nil
+}
+
+// The names of what the phone waits by after a session that failed (TR-181).
+const (
+	retryWait       = pathServer + "CWMPRetryMinimumWaitInterval"
+	retryMultiplier = pathServer + "CWMPRetryIntervalMultiplier"
+	periodicTime    = pathServer + "PeriodicInformTime"
+)
+
+// Periodic returns how long it is to the next periodic inform: at a whole number of intervals from PeriodicInformTime, if an ACS set it, so that it can spread its phones.
+func (k Kept) Periodic(interval time.Duration, now time.Time) time.Duration {
+	at, err := time.Parse(time.RFC3339, k.PeriodicTime)
+	if err != nil || at.Year() < 1970 || interval <= 0 { // an unknown time leaves it to the phone
+		return interval
+	}
+	since := now.Sub(at) % interval
+	if since < 0 {
+		since += interval
+	}
+	return interval - since
+}
+
+// Retry returns what the phone waits by after a session that failed: seconds, and thousandths of a factor.
+func (k Kept) Retry() (wait, multiplier uint32) {
+	return cmp.Or(k.RetryWait, 5), cmp.Or(k.RetryMultiplier, 2000)
 }
 
 // moved are parameters with a place of their own in the data model.
@@ -136,10 +175,13 @@ func (p *Profile) Parameters() []Parameter {
 		return Parameter{Value: Value{name, value, String}, Forced: forced}
 	}
 	code := read(pathInfo+"ProvisioningCode", p.kept.ProvisioningCode, true)
-	code.Writable = true
+	code.Writable, code.Always = true, true
+	software, bell, key := read(pathInfo+"SoftwareVersion", p.software, true), read(pathServer+"ConnectionRequestURL", p.bell, true), read(pathServer+"ParameterKey", p.kept.ParameterKey, true)
+	software.Always, bell.Always, key.Quiet = true, true, true
+	wait, factor := p.kept.Retry()
 	out := []Parameter{read("Device.RootDataModelVersion", "2.11", true), read(pathInfo+"Manufacturer", p.identity.Manufacturer, false), read(pathInfo+"ManufacturerOUI", p.identity.OUI, false), read(pathInfo+"ModelName", p.identity.ProductClass, false),
-		read(pathInfo+"ProductClass", p.identity.ProductClass, false), read(pathInfo+"SerialNumber", p.identity.Serial, false), read(pathInfo+"HardwareVersion", p.hardware, true), read(pathInfo+"SoftwareVersion", p.software, true), code,
-		read(pathServer+"ParameterKey", p.kept.ParameterKey, true), read(pathServer+"ConnectionRequestURL", p.bell, true)}
+		read(pathInfo+"ProductClass", p.identity.ProductClass, false), read(pathInfo+"SerialNumber", p.identity.Serial, false), read(pathInfo+"HardwareVersion", p.hardware, true), software, code, key, bell,
+		{Value: Value{periodicTime, cmp.Or(p.kept.PeriodicTime, unknownTime), DateTime}, Writable: true}, {Value: Value{retryWait, strconv.FormatUint(uint64(wait), 10), Unsigned}, Writable: true}, {Value: Value{retryMultiplier, strconv.FormatUint(uint64(factor), 10), Unsigned}, Writable: true}}
 	for name, element := range elements(p.set.Catalogue()) {
 		k, _, _ := p.set.Catalogue().Find(element)
 		v := Value{Name: name, Value: p.set.Text(element), Type: typeOf(k)}
@@ -167,6 +209,13 @@ func text(v Value, k flatprofile.Parameter) string {
 
 // Check implements Phone: the phone would take the value from its file as well.
 func (p *Profile) Check(v Value) error {
+	least := map[string]uint64{retryWait: 1, retryMultiplier: 1000}[v.Name]
+	if n, err := strconv.ParseUint(v.Value, 10, 32); least > 0 && (err != nil || n < least || n > 65535) {
+		return errors.New("it is from " + strconv.FormatUint(least, 10) + " to 65535")
+	}
+	if _, err := time.Parse(time.RFC3339, v.Value); v.Name == periodicTime && err != nil {
+		return errors.New("it is no time such as 2026-01-01T00:00:00Z")
+	}
 	c := flatprofile.Parameters()
 	element, ok := elements(c)[v.Name]
 	if !ok {
@@ -203,9 +252,28 @@ func (p *Profile) Set(changes []Value, key string) (later bool, err error) {
 		kept.Values[name] = value
 	}
 	kept.ParameterKey = key
+	told := map[string]string{}
+	for name, d := range p.kept.Told {
+		told[name] = d
+	}
+	kept.Told = told
 	for _, v := range changes {
-		if v.Name == pathInfo+"ProvisioningCode" {
+		if told[v.Name] != "" { // the ACS knows what it sets itself
+			told[v.Name] = digest(v)
+		}
+		n, _ := strconv.ParseUint(v.Value, 10, 32)
+		switch v.Name {
+		case pathInfo + "ProvisioningCode":
 			kept.ProvisioningCode = v.Value
+			continue
+		case periodicTime:
+			kept.PeriodicTime = v.Value
+			continue
+		case retryWait:
+			kept.RetryWait = uint32(n)
+			continue
+		case retryMultiplier:
+			kept.RetryMultiplier = uint32(n)
 			continue
 		}
 		element := names[v.Name]

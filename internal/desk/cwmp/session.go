@@ -14,6 +14,7 @@ import (
 	"net/http/cookiejar"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,9 +31,14 @@ const (
 	Bootstrap  Event = "0 BOOTSTRAP" // the first session with this ACS
 	Boot       Event = "1 BOOT"
 	Periodic   Event = "2 PERIODIC"
+	Scheduled  Event = "3 SCHEDULED"
+	Changed    Event = "4 VALUE CHANGE"
 	Requested  Event = "6 CONNECTION REQUEST"
-	Rebooted   Event = "M Reboot" // that the ACS asked for; it has a command key
-	maxRPCs          = 1000       // of one session
+	Completed  Event = "7 TRANSFER COMPLETE"
+	Rebooted   Event = "M Reboot" // that the ACS asked for; it has a command key, as those below
+	Asked      Event = "M ScheduleInform"
+	Downloaded Event = "M Download"
+	maxRPCs          = 1000 // of one session
 	maxHops          = 3
 	maxAnswers       = 4 // addresses of one ACS
 	patience         = 30 * time.Second
@@ -108,6 +114,7 @@ func ParseURL(s string) (*url.URL, error) {
 // talk is one HTTP conversation.
 type talk struct {
 	acs       ACS
+	phone     Phone
 	at        *url.URL
 	transport *http.Transport
 	jar       *cookiejar.Jar
@@ -135,12 +142,14 @@ func (a ACS) Run(ctx context.Context, id Identity, phone Phone, events []Occasio
 	if err != nil {
 		return s, err
 	}
-	t := &talk{acs: a, at: u, jar: jar, session: &s}
+	t := &talk{acs: a, phone: phone, at: u, jar: jar, session: &s}
 	t.transport = &http.Transport{DisableCompression: true, MaxConnsPerHost: 1, MaxIdleConnsPerHost: 1, MaxResponseHeaderBytes: maxHeader, ResponseHeaderTimeout: patience, DialTLSContext: t.dial}
 	defer t.transport.CloseIdleConnections()
-	server := &server{phone: phone, cwmp: fmt.Sprintf("%s%d", nsCWMP, a.Version), notify: map[string]string{}}
+	server := &server{phone: phone, cwmp: fmt.Sprintf("%s%d", nsCWMP, a.Version), now: a.Now}
 	number := rand.Text()[:8]
-	b, err := t.post(ctx, inform(server.cwmp, number, id, phone.Parameters(), events, a.Now(), retries))
+	changed, transfers := phone.Changed(), phone.Transfers()
+	s.Events = all(events, changed, transfers)
+	b, err := t.post(ctx, inform(server.cwmp, number, id, phone.Parameters(), changed, s.Events, a.Now(), retries))
 	if err != nil {
 		return s, err
 	}
@@ -152,6 +161,12 @@ func (a ACS) Run(ctx context.Context, id Identity, phone Phone, events []Occasio
 		return s, fault(ringfence.KindDenied, "the ACS refuses the Inform: "+refusalOf(e), "does it know this phone?", nil)
 	case e.Method != "InformResponse" || e.ID != number:
 		return s, fault(ringfence.KindInvalid, "the ACS answers the Inform with "+printable(e.Method), "", nil)
+	}
+	if err := phone.Heard(); err != nil {
+		return s, fault(ringfence.KindInternal, "what the ACS heard cannot be kept", "", err)
+	}
+	if err := t.tell(ctx, server.cwmp, transfers); err != nil {
+		return s, err
 	}
 	var request []byte // empty: the phone has nothing more to ask
 	for range maxRPCs {
@@ -176,13 +191,53 @@ func (a ACS) Run(ctx context.Context, id Identity, phone Phone, events []Occasio
 	return s, err
 }
 
+// all are the events of a session, with those that the phone finds out itself.
+func all(events []Occasion, changed []Parameter, transfers []Transfer) []Occasion {
+	out := slices.Clone(events)
+	if len(changed) > 0 {
+		out = append(out, Occasion{Event: Changed})
+	}
+	if len(transfers) > 0 {
+		out = append(out, Occasion{Event: Completed})
+	}
+	for _, x := range transfers {
+		out = append(out, Occasion{Event: Downloaded, Key: x.Key})
+	}
+	return out
+}
+
+// tell tells the ACS what became of files, one after the other (TransferComplete).
+func (t *talk) tell(ctx context.Context, cwmp string, transfers []Transfer) error {
+	for _, x := range transfers {
+		number := rand.Text()[:8]
+		b, err := t.post(ctx, transferComplete(cwmp, number, x))
+		if err != nil {
+			return err
+		}
+		e, err := ParseEnvelope(b)
+		switch {
+		case err != nil:
+			return fault(ringfence.KindInvalid, "the ACS answers TransferComplete with nonsense", "", err)
+		case e.Method == "Fault":
+			return fault(ringfence.KindDenied, "the ACS does not take what became of a file: "+refusalOf(e), "", nil)
+		case e.Method != "TransferCompleteResponse" || e.ID != number:
+			return fault(ringfence.KindInvalid, "the ACS answers TransferComplete with "+printable(e.Method), "", nil)
+		}
+		if err := t.phone.Delivered(1); err != nil {
+			return fault(ringfence.KindInternal, "what the ACS heard cannot be kept", "", err)
+		}
+		t.session.Done = append(t.session.Done, Done{Method: "TransferComplete", Fault: x.Text})
+	}
+	return nil
+}
+
 func refusalOf(e Envelope) string {
 	f := e.body.child("detail").child("Fault")
 	return printable(strings.TrimSpace(f.value("FaultCode") + " " + cmp.Or(f.value("FaultString"), e.body.value("faultstring"))))
 }
 
 // inform writes the first message of a session.
-func inform(cwmp, number string, id Identity, all []Parameter, events []Occasion, now time.Time, retries int) []byte {
+func inform(cwmp, number string, id Identity, all, changed []Parameter, events []Occasion, now time.Time, retries int) []byte {
 	return envelope(cwmp, number, func(w *writer) {
 		w.WriteString("<cwmp:Inform><DeviceId>")
 		w.leaf("Manufacturer", id.Manufacturer)
@@ -203,7 +258,7 @@ func inform(cwmp, number string, id Identity, all []Parameter, events []Occasion
 		w.leaf("RetryCount", strconv.Itoa(retries))
 		var forced []Parameter
 		for _, p := range all {
-			if p.Forced {
+			if p.Forced || slices.ContainsFunc(changed, func(c Parameter) bool { return c.Name == p.Name }) {
 				forced = append(forced, p)
 			}
 		}

@@ -65,6 +65,7 @@ type Answer struct {
 	TimeOffset *time.Duration `json:"-"`
 	Class      string         `json:"vendor_class,omitempty"`
 	ACS        *ACS           `json:"acs,omitempty"`
+	WPAD       string         `json:"wpad,omitempty"` // where the file is that names the web proxy (option 252)
 	Options    []Option       `json:"options"`
 
 	id     []byte            // of the server: a DUID, or the address of option 54

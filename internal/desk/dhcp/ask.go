@@ -110,7 +110,7 @@ type keeper interface {
 func keep(ctx context.Context, k keeper, a Answer, changed func(Answer)) error {
 	for a.Lifetime != Forever {
 		end := a.At.Add(a.Lifetime)
-		if !pause(ctx, time.Until(a.At.Add(a.Renew))) {
+		if !pause(ctx, max(time.Until(a.At.Add(a.Renew)), time.Second)) { // whatever the server says
 			return nil
 		}
 		renewed, err := attempt(ctx, k.Renew, a, a.At.Add(a.Rebind))

@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,14 +53,8 @@ func link(t *testing.T, name string) (*V4, *V6) {
 	return &V4{Conn: four, Hardware: [6]byte(i.HardwareAddr), HostName: "desk", Class: "CP-8841-3PCC dslforum.org"}, &V6{Conn: six, Hardware: [6]byte(i.HardwareAddr), Zone: name, Class: "CP-8841-3PCC"}
 }
 
-func orders() (four, six []uint16) {
-	four, _ = ParseOrder(Order4, IPv4)
-	six, _ = ParseOrder(Order6, IPv6)
-	return four, six
-}
-
 // exchange goes through all that a phone does with a server of its link, which gives 10.9.0.50 and 2001:db8:9::50.
-func exchange(t *testing.T, name string) (four, six Answer) {
+func exchange(t *testing.T, name string) (v4 *V4, four, six Answer) {
 	t.Helper()
 	v4, v6 := link(t, name)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -113,7 +109,7 @@ func exchange(t *testing.T, name string) (four, six Answer) {
 			}
 		}
 	}
-	return told[0], told6[0]
+	return v4, told[0], told6[0]
 }
 
 // TestDnsmasq has dnsmasq give addresses and every option that a phone understands.
@@ -127,7 +123,7 @@ func TestDnsmasq(t *testing.T) {
 		"--dhcp-option=2,32400", "--dhcp-option=option:router,10.9.0.1", "--dhcp-option=option:dns-server,10.9.0.53", "--dhcp-option=option:ntp-server,10.9.0.123", "--dhcp-option-force=66,prov.example.com", "--dhcp-option-force=150,10.9.0.69",
 		"--dhcp-option-force=159,prov.example.com", "--dhcp-option-force=160,https://prov.example.com/$MA.xml", "--dhcp-option-force=vi-encap:3561,11,https://acs.example.com/cwmp", "--dhcp-option=option6:dns-server,[2001:db8:9::53]", "--dhcp-option=option6:ntp-server,[2001:db8:9::123]",
 		"--dhcp-option=option6:domain-search,desk.example", "--dhcp-option=option6:159,prov6.example.com", "--dhcp-option=option6:160,https://prov6.example.com/$PSN/$MA.xml")
-	four, six := exchange(t, "eth0")
+	_, four, six := exchange(t, "eth0")
 	a, b := orders()
 	c := Choose(a, b, []Answer{four, six})
 	if c.Rule != "https://prov.example.com/$PSN.xml" || c.From != "DHCP option 66 of 10.9.0.1" || c.ACS == nil || c.ACS.URL != "https://acs.example.com/cwmp" {
@@ -155,7 +151,7 @@ func TestKea(t *testing.T) {
 	maker := fmt.Sprintf("0000000900a0%04x%x", len(place), place)
 	conf4, conf6 := filepath.Join(dir, "4.json"), filepath.Join(dir, "6.json")
 	for file, text := range map[string]string{
-		conf4: `{"Dhcp4": {"interfaces-config": {"interfaces": ["eth0far"]}, "lease-database": {"type": "memfile", "persist": false}, "valid-lifetime": 3600, "match-client-id": true,
+		conf4: `{"Dhcp4": {"interfaces-config": {"interfaces": ["eth0far"]}, "lease-database": {"type": "memfile", "persist": false}, "valid-lifetime": 3600, "renew-timer": 2, "match-client-id": true,
 "option-def": [{"name": "provisioning-url", "code": 160, "type": "string"}, {"name": "acs", "code": 1, "space": "vendor-encapsulated-options-space", "type": "string"}],
 "client-classes": [{"name": "forum", "test": "substring(option[60].hex,13,12) == 'dslforum.org'", "option-def": [{"name": "vendor-encapsulated-options", "code": 43, "type": "empty", "encapsulate": "vendor-encapsulated-options-space"}],
 "option-data": [{"name": "acs", "space": "vendor-encapsulated-options-space", "data": "https://acs.example.com/cwmp"}, {"name": "vendor-encapsulated-options"}, {"name": "vendor-class-identifier", "data": "dslforum.org"}]}],
@@ -170,7 +166,7 @@ func TestKea(t *testing.T) {
 	}
 	kea4, kea6 := testkit.Need(t, "/usr/sbin/kea-dhcp4", "kea-dhcp4-server"), testkit.Need(t, "/usr/sbin/kea-dhcp6", "kea-dhcp6-server")
 	router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24", "2001:db8:9::1/64"}, "/usr/bin/env", "KEA_PIDFILE_DIR="+dir, "KEA_LOCKFILE_DIR=none", "/bin/sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do ip -6 address show dev eth0far tentative | grep -q inet6 || break; sleep 0.3; done; "+kea4+" -c "+conf4+" & exec "+kea6+" -c "+conf6)
-	four, six := exchange(t, "eth0")
+	v4, four, six := exchange(t, "eth0")
 	a, b := orders()
 	c := Choose(a, b, []Answer{four, six})
 	if c.Rule != "https://prov.example.com/$MA.xml" || c.From != "DHCP option 160 of 10.9.0.1" || c.Sources[0].Option != 66 || !strings.Contains(c.Sources[0].Why, "in the clear") || c.ACS == nil || c.ACS.Option != 43 || c.ACS.URL != "https://acs.example.com/cwmp" {
@@ -181,6 +177,50 @@ func TestKea(t *testing.T) {
 	}
 	if *four.TimeOffset != -5*time.Hour {
 		t.Errorf("%+v", four)
+	}
+	// It is told something else while the phone has its address.
+	offers, err := v4.Discover(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease, err := v4.Request(t.Context(), offers[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(conf4)
+	if err == nil {
+		err = os.WriteFile(conf4, []byte(strings.NewReplacer("https://prov.example.com", "https://new.example.com", `, {"name": "time-offset", "data": "-18000"}`, "", "{\"name\": \"time-offset\", \"data\": \"-18000\"}", `{"name": "domain-name", "data": "new.example"}`, "10.9.0.53", "10.9.0.54").Replace(string(text))), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := os.ReadFile(filepath.Join(dir, "4.kea-dhcp4.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(number)))
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGHUP)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	all := []Answer{lease}
+	var changes []Change
+	var kept []string
+	if err := v4.Keep(ctx, lease, func(renewed Answer) {
+		var more []Change
+		if all, more, kept = Replace(all, renewed); len(more) > 0 {
+			changes = more
+			cancel()
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if c := Choose(a, b, all); c.Rule != "https://new.example.com/$MA.xml" || len(changes) != 3 || changes[0].Matter != Place || changes[1].Matter != Names || len(kept) != 0 || *all[0].TimeOffset != -5*time.Hour {
+		t.Errorf("%+v %+v %q", c, changes, kept)
 	}
 }
 

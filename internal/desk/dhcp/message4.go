@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,7 +33,7 @@ const (
 
 // wanted4 are the options that are asked for.
 func wanted4() []byte {
-	return []byte{1, 2, 3, 6, 15, 42, 43, 51, 58, 59, 60, 66, 125, 150, 159, 160}
+	return []byte{1, 2, 3, 6, 15, 42, 43, 51, 58, 59, 60, 66, 125, 150, 159, 160, 252}
 }
 
 // message4 is a question.
@@ -185,7 +186,7 @@ func keys[K cmp.Ordered, V any](m map[K]V) func(func(K) bool) {
 func name4(code byte) string {
 	names := map[byte]string{1: "subnet mask", 2: "time offset", 3: "router", 6: "DNS server", 12: "host name", 15: "domain name", 28: "broadcast address", 41: "NIS server", 42: "NTP server", 43: "vendor-specific information",
 		51: "lease time", 54: "server", 56: "message", 58: "renewal time (T1)", 59: "rebinding time (T2)", 60: "vendor class identifier", 66: "TFTP server name", 67: "boot file", 125: "vendor-identifying vendor-specific information",
-		150: "TFTP server", 159: "provisioning server", 160: "provisioning URL"}
+		150: "TFTP server", 159: "provisioning server", 160: "provisioning URL", 252: "file that names the web proxy"}
 	return cmp.Or(names[code], "not known")
 }
 
@@ -262,6 +263,14 @@ func (a *Answer) option4(code byte, b []byte) (value, why string) {
 		return value, why
 	case 125:
 		return a.vendor125(b)
+	case 252:
+		if value, why = word(b); why == "" && !strings.HasPrefix(value, "http://") && !strings.HasPrefix(value, "https://") {
+			why = "it is no address of a file by http or https"
+		}
+		if why == "" {
+			a.WPAD = value
+		}
+		return value, why
 	}
 	return short(b), ""
 }

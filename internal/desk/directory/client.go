@@ -157,9 +157,9 @@ func (s Server) connect(ctx context.Context, host string, at netip.AddrPort, sea
 const context0 = contextual
 
 // send sends a request, and returns its number.
-func (c *conn) send(op []byte) (uint32, error) {
+func (c *conn) send(op []byte, controls ...[]byte) (uint32, error) {
 	c.id++
-	if _, err := c.Write(tlv(tagSequence, integer(tagInteger, c.id), op)); err != nil {
+	if _, err := c.Write(tlv(tagSequence, append([][]byte{integer(tagInteger, c.id), op}, controls...)...)); err != nil {
 		return 0, gone(err)
 	}
 	return c.id, nil
@@ -282,11 +282,17 @@ type Query struct {
 	Limit      int // entries
 }
 
-// Search asks the directory. more tells that there is more than the limit.
+// MaxLimit is how many entries a search brings at most.
+const MaxLimit = 2000
+
+// Search asks the directory. more tells that there is more than the limit, or than the server gives. A server that gives fewer at a time than are wanted is asked for them in pages (RFC 2696).
 func (s Server) Search(ctx context.Context, q Query) (found []Entry, more bool, proof Proof, err error) {
 	filter, err := ParseFilter(q.Filter)
 	if err != nil {
 		return nil, false, proof, err
+	}
+	if q.Limit < 1 || q.Limit > MaxLimit {
+		return nil, false, proof, bad(fmt.Sprintf("from 1 to %d entries can be asked for", MaxLimit))
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -300,7 +306,33 @@ func (s Server) Search(ctx context.Context, q Query) (found []Entry, more bool, 
 	for _, a := range q.Attributes {
 		wanted = append(wanted, octets(a))
 	}
-	id, err := c.send(tlv(opSearch, octets(q.Base), integer(tagEnumerated, 2), integer(tagEnumerated, 0), integer(tagInteger, uint32(q.Limit)), integer(tagInteger, uint32(patience/time.Second)), tlv(tagBoolean, []byte{0}), filter, tlv(tagSequence, wanted...)))
+	request := func(limit int) []byte {
+		return tlv(opSearch, octets(q.Base), integer(tagEnumerated, 2), integer(tagEnumerated, 0), integer(tagInteger, uint32(limit)), integer(tagInteger, uint32(patience/time.Second)), tlv(tagBoolean, []byte{0}), filter, tlv(tagSequence, wanted...))
+	}
+	found, more, _, err = c.search(request(q.Limit), q.Limit)
+	for size, cookie := len(found), []byte(nil); err == nil && more && size > 0 && size < q.Limit; {
+		if cookie == nil {
+			found = nil
+		}
+		var some []Entry
+		if some, more, cookie, err = c.search(request(0), q.Limit-len(found), page(size, cookie)); err != nil {
+			break
+		}
+		found = append(found, some...)
+		if more = more || len(cookie) > 0; len(cookie) == 0 || len(found) >= q.Limit || len(some) == 0 {
+			break // all of them, or as many as the server gives
+		}
+	}
+	_, _ = c.send(tlv(opUnbind))
+	if err != nil {
+		return nil, false, c.proof, err
+	}
+	return found, more, c.proof, nil
+}
+
+// search makes one request, and returns up to limit entries of its answer, and where the next page begins.
+func (c *conn) search(op []byte, limit int, controls ...[]byte) (found []Entry, more bool, cookie []byte, err error) {
+	id, err := c.send(op, controls...)
 	for err == nil {
 		var m Message
 		if m, err = c.receive(id); err != nil {
@@ -308,22 +340,21 @@ func (s Server) Search(ctx context.Context, q Query) (found []Entry, more bool, 
 		}
 		switch m.Op {
 		case opEntry:
-			if len(found) >= q.Limit { // a server that minds no limit
-				return found, true, c.proof, nil
+			if len(found) >= limit { // a server that minds no limit, or a page that is larger
+				return found, true, nil, nil
 			}
 			found = append(found, m.Entry)
 		case opReference:
 		case opSearchDone:
-			_, _ = c.send(tlv(opUnbind))
 			if m.Code == resultLimit {
-				return found, true, c.proof, nil
+				return found, true, nil, nil
 			}
-			return found, false, c.proof, m.failed("searching " + strconv.Quote(q.Base))
+			return found, false, m.Cookie, m.failed("searching")
 		default:
 			err = bad("the directory answers something else")
 		}
 	}
-	return nil, false, c.proof, err
+	return nil, false, nil, err
 }
 
 // Phrase makes the filter for what a user typed, of the filters for last and first names. Of two words either may be the last name.

@@ -182,6 +182,32 @@ func TestHostileServer(t *testing.T) {
 		t.Errorf("%q %v %v", found, more, err)
 	}
 
+	// Pages that have no end, and one without a place.
+	pages := 0
+	found, more, err = against(t, clear, func(c net.Conn) {
+		for {
+			id, op := read(c)
+			if op.tag != opSearch {
+				return
+			}
+			send(c, message(id, person("cn=a", "cn", "Ada")))
+			if pages++; pages == 1 {
+				send(c, message(id, result(opSearchDone, resultLimit)))
+			} else {
+				send(c, tlv(tagSequence, integer(tagInteger, id), result(opSearchDone, 0), page(0, []byte("more"))))
+			}
+		}
+	})
+	if err != nil || !more || len(found) != 2 || pages != 3 {
+		t.Errorf("%q %v %v after %d pages", found, more, err, pages)
+	}
+	if _, _, err := against(t, clear, func(c net.Conn) {
+		id, _ := read(c)
+		send(c, tlv(tagSequence, integer(tagInteger, id), result(opSearchDone, 0), tlv(contextual|constructed, tlv(tagSequence, octets(pagedResults), octets("nonsense")))))
+	}); ringfence.KindOf(err) != ringfence.KindInvalid {
+		t.Errorf("%v", err)
+	}
+
 	// StartTLS that is not there, and an answer that brings more with it, in the clear.
 	ca := testkit.NewAuthority("CA")
 	upgraded := Server{URL: "ldap://dir.example.com", StartTLS: true, TLS: &tls.Config{RootCAs: ca.Pool, MinVersion: tls.VersionTLS12}}
@@ -239,15 +265,37 @@ func TestProfile(t *testing.T) {
 	put("LDAP_Server", "ldaps://10.45.76.79")
 	put("LDAP_Last_Name_Filter", "sn:(sn=*$VALUE*)")
 	put("LDAP_Display_Attrs", "a=cn,n=Name; a=telephoneNumber,n=Work Phone,t=p;")
+	put("LDAP_Number_Mapping", "(<:9>x.)")
+	put("LDAP_Search_Item_3", "title")
+	put("LDAP_Search_Item_4", "Room of the person")
+	put("LDAP_item_4_Filter", "(&(objectClass=person)(roomNumber=$VALUE))")
 	s, err := Of(set)
 	if err != nil || s.Last != "(sn=*$VALUE*)" || s.First != "(givenName=$VALUE*)" || s.Server.Method != None || !slices.Equal(s.Attributes(), []string{"cn", "telephoneNumber"}) {
 		t.Errorf("%+v %v", s, err)
 	}
 	c := s.Contact(Entry{DN: "cn=a", Attributes: []Attribute{{"CN", []string{"Ada"}}, {"telephonenumber", []string{"1", "2"}}, {"mail", []string{"x"}}}})
-	if len(c.Fields) != 3 || c.Fields[1] != (Field{"Work Phone", "1", true}) {
+	if len(c.Fields) != 3 || c.Fields[1] != (Field{"Work Phone", "1", true, "91"}) {
 		t.Errorf("%+v", c)
 	}
-	for name, value := range map[string]string{"LDAP_Last_Name_Filter": "(sn=$VALUE", "LDAP_Display_Attrs": "cn"} {
+	if s.Items != [2]Item{{"title", "(title=$VALUE*)"}, {"Room of the person", "(&(objectClass=person)(roomNumber=$VALUE))"}} {
+		t.Errorf("%+v", s.Items)
+	}
+	for want, w := range map[string]Who{"(&(sn=*a\\2a*)(title=b*))": {Last: "a*", Items: [2]string{"b", " "}}, "(&(givenName=x*)(&(objectClass=person)(roomNumber=7\\29)))": {First: "x", Items: [2]string{"", "7)"}}} {
+		if got, err := s.Filter(w); err != nil || got != want {
+			t.Errorf("%s %v, want %s", got, err, want)
+		}
+	}
+	if got, err := s.Filter(Who{First: " "}); ringfence.KindOf(err) != ringfence.KindInvalid {
+		t.Errorf("%s %v", got, err)
+	}
+	if got, err := (Settings{}).Filter(Who{Items: [2]string{"x", ""}}); ringfence.KindOf(err) != ringfence.KindInvalid {
+		t.Errorf("%s %v", got, err)
+	}
+	contacts := []Contact{{DN: "2", Fields: []Field{{Value: "bee"}}}, {DN: "1", Fields: []Field{{Value: "Bee"}}}, {DN: "0", Fields: []Field{{Value: "ada"}}}, {DN: "9"}}
+	if Sort(contacts); contacts[0].DN != "9" || contacts[1].DN != "0" || contacts[2].DN != "1" {
+		t.Errorf("%+v", contacts)
+	}
+	for name, value := range map[string]string{"LDAP_Last_Name_Filter": "(sn=$VALUE", "LDAP_First_Name_Filter": "(objectClass=*)", "LDAP_Display_Attrs": "cn", "LDAP_Number_Mapping": "(a)", "LDAP_item_4_Filter": "(roomNumber=", "LDAP_Search_Item_3": "of no attribute"} {
 		before := set.Text(name)
 		put(name, value)
 		if _, err := Of(set); ringfence.KindOf(err) != ringfence.KindInvalid || !strings.Contains(err.Error(), name) {
@@ -260,6 +308,7 @@ func TestProfile(t *testing.T) {
 func FuzzParseMessage(f *testing.F) {
 	f.Add(message(1, person("cn=a", "cn", "Ada")))
 	f.Add(message(2, result(opBindAnswer, saslProgress, tlv(contextual|7, []byte("x")))))
+	f.Add(tlv(tagSequence, integer(tagInteger, 3), result(opSearchDone, 0), page(0, []byte("next"))))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := ParseMessage(b)
 		if err != nil {

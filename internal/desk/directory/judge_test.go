@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"ringfence"
 	"ringfence/internal/testkit"
@@ -64,18 +65,29 @@ func TestSlapd(t *testing.T) {
 			t.Errorf("%d: %+v %v %v", limit, found, more, err)
 		}
 	}
+	expired := &tls.Config{RootCAs: ca.Pool, Time: func() time.Time { return time.Date(2101, 1, 1, 0, 0, 0, 0, time.UTC) }}
+	// Who is bound gets the rest in pages.
+	for limit, want := range map[int]int{100: 4, 4: 4, 3: 3} {
+		if found, more, _, err := search(ways["simple within TLS"], "Bee", "ou=public,dc=example,dc=com", limit); err != nil || more != (limit == 3) || len(found) != want {
+			t.Errorf("%d: %d %v %v", limit, len(found), more, err)
+		}
+	}
 	for name, x := range map[string]struct {
 		of     string
 		change func(*Server)
 		kind   ringfence.Kind
 	}{
-		"a wrong password":              {"simple within TLS", func(s *Server) { s.Password = "wrong" }, ringfence.KindUnauthenticated},
-		"a wrong password, by digest":   {"digest by StartTLS", func(s *Server) { s.Password = "wrong" }, ringfence.KindUnauthenticated},
-		"another authority":             {"none within TLS", func(s *Server) { s.TLS = &tls.Config{RootCAs: testkit.NewAuthority("CA").Pool} }, ringfence.KindInsecure},
-		"another name":                  {"none by StartTLS", func(s *Server) { s.URL = "ldap://other.example.com:" + plain }, ringfence.KindInsecure},
-		"a password in the clear":       {"simple by StartTLS", func(s *Server) { s.StartTLS, s.Clear = false, true }, ringfence.KindInsecure},
-		"in the clear, and nobody said": {"none by StartTLS", func(s *Server) { s.StartTLS = false }, ringfence.KindInsecure},
-		"LDAP at the port of LDAPS":     {"none by StartTLS", func(s *Server) { s.URL = "ldap://dir.example.com:" + sealed }, ringfence.KindUnavailable},
+		"a wrong password":               {"simple within TLS", func(s *Server) { s.Password = "wrong" }, ringfence.KindUnauthenticated},
+		"a wrong password, by digest":    {"digest by StartTLS", func(s *Server) { s.Password = "wrong" }, ringfence.KindUnauthenticated},
+		"another authority":              {"none within TLS", func(s *Server) { s.TLS = &tls.Config{RootCAs: testkit.NewAuthority("CA").Pool} }, ringfence.KindInsecure},
+		"another authority, by StartTLS": {"none by StartTLS", func(s *Server) { s.TLS = &tls.Config{RootCAs: testkit.NewAuthority("CA").Pool} }, ringfence.KindInsecure},
+		"another name within TLS":        {"none within TLS", func(s *Server) { s.URL = "ldaps://other.example.com:" + sealed }, ringfence.KindInsecure},
+		"expired":                        {"simple within TLS", func(s *Server) { s.TLS = expired }, ringfence.KindInsecure},
+		"expired, by StartTLS":           {"digest by StartTLS", func(s *Server) { s.TLS = expired }, ringfence.KindInsecure},
+		"another name":                   {"none by StartTLS", func(s *Server) { s.URL = "ldap://other.example.com:" + plain }, ringfence.KindInsecure},
+		"a password in the clear":        {"simple by StartTLS", func(s *Server) { s.StartTLS, s.Clear = false, true }, ringfence.KindInsecure},
+		"in the clear, and nobody said":  {"none by StartTLS", func(s *Server) { s.StartTLS = false }, ringfence.KindInsecure},
+		"LDAP at the port of LDAPS":      {"none by StartTLS", func(s *Server) { s.URL = "ldap://dir.example.com:" + sealed }, ringfence.KindUnavailable},
 	} {
 		s := ways[x.of]
 		x.change(&s)

@@ -16,6 +16,7 @@ type Message struct {
 	Text    string
 	SASL    []byte // of a bind
 	Entry   Entry
+	Cookie  []byte // of a page (RFC 2696); empty: there is no further one
 	hasSASL bool
 }
 
@@ -54,7 +55,13 @@ func ParseMessage(b []byte) (m Message, err error) {
 	m.ID, m.Op = id, parts[1].tag
 	switch m.Op {
 	case opBindAnswer, opSearchDone, opExtendedDone:
-		return m, m.result(parts[1].body)
+		if err := m.result(parts[1].body); err != nil {
+			return m, err
+		}
+		if m.Op == opSearchDone && len(parts) > 2 && parts[2].tag == contextual|constructed {
+			m.Cookie, err = pageCookie(parts[2].body)
+		}
+		return m, err
 	case opEntry:
 		m.Entry, err = entry(parts[1].body)
 		return m, err
@@ -62,6 +69,46 @@ func ParseMessage(b []byte) (m Message, err error) {
 		return m, nil // where else one could ask; a phone asks the one server
 	}
 	return m, bad(fmt.Sprintf("operation %d is none of an answer", m.Op&highTag))
+}
+
+// pagedResults is the control for answers in pages (RFC 2696).
+const pagedResults = "1.2.840.113556.1.4.319"
+
+// maxCookie is how much a server can have a phone remember of a search.
+const maxCookie = 4096
+
+// page writes the control that asks for a page. It is not critical: a server that knows none gives what it gives.
+func page(size int, cookie []byte) []byte {
+	value := tlv(tagSequence, integer(tagInteger, uint32(size)), tlv(tagOctets, cookie))
+	return tlv(contextual|constructed, tlv(tagSequence, octets(pagedResults), tlv(tagOctets, value)))
+}
+
+// pageCookie reads where the next page begins, of the controls of an answer.
+func pageCookie(b []byte) ([]byte, error) {
+	controls, err := all(b)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range controls {
+		parts, err := all(c.body)
+		if err != nil || len(parts) < 1 || parts[0].tag != tagOctets {
+			return nil, bad("a control is ill-formed")
+		}
+		if string(parts[0].body) != pagedResults {
+			continue
+		}
+		last := parts[len(parts)-1]
+		value, rest, err := next(last.body)
+		if err != nil || last.tag != tagOctets || len(rest) > 0 || value.tag != tagSequence {
+			return nil, bad("a page has no place")
+		}
+		inner, err := all(value.body)
+		if err != nil || len(inner) != 2 || inner[1].tag != tagOctets || len(inner[1].body) > maxCookie {
+			return nil, bad("a page has no place")
+		}
+		return slices.Clone(inner[1].body), nil
+	}
+	return nil, nil
 }
 
 func (m *Message) result(b []byte) error {

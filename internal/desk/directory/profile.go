@@ -3,6 +3,7 @@ package directory
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ringfence"
@@ -61,7 +62,39 @@ type Settings struct {
 	Base   string
 	Last   string // filters, with $VALUE
 	First  string
+	Items  [2]Item // LDAP_Search_Item_3 and _4
 	Shown  []Shown
+	Number Mapping
+}
+
+// Item is something else to search by than names.
+type Item struct {
+	Label  string
+	Filter string // with $VALUE; empty: there is no such item
+}
+
+// Who is looked for: what is empty does not count.
+type Who struct {
+	Last, First string
+	Items       [2]string
+}
+
+// Filter makes the filter for somebody of whom several things are known.
+func (s Settings) Filter(w Who) (string, error) {
+	all := ""
+	for _, x := range []struct{ template, value string }{{s.Last, w.Last}, {s.First, w.First}, {s.Items[0].Filter, w.Items[0]}, {s.Items[1].Filter, w.Items[1]}} {
+		if strings.TrimSpace(x.value) == "" {
+			continue
+		}
+		if x.template == "" {
+			return "", fault(ringfence.KindInvalid, "the profile has no such search item", "see LDAP_Search_Item_3 and LDAP_item_3_Filter", nil)
+		}
+		all += strings.ReplaceAll(x.template, "$VALUE", Escape(strings.TrimSpace(x.value)))
+	}
+	if all == "" {
+		return "", fault(ringfence.KindInvalid, "there is nobody to look for", "", nil)
+	}
+	return "(&" + all + ")", nil
 }
 
 // Of reads the LDAP section of a profile.
@@ -76,13 +109,38 @@ func Of(set *flatprofile.Set) (s Settings, err error) {
 	s = Settings{Name: set.Text("LDAP_Corp_Dir_Name"), Base: set.Text("LDAP_Search_Base"), Server: Server{URL: server.Value, StartTLS: set.Yes("LDAP_StartTLS_Enable"), DN: cmp.Or(set.Text("LDAP_Client_DN"), set.Text("LDAP_Username")),
 		User: cmp.Or(set.Text("LDAP_Username"), set.Text("LDAP_Client_DN")), Password: set.Text("LDAP_Password"), Method: Method(cmp.Or(set.Text("LDAP_Auth_Method"), string(None)))}}
 	s.Last, s.First = template(set.Text("LDAP_Last_Name_Filter"), "(sn=$VALUE*)"), template(set.Text("LDAP_First_Name_Filter"), "(givenName=$VALUE*)")
-	for name, filter := range map[string]string{"LDAP_Last_Name_Filter": s.Last, "LDAP_First_Name_Filter": s.First} {
+	for i := range s.Items {
+		item, filter := fmt.Sprintf("LDAP_Search_Item_%d", i+3), fmt.Sprintf("LDAP_item_%d_Filter", i+3)
+		label, otherwise := strings.TrimSpace(set.Text(item)), ""
+		if isAttribute(label) {
+			otherwise = "(" + label + "=$VALUE*)"
+		}
+		if f := template(set.Text(filter), otherwise); label != "" || f != "" {
+			s.Items[i] = Item{Label: printable(cmp.Or(label, fmt.Sprintf("item %d", i+3))), Filter: f}
+		}
+	}
+	filters := map[string]string{"LDAP_Last_Name_Filter": s.Last, "LDAP_First_Name_Filter": s.First}
+	for i, x := range s.Items {
+		if x.Filter == "" && x.Label != "" {
+			return s, fault(ringfence.KindInvalid, fmt.Sprintf("LDAP_Search_Item_%d is no attribute, and LDAP_item_%d_Filter says no filter for it", i+3, i+3), "write (title=$VALUE*)", nil)
+		}
+		if x.Filter != "" {
+			filters[fmt.Sprintf("LDAP_item_%d_Filter", i+3)] = x.Filter
+		}
+	}
+	for name, filter := range filters {
+		if !strings.Contains(filter, "$VALUE") {
+			return s, fault(ringfence.KindInvalid, fmt.Sprintf("%s (%s) has no $VALUE: it would find the same whatever is typed", name, set.Get(name).Where()), "write (sn=$VALUE*)", nil)
+		}
 		if _, err := ParseFilter(strings.ReplaceAll(filter, "$VALUE", "x")); err != nil {
 			return s, fault(ringfence.KindInvalid, fmt.Sprintf("%s (%s) is no filter", name, set.Get(name).Where()), "write (sn=$VALUE*)", err)
 		}
 	}
 	if s.Shown, err = ParseDisplay(cmp.Or(set.Text("LDAP_Display_Attrs"), defaultShown)); err != nil {
 		return s, fault(ringfence.KindInvalid, "LDAP_Display_Attrs ("+set.Get("LDAP_Display_Attrs").Where()+") cannot be read", "", err)
+	}
+	if s.Number, err = ParseMapping(set.Text("LDAP_Number_Mapping")); err != nil {
+		return s, fault(ringfence.KindInvalid, "LDAP_Number_Mapping ("+set.Get("LDAP_Number_Mapping").Where()+") cannot be read", "write (<:9>xx.) to put a 9 before each number", err)
 	}
 	return s, nil
 }
@@ -114,6 +172,7 @@ type Field struct {
 	Label string `json:"label"`
 	Value string `json:"value"`
 	Phone bool   `json:"phone,omitempty"`
+	Dial  string `json:"dial,omitempty"` // of a number: what is dialled, with LDAP_Number_Mapping; empty: it cannot be
 }
 
 // Contact makes a contact of an entry.
@@ -125,9 +184,24 @@ func (s Settings) Contact(e Entry) Contact {
 				continue
 			}
 			for _, v := range a.Values {
-				c.Fields = append(c.Fields, Field{x.Label, v, x.Phone})
+				f := Field{Label: x.Label, Value: v, Phone: x.Phone}
+				if x.Phone {
+					f.Dial = s.Number.Apply(Dialled(v))
+				}
+				c.Fields = append(c.Fields, f)
 			}
 		}
 	}
 	return c
+}
+
+// Sort puts contacts in the order of what is shown first of each, whatever the case of its letters.
+func Sort(contacts []Contact) {
+	key := func(c Contact) string {
+		if len(c.Fields) == 0 {
+			return ""
+		}
+		return strings.ToLower(c.Fields[0].Value)
+	}
+	slices.SortStableFunc(contacts, func(a, b Contact) int { return cmp.Or(cmp.Compare(key(a), key(b)), cmp.Compare(a.DN, b.DN)) })
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -214,4 +215,22 @@ func FuzzParse(f *testing.F) {
 			known.Nearest(v.Name)
 		}
 	})
+}
+
+// TestCoverage looks for each parameter that docs/desk-phone-coverage.md names.
+func TestCoverage(t *testing.T) {
+	b, err := os.ReadFile("../../../docs/desk-phone-coverage.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, named := Parameters(), map[string]bool{}
+	for _, m := range regexp.MustCompile("`([A-Z][A-Za-z0-9.-]*_[A-Za-z0-9_.-]*)`").FindAllStringSubmatch(string(b), -1) {
+		named[m[1]] = true
+		if _, _, ok := c.Find(m[1]); !ok && m[1] != "NO_ICMP_PING" && m[1] != "NO_ICMP_UNREACHABLE" && m[1] != "NO_CISCO_TFTP" { // those are options of one
+			t.Errorf("there is no parameter %s", m[1])
+		}
+	}
+	if len(named) < 28 {
+		t.Errorf("only %d are named: %v", len(named), named)
+	}
 }

@@ -1,6 +1,7 @@
 package resync
 
 import (
+	"context"
 	"net/url"
 	"strings"
 
@@ -37,4 +38,22 @@ func (p *Phone) Log(set *flatprofile.Set, parameter string, at *url.URL, failed 
 func (p *Phone) Expand(set *flatprofile.Set, text string) string {
 	out, _ := profilerule.Expand(text, p.at(set).value)
 	return out
+}
+
+// Profile fetches one profile that somebody else than a rule named, as a rule's is fetched: by HTTPS, from a server that proves its name, within Restricted_Access_Domains. User and password may be empty.
+func (p *Phone) Profile(ctx context.Context, set *flatprofile.Set, address, user, password string) (*flatprofile.File, error) {
+	c := p.at(set)
+	a, err := p.fetch(ctx, profilerule.Target{URL: address, UID: user, PWD: password}, c, func() {})
+	if err != nil {
+		return nil, err
+	}
+	b, _, err := Decode(a.body, a.codings, "", set.Text("IKM_HTTP_Encrypt_Content"))
+	if err != nil {
+		return nil, err
+	}
+	f, err := flatprofile.Parse(b)
+	if err == nil && f.Root != flatprofile.Root {
+		err = bad("the file is no profile: the element around all others is %.40q", f.Root)
+	}
+	return f, err
 }

@@ -66,6 +66,9 @@ type Status struct {
 	Since    time.Time  `json:"since,omitzero"`
 	Error    string     `json:"error,omitempty"`
 	Hint     string     `json:"hint,omitempty"`
+	Attempts int        `json:"attempts,omitempty"`     // that failed since it was open
+	Next     time.Time  `json:"next_attempt,omitzero"`  // to open it
+	Closed   bool       `json:"nothing_goes_around_it"` // while it is not open
 }
 
 // Network is what a server assigned.
@@ -369,9 +372,13 @@ func (t *Tunnel) failure() error {
 		{"Login failed", ringfence.KindUnauthenticated, "the VPN server does not let the user in", "see VPN_User_Name and VPN_Password"},
 		{"fgets (stdin)", ringfence.KindUnauthenticated, "the VPN server does not let the user in", "see VPN_User_Name and VPN_Password"},
 		{"User input required", ringfence.KindUnauthenticated, "the VPN server asks again, and for what the profile does not have", "see VPN_User_Name, VPN_Password and VPN_Tunnel_Group"},
+		{"Received server disconnect", ringfence.KindUnavailable, "the VPN server ended the session", ""},
+		{"Session terminated by server", ringfence.KindUnavailable, "the VPN server ended the session", ""},
+		{"Cookie", ringfence.KindUnavailable, "the VPN server knows the session no more", ""},
 		{"getaddrinfo failed", ringfence.KindUnavailable, "there is no address of " + t.config.Server, "see VPN_Server"},
 		{"Failed to connect", ringfence.KindUnavailable, "nobody answers at " + t.config.Server, "see VPN_Server"},
 		{"/dev/net/tun", ringfence.KindDenied, "no tunnel can be made here", "run it as root, where /dev/net/tun is"},
+		{"Failed to complete authentication", ringfence.KindUnauthenticated, "the VPN server breaks off before it asks who signs in", "it may want a certificate, which no parameter of a profile names: let the group take a user name and a password"},
 	} {
 		if strings.Contains(said, x.says) {
 			return fault(x.kind, x.text, x.hint, cause)
@@ -399,6 +406,19 @@ func (t *Tunnel) Status() Status {
 		}
 	}
 	return t.status
+}
+
+// Err says why the tunnel ended by itself; nil if it has not, or was closed.
+func (t *Tunnel) Err() error {
+	select {
+	case <-t.done:
+		if t.why() == nil {
+			return nil
+		}
+		return t.failure()
+	default:
+		return nil
+	}
 }
 
 // Done is closed when the tunnel has ended.

@@ -72,7 +72,7 @@ func TestTunnel(t *testing.T) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					time.Sleep(time.Second)
+					time.Sleep(time.Second + lookEvery/2) // between two looks: what is half written is read by nobody
 					for _, line := range says {
 						hear(line)
 					}
@@ -105,7 +105,7 @@ func TestTunnel(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		tun.Close()
-		for says, kind := range map[string]ringfence.Kind{"Server certificate verify failed: signer not found": ringfence.KindInsecure, "Login failed.": ringfence.KindUnauthenticated, "Auth choice \"x\" not available": ringfence.KindNotFound, "getaddrinfo failed for host": ringfence.KindUnavailable, "something": ringfence.KindUnavailable} {
+		for says, kind := range map[string]ringfence.Kind{"Server certificate verify failed: signer not found": ringfence.KindInsecure, "Login failed.": ringfence.KindUnauthenticated, "Error reading HTTP response: Input/output error\nFailed to complete authentication": ringfence.KindUnauthenticated, "Session terminated by server; exiting.": ringfence.KindUnavailable, "Auth choice \"x\" not available": ringfence.KindNotFound, "getaddrinfo failed for host": ringfence.KindUnavailable, "something": ringfence.KindUnavailable} {
 			if _, err := Open(t.Context(), config(dir), launch([]string{says}, nil), apply, counters, time.Now); ringfence.KindOf(err) != kind {
 				t.Errorf("%s: %v", says, err)
 			}
@@ -140,6 +140,41 @@ func FuzzParseCounters(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, link string) {
 		if received, sent, ok := ParseCounters(b, link); !ok && (received > 0 || sent > 0) {
 			t.Errorf("%d %d", received, sent)
+		}
+	})
+}
+
+// TestAgain has a tunnel come back after a server that is gone, soon and then more rarely, and after one that refuses the user, rarely from the start.
+func TestAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone, refused := fault(ringfence.KindUnavailable, "nobody answers", "", nil), fault(ringfence.KindUnauthenticated, "no", "", nil)
+		var told []Attempt
+		tell := func(a Attempt) {
+			if d := time.Until(a.Next); d < firstWait-firstWait/10 || d > longestWait+longestWait/10 {
+				t.Errorf("%s after %v", d, a.Err)
+			}
+			told = append(told, a)
+		}
+		began, tries, want := time.Now(), 0, &Tunnel{}
+		open := func(context.Context) (*Tunnel, error) {
+			if tries++; tries < 12 {
+				return nil, gone
+			}
+			return want, nil
+		}
+		tun, err := Again(t.Context(), gone, open, tell, time.Now)
+		if d := time.Since(began); err != nil || tun != want || len(told) != 12 || told[11].Number != 12 || d < 20*time.Minute || d > 40*time.Minute || told[1].Next.Sub(told[0].Next) > 5*time.Second {
+			t.Errorf("%v %v %d %s", tun, err, len(told), d)
+		}
+		told, began, tries = nil, time.Now(), 10
+		if _, err := Again(t.Context(), refused, open, tell, time.Now); err != nil || len(told) != 2 || told[0].Next.Sub(began) < 4*time.Minute || !errors.Is(told[0].Err, refused) || !errors.Is(told[1].Err, gone) {
+			t.Errorf("%v %+v", err, told)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		defer cancel()
+		tries = 0
+		if tun, err := Again(ctx, gone, open, tell, time.Now); ringfence.KindOf(err) != ringfence.KindCancelled || tun != nil || tries > 6 {
+			t.Errorf("%v %v %d", tun, err, tries)
 		}
 	})
 }

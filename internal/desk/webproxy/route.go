@@ -27,6 +27,8 @@ type Phone struct {
 	Listen  func(ctx context.Context, at netip.AddrPort) (net.PacketConn, error) // for DHCP
 	Own     func(to netip.AddrPort) (netip.Addr, error)                          // the phone's address towards another
 	DHCP    netip.AddrPort                                                       // whom to ask for option 252; not valid: nobody
+	Offered func() (address string, by netip.Addr)                               // what a DHCP server said of it already, by option 252; nil: nothing
+	Ticket  func(ctx context.Context, service string) ([]byte, error)            // of Kerberos, for Negotiate; nil: there is none, and it is made with NTLM
 	Domains []string                                                             // in which wpad is looked for
 	TLS     *tls.Config                                                          // of files and proxies that are reached by TLS; it decides whom to believe
 	Agent   string
@@ -157,7 +159,7 @@ func (p *Phone) through(ctx context.Context, w pac.Way, u *Use) (net.Conn, error
 	}
 	d := proxy.Dialer{Name: host, Sealed: w.Kind == "HTTPS", Agent: p.Agent, Now: p.Now, Dial: func(ctx context.Context) (net.Conn, error) { return p.open(ctx, host, uint16(port), w.Kind == "HTTPS") }}
 	if p.Setting.SignsIn {
-		d.Who = proxy.Credentials{User: p.Setting.User, Password: p.Setting.Password}
+		d.Who = proxy.Credentials{User: p.Setting.User, Password: p.Setting.Password, Token: p.Ticket}
 		d.Only = proxy.Schemes() // Basic in the clear as well, last of all: the profile wants a sign-in, and some proxies know no other
 	}
 	conn, out, err := d.Connect(ctx, u.Target)
@@ -227,6 +229,13 @@ func (p *Phone) find(ctx context.Context) (*wpad.File, string, error) {
 		return f, "PAC_URL", err
 	}
 	asked, domains := []string(nil), p.Domains
+	if p.Offered != nil {
+		if address, by := p.Offered(); address != "" {
+			f, err := w.Fetch(ctx, address)
+			return f, "WPAD by DHCP option 252 of " + by.String(), err
+		}
+		asked = append(asked, "DHCP")
+	}
 	if p.DHCP.IsValid() && p.Listen != nil && p.Own != nil { // DHCP comes first, and where it names a file DNS is not asked
 		asked = append(asked, "DHCP")
 		own, err := p.Own(p.DHCP)

@@ -32,6 +32,7 @@ sizelimit 3
 database mdb
 suffix dc=example,dc=com
 directory DIR/db
+limits users size.soft=3 size.prtotal=unlimited
 access to attrs=userPassword by anonymous auth by * none
 access to dn.subtree=ou=people,dc=example,dc=com by users read by anonymous auth
 access to * by * read
@@ -65,6 +66,7 @@ cn: Ada Lovelace
 givenName: Ada
 sn: Lovelace
 telephoneNumber: 101
+title: Analyst
 mobile: +44 20 1234
 
 dn: cn=Zoë (Sales)*,ou=public,dc=example,dc=com
@@ -96,7 +98,7 @@ sn: Bee
 `
 
 // Start runs OpenLDAP on loopback until the test ends, as dir.example.com with a certificate of ca, and returns the ports of ldap and ldaps. Its base is dc=example,dc=com: everybody may read ou=public, and ou=people
-// who is bound, e.g. as uid=desk,ou=people with the password "right password".
+// who is bound, e.g. as uid=desk,ou=people with the password "right password". It gives three entries at a time, and more in pages to who is bound.
 func Start(t *testing.T, ca *testkit.Authority) (plain, sealed string) {
 	t.Helper()
 	program, add := testkit.Need(t, "/usr/sbin/slapd", "slapd"), testkit.Need(t, "/usr/sbin/slapadd", "slapd")

@@ -93,10 +93,10 @@ type CertificateRecord struct {
 
 // NewCertificate asks for a certificate. Everything but the key in the request is ignored.
 type NewCertificate struct {
-	Role  string   `json:"role" enum:"device,proxy,trunk,cti,admin" doc:"what its holder is; it decides what the certificate may say"`
+	Role  string   `json:"role" enum:"device,proxy,trunk,cti,admin,machine" doc:"what its holder is; it decides what the certificate may say"`
 	Name  string   `json:"name" minLength:"1" maxLength:"64" example:"carrier-1"`
 	CSR   string   `json:"csr" maxLength:"24576" doc:"certificate request (PKCS #10) as PEM; only its key is taken"`
-	Hosts []string `json:"hosts,omitempty" maxItems:"20" doc:"host names and addresses; proxies and trunks only"`
+	Hosts []string `json:"hosts,omitempty" maxItems:"20" doc:"host names and addresses; proxies, trunks and machines only"`
 	URIs  []string `json:"uris,omitempty" maxItems:"20" doc:"sip: and sips: URIs (RFC 5922); devices, proxies and trunks only"`
 	Days  int      `json:"days,omitempty" minimum:"1" maximum:"180" doc:"how long it lives; the role's usual time if it is not given"`
 }
