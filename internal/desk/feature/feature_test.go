@@ -6,6 +6,7 @@ import (
 	"math"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -145,6 +146,29 @@ func TestMixer(t *testing.T) {
 	if loud[0] != 32767 || loud[mixFrame-1] != 32767 {
 		t.Errorf("the sum of two loud sides is %d", loud[0])
 	}
+}
+
+// TestSoundFromTwoSides reads what a call says from the call and from a conference at once, as happens while a conference begins; the race detector is the judge.
+func TestSoundFromTwoSides(t *testing.T) {
+	d := New(Config{Setting: Of(with(t, "")), Sound: func() (Sound, error) { return Sound{Source: phone.Tone(440)}, nil }})
+	s, err := d.sound()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMixer(2, s.Source, nil)
+	var wg sync.WaitGroup
+	for _, side := range []phone.Source{s.Source, m.ports[1]} {
+		wg.Go(func() {
+			frame := make([]int16, mixFrame)
+			for range 50 {
+				side.Read(frame, mixRate)
+			}
+			if power(frame, mixRate, 440) < 0.5 {
+				t.Error("it is not heard")
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // runs makes a desk of a phone of a user, at the node of a site.
