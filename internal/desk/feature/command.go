@@ -168,7 +168,7 @@ func (d *Desk) place(ctx, life context.Context, number int, to, replaces string)
 	if err != nil {
 		return Result{}, err
 	}
-	sound, err := d.cfg.Sound()
+	sound, err := d.sound()
 	if err != nil {
 		return Result{}, err
 	}

@@ -263,7 +263,7 @@ func (d *Desk) Audio() func(*phone.Call) (phone.Source, phone.Sink) {
 				return nil, nil
 			}
 		}
-		sound, err := d.cfg.Sound()
+		sound, err := d.sound()
 		if err != nil {
 			return nil, nil
 		}
@@ -379,9 +379,31 @@ func (d *Desk) answerLater(ctx context.Context, own *call) {
 	}()
 }
 
+// sound is what a call says and where it is heard. A conference takes the source from a call that may be reading it, so the two take turns.
+func (d *Desk) sound() (Sound, error) {
+	s, err := d.cfg.Sound()
+	if s.Source != nil {
+		s.Source = &turns{source: s.Source}
+	}
+	return s, err
+}
+
+// turns is a source that may be read from two sides.
+type turns struct {
+	mu     sync.Mutex
+	source phone.Source
+}
+
+// Read implements phone.Source.
+func (t *turns) Read(frame []int16, rate int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.source.Read(frame, rate)
+}
+
 // answer takes a call that rings.
 func (d *Desk) answer(ctx context.Context, own *call) error {
-	sound, err := d.cfg.Sound()
+	sound, err := d.sound()
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"ringfence/internal/desk/linekey"
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
+	"ringfence/internal/sip/eventlist"
 	"ringfence/internal/testkit"
 	"ringfence/internal/testkit/onehost"
 )
@@ -144,6 +146,29 @@ func TestMixer(t *testing.T) {
 	if loud[0] != 32767 || loud[mixFrame-1] != 32767 {
 		t.Errorf("the sum of two loud sides is %d", loud[0])
 	}
+}
+
+// TestSoundFromTwoSides reads what a call says from the call and from a conference at once, as happens while a conference begins; the race detector is the judge.
+func TestSoundFromTwoSides(t *testing.T) {
+	d := New(Config{Setting: Of(with(t, "")), Sound: func() (Sound, error) { return Sound{Source: phone.Tone(440)}, nil }})
+	s, err := d.sound()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMixer(2, s.Source, nil)
+	var wg sync.WaitGroup
+	for _, side := range []phone.Source{s.Source, m.ports[1]} {
+		wg.Go(func() {
+			frame := make([]int16, mixFrame)
+			for range 50 {
+				side.Read(frame, mixRate)
+			}
+			if power(frame, mixRate, 440) < 0.5 {
+				t.Error("it is not heard")
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // runs makes a desk of a phone of a user, at the node of a site.
@@ -317,5 +342,47 @@ assert not by`)
 	out, err := cmd.CombinedOutput()
 	if want := "sip:bob@DOMAIN active application/dialog-info+xml True full 0\nsip:carol@DOMAIN active application/dialog-info+xml True full 0\n"; err != nil || string(out) != strings.ReplaceAll(want, "DOMAIN", s.Domain) {
 		t.Errorf("%v %s", err, out)
+	}
+}
+
+// TestListed has a server tell of a list in whole and in part, take people out of it, and say what no key can hold.
+func TestListed(t *testing.T) {
+	d := New(Config{Setting: Of(with(t, "<BLF_List_URI>lamps</BLF_List_URI><Use_Line_Keys_For_BLF_List>Yes</Use_Line_Keys_For_BLF_List><User_ID_1_>101</User_ID_1_><Extended_Function_3_>fnc=sd;ext=9</Extended_Function_3_>"))})
+	known := map[string]*lamp{}
+	calls := func(state string) eventlist.Instance {
+		return eventlist.Instance{State: "active", Type: dialogType, Body: []byte(`<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="1" state="full" entity="x"><dialog id="1" direction="recipient"><state>` + state + `</state></dialog></dialog-info>`)}
+	}
+	of := func(uri string, i ...eventlist.Instance) eventlist.Resource {
+		return eventlist.Resource{URI: uri, Instances: i}
+	}
+	told := func(full bool, want string, resources ...eventlist.Resource) {
+		t.Helper()
+		d.mu.Lock()
+		d.listed(eventlist.List{Full: full, Resources: resources}, known)
+		d.mu.Unlock()
+		got := ""
+		for _, l := range d.State().Lamps {
+			got += fmt.Sprintf("%d %s %s; ", l.Key, l.Name, l.State)
+		}
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	told(true, "2 a ringing; 4 b unknown; 5 c busy; ", of("sip:a@x", calls("early")), of("sip:b@x"), of("sip:c@x", calls("confirmed")))
+	told(false, "2 a idle; 4 b unknown; 5 c busy; 6 d busy; ", of("sip:a@x", calls("terminated")), of("sip:d@x", calls("confirmed")))
+	told(false, "2 a idle; 4 b unknown; 5 c unknown; 6 d busy; ", of("sip:c@x", eventlist.Instance{State: "terminated", Reason: "noresource"}), of("sip:d@x", eventlist.Instance{State: "active", Type: dialogType, Body: []byte("<x")}))
+	told(true, "2 a idle; 6 d busy; 4 e unknown; ", of("sip:a@x"), of("sip:d@x"), of("sip:e@x")) // who is gone gives the key back
+	if l := d.State().Lamps[0]; l.Presses() != "Call" {
+		t.Errorf("%+v", l)
+	}
+	var many []eventlist.Resource
+	for i := range maxListLamps + 10 {
+		many = append(many, of(fmt.Sprintf("sip:%d@x", i)))
+	}
+	d.mu.Lock()
+	d.listed(eventlist.List{Full: true, Resources: many}, known)
+	d.mu.Unlock()
+	if s := d.State(); len(s.Lamps) != maxListLamps || s.Lamps[14].Key != 0 || s.Lamps[13].Key != 16 {
+		t.Errorf("%d lamps, %+v", len(s.Lamps), s.Lamps[12:16])
 	}
 }

@@ -67,7 +67,7 @@ func (d *Desk) pages(life context.Context, c Command) (Result, error) {
 }
 
 func (d *Desk) page(life context.Context, g paging.Group) (Result, error) {
-	sound, err := d.cfg.Sound()
+	sound, err := d.sound()
 	if err != nil {
 		return Result{}, err
 	}
