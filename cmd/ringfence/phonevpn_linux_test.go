@@ -173,7 +173,7 @@ func TestPhoneVPNHolds(t *testing.T) {
 	dnsmasq, kamailio, python := testkit.Need(t, "/usr/sbin/dnsmasq", "dnsmasq-base"), testkit.Need(t, "/usr/sbin/kamailio", "kamailio"), testkit.Need(t, "/usr/bin/python3", "python3")
 	router.Run(t, ocpasswd, "right password\nright password\n", "-c", file("users"), "-g", "phones", "desk")
 	for name, text := range map[string]string{"ocserv.conf": strings.ReplaceAll(gateway, "DIR", dir), "server.py": strings.Replace(webServer, "443", "8443", 1), "key.pem": "", "chain.pem": "",
-		"desk.xml":    "<flat-profile><Proxy_1_>pbx.example.com:" + sealed + "</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_><Resync_Periodic>2</Resync_Periodic></flat-profile>",
+		"desk.xml":    "<flat-profile><Proxy_1_>pbx.example.com:" + sealed + "</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_><Resync_Trigger_2>$PRVTMR ge 2 and $REGTMR1 lt 1</Resync_Trigger_2></flat-profile>",
 		"outside.nft": "table inet outside {\n chain in {\n type filter hook input priority 0;\n ip saddr 10.9.0.0/24 ip daddr 10.30.0.1 counter\n ip saddr 10.20.0.0/24 ip daddr 10.30.0.1 counter\n }\n chain shut {\n type filter hook input priority 1;\n tcp dport 443 ct state new reject with tcp reset\n }\n}\n"} {
 		if err := os.WriteFile(file(name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -236,7 +236,8 @@ func TestPhoneVPNHolds(t *testing.T) {
 	}
 
 	// Profiles that are fetched again come through the tunnel that is there: no second one is opened.
-	d.says("the profile is what it was", 2)
+	d.says("Resync_Trigger_2 holds: the phone resyncs", 1)
+	d.says("the profile is what it was", 1)
 	if out := users(); strings.Count(out, `"desk"`) != 1 {
 		t.Errorf("the phone signed in more than once: %s", out)
 	}
