@@ -179,7 +179,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	}
 	p, err := d.read(ctx, tr069Flows()...)
 	if d.link != nil && d.release == nil {
-		d.release = d.link.hold(cmd.Context(), d.answers(), func(a dhcp.Answer) { d.later(cmd.Context(), a) }, func(err error) { (*d.onLost.Load())(err) })
+		d.release = d.link.hold(cmd.Context(), d.answers(), func(a dhcp.Answer) { d.later(cmd.Context(), a) }, func(what string) { d.say("WARNING: %s; the phone says that it is its own", what) }, func(err error) { (*d.onLost.Load())(err) })
 	}
 	if err != nil {
 		switch {
