@@ -85,17 +85,17 @@ func allowed() map[string][]string {
 		"desk/profilerule": {},
 		"desk/dhcp":        {},
 		"desk/dot1x":       {},
-		"desk/engine":      {},
-		"desk/upkeep":      {"desk/flatprofile", "sip", "trust/signedfile"},
-		"desk/cwmp":        {"desk/flatprofile", "desk/lint", "sip"},
-		"desk/vpn":         {},
-		"desk/directory":   {"desk/flatprofile"},
-		"desk/line":        {"desk/flatprofile", "trust/cipherlist"},
-		"desk/resync":      {"desk/flatprofile", "desk/profilerule", "sip", "trust/chain", "trust/signedfile"},
-		"desk/webproxy":    {"desk/flatprofile", "network/pac", "network/proxy", "network/wpad"},
-		"desk/feature":     {"desk/flatprofile", "media/codec", "service/phone"},
-		"desk/page":        {"desk/feature", "desk/flatprofile", "trust/quota"},
-		"desk/lint":        {"desk/flatprofile", "desk/profilerule", "network/phoneports", "trust/cipherlist"},
+		"desk/engine":      {}, "desk/sound": {"desk/engine", "media/codec"},
+		"desk/upkeep":    {"desk/flatprofile", "sip", "trust/signedfile"},
+		"desk/cwmp":      {"desk/flatprofile", "desk/lint", "sip"},
+		"desk/vpn":       {},
+		"desk/directory": {"desk/flatprofile"},
+		"desk/line":      {"desk/flatprofile", "trust/cipherlist"},
+		"desk/resync":    {"desk/flatprofile", "desk/profilerule", "sip", "trust/chain", "trust/signedfile"},
+		"desk/webproxy":  {"desk/flatprofile", "network/pac", "network/proxy", "network/wpad"},
+		"desk/feature":   {"desk/flatprofile", "media/codec", "service/phone"},
+		"desk/page":      {"desk/feature", "desk/flatprofile", "trust/quota"},
+		"desk/lint":      {"desk/flatprofile", "desk/profilerule", "network/phoneports", "trust/cipherlist"},
 		// The network plane: what is needed, in one form for all who make something of it.
 		"network/need":       {},
 		"network/catalogue":  {"network/need"},
@@ -194,6 +194,7 @@ func outsiders() map[string][]string {
 	return map[string][]string{
 		"github.com/pion/rtp":            {"media/rtp"},
 		"github.com/pion/rtcp":           {"media/rtp"},
+		"github.com/thesyncim/gopus":     {"media/codec"},
 		"github.com/pion/srtp/v3":        {"media/rtp"},
 		"github.com/jackc/pgx/v5":        {"state/store"},
 		"modernc.org/sqlite":             {"state/store"},
@@ -240,7 +241,7 @@ func tlsHands() map[string]string {
 func hostile() []string {
 	return []string{"sip", "sip/locate", "sip/mediasec", "sip/sdp", "sip/transport", "sip/transaction", "media/rtp", "media/codec", "media/relay", "trust/ca", "trust/acme", "trust/capf", "trust/chain", "trust/enroll", "trust/est", "trust/keyring",
 		"trust/oidc", "trust/publicname", "trust/signin", "trust/trustlist", "trust/tvs",
-		"call/registrar", "desk/cwmp", "desk/dhcp", "desk/directory", "desk/dot1x", "desk/feature", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "desk/upkeep", "desk/vpn", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/published", "network/ready/datagram", "network/ready/dns", "network/ready/duties", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
+		"call/registrar", "desk/cwmp", "desk/dhcp", "desk/directory", "desk/dot1x", "desk/feature", "desk/flatprofile", "desk/line", "desk/lint", "desk/profilerule", "desk/resync", "desk/sound", "desk/upkeep", "desk/vpn", "network/catalogue", "network/evidence", "network/feed", "network/firewall/asa", "network/firewall/cloud", "network/firewall/iptables", "network/firewall/nft", "network/firewall/panos", "network/firewall/pf", "network/kerberos", "network/pac", "network/phoneports", "network/posture", "network/proxy", "network/published", "network/ready/datagram", "network/ready/dns", "network/ready/duties", "network/ready/ntp", "network/ready/reflector", "network/ready/verdict", "network/ready/wire", "network/site", "network/wpad", "service/cti", "service/phone", "node/config", "node/admin", "state/bus"}
 }
 
 const (

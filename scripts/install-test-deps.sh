@@ -23,6 +23,7 @@ needs() {
 /usr/bin/dehydrated dehydrated internal/trust/acme another one, of shell and openssl,
 /usr/bin/curl curl internal/trust/acme and what it speaks HTTP with
 /usr/bin/openssl openssl internal/trust/acme certificates as another implementation sees them
+/usr/bin/opusenc opus-tools internal/media/codec the reference implementation of Opus
 /usr/bin/openssl openssl internal/trust/cipherlist cipher lists as OpenSSL reads them
 /usr/bin/openssl openssl internal/trust/capf a phone's TLS, keys and signatures, and its view of a certificate
 /usr/bin/curl curl internal/trust/est an EST client made of two programs,
@@ -35,6 +36,8 @@ needs() {
 /usr/sbin/nft nftables internal/network/phonewall the kernel as a site's firewall
 /usr/sbin/nft nftables internal/network/audit the kernel's own view of the rules that change,
 /usr/bin/patch patch internal/network/audit and the tool that takes a diff
+/usr/bin/pulseaudio pulseaudio internal/testkit a sound server,
+/usr/bin/pacat pulseaudio-utils internal/testkit and what speaks to it
 /usr/sbin/dnsmasq dnsmasq-base internal/desk/dhcp a server of DHCP,
 /usr/sbin/kea-dhcp4 kea-dhcp4-server internal/desk/dhcp another one,
 /usr/sbin/kea-dhcp6 kea-dhcp6-server internal/desk/dhcp and its half for IPv6
@@ -74,7 +77,8 @@ needs() {
 /usr/sbin/nft nftables internal/network/marks whose kernel takes the marks
 /usr/bin/openssl openssl internal/network/feed signatures as another implementation sees them
 /usr/bin/openssl openssl internal/network/posture servers of known settings
-/usr/bin/sslscan sslscan internal/network/posture and another that asks them
+/usr/bin/sslscan sslscan internal/network/posture and another that asks them,
+/usr/bin/testssl testssl.sh internal/network/posture and a third
 /usr/bin/unshare util-linux internal/network/nat networks of its own,
 /sbin/ip iproute2 internal/network/nat their links,
 /usr/sbin/nft nftables internal/network/nat a kernel that translates addresses,

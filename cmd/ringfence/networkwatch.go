@@ -316,11 +316,12 @@ func newEvidenceShowCommand() *cobra.Command {
 func newEvidenceRulesCommand() *cobra.Command {
 	f := &bookFlags{}
 	var n int
-	var exact bool
+	var exact, replace bool
 	cmd := &cobra.Command{
 		Use: "rules DIR", Short: "Print the rules of a record, as the firewall printed them",
-		Long:    "rules prints what the firewall said when a record was made, after the whole book was checked: the last, one by its number, or the last that was proved exact, to go back to.",
-		Example: "  ringfence network evidence rules ./book --record 12\n  ringfence network evidence rules ./book --last-exact",
+		Long: "rules prints what the firewall said when a record was made, after the whole book was checked: the last, one by its number, or the last that was proved exact, to go back to. What nftables prints\n" +
+			"would be loaded beside what is in force; with --replace it takes its place, in one transaction.",
+		Example: "  ringfence network evidence rules ./book --record 12\n  ringfence network evidence rules ./book --last-exact --replace | nft -j -f -",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			all, _, err := f.records(args[0])
@@ -333,6 +334,9 @@ func newEvidenceRulesCommand() *cobra.Command {
 					continue
 				}
 				text, err := evidence.Rules(args[0], r)
+				if err == nil && replace {
+					text, err = inPlace(r.Firewall, text)
+				}
 				if err == nil {
 					_, err = cmd.OutOrStdout().Write(text)
 				}
@@ -343,6 +347,22 @@ func newEvidenceRulesCommand() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&n, "record", 0, "of this record (default: the last)")
 	cmd.Flags().BoolVar(&exact, "last-exact", false, "of the last that was proved exact")
+	cmd.Flags().BoolVar(&replace, "replace", false, "for nft to put in the place of all that is in force (nftables)")
 	cmd.MarkFlagsMutuallyExclusive("record", "last-exact")
 	return f.flags(cmd)
+}
+
+// inPlace puts a command before the rules that takes out all others: what nft lists is what it adds when it is loaded.
+func inPlace(firewall string, listed []byte) ([]byte, error) {
+	if firewall != "nftables" {
+		return nil, invalid("--replace is for nftables", "the rules are of "+firewall+", whose own command replaces what is in force (`iptables-restore`, the commands of a device)")
+	}
+	var ruleset struct {
+		Commands []json.RawMessage `json:"nftables"`
+	}
+	if err := json.Unmarshal(listed, &ruleset); err != nil {
+		return nil, invalid("the record's rules are not what `nft -j list ruleset` prints", err.Error())
+	}
+	ruleset.Commands = slices.Insert(ruleset.Commands, 0, json.RawMessage(`{"flush":{"ruleset":null}}`))
+	return json.Marshal(ruleset)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence"
+	"ringfence/internal/desk/sound"
 	"ringfence/internal/node"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/state/durable"
@@ -37,8 +38,13 @@ type handset struct {
 	play     string
 	record   string
 	digits   string
-	length   time.Duration
-	asJSON   bool
+	codecs   string // best first
+	// The sound devices of this host.
+	sound                   bool
+	microphone, loudspeaker string
+	devices                 *sound.Devices // or nil
+	length                  time.Duration
+	asJSON                  bool
 }
 
 func newPhoneCommand(a *app) *cobra.Command {
@@ -66,22 +72,26 @@ func newPhoneCommand(a *app) *cobra.Command {
 	f.StringVar(&h.digits, "dtmf", "", "press these keys once the call is up")
 	f.DurationVar(&h.length, "for", 0, "hang up after this long; 0 waits for the other side")
 	f.BoolVar(&h.asJSON, "json", false, "print the proof and the audio report as JSON")
-	cmd.AddCommand(
-		&cobra.Command{Use: "call NUMBER", Short: "Call a number and stay until the call ends", Args: cobra.ExactArgs(1),
-			Long:    "call dials a number, says what --tone or --play gives it, and ends with the call or after --for. It prints the proof and what was heard.",
-			Example: "  ringfence phone call 102 --tone 440 --for 10s --json",
-			RunE: func(cmd *cobra.Command, args []string) error {
-				return h.run(cmd, func(ctx context.Context, out io.Writer, p *phone.Phone) error { return h.call(ctx, out, p, args[0]) })
-			}},
-		&cobra.Command{Use: "answer", Short: "Answer one call and stay until it ends", Args: cobra.NoArgs,
-			Long:    "answer waits for one call, answers it, and ends with it. It prints the proof and what was heard.",
-			Example: "  ringfence phone answer --play greeting.wav",
-			RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.answer) }},
-		&cobra.Command{Use: "listen", Short: "Answer every call until interrupted", Args: cobra.NoArgs,
-			Long:    "listen stays registered and answers every call, until it is interrupted.",
-			Example: "  ringfence phone listen --tone 440",
-			RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.listen) }},
-		newPhoneUpCommand(h), newPhoneStatusCommand(), newPhoneLintCommand(), newPhoneExplainCommand(), newPhoneDoCommand(), newPhoneDHCPCommand(), newPhoneDot1xCommand(), newPhoneDirectoryCommand(), newPhoneVPNCommand(), newPhoneTR069Command(), newPhoneFirmwareCommand(), newPhoneReportCommand(), newPhoneSwarmCommand(a),
+	calling := &cobra.Command{Use: "call NUMBER", Short: "Call a number and stay until the call ends", Args: cobra.ExactArgs(1),
+		Long:    "call dials a number, says what --tone or --play gives it, and ends with the call or after --for. It prints the proof and what was heard.",
+		Example: "  ringfence phone call 102 --tone 440 --for 10s --json\n  ringfence phone call 102 --codec opus --play question.wav --record answer.wav\n  ringfence phone call 102 --sound",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return h.run(cmd, func(ctx context.Context, out io.Writer, p *phone.Phone) error { return h.call(ctx, out, p, args[0]) })
+		}}
+	answering := &cobra.Command{Use: "answer", Short: "Answer one call and stay until it ends", Args: cobra.NoArgs,
+		Long:    "answer waits for one call, answers it, and ends with it. It prints the proof and what was heard.",
+		Example: "  ringfence phone answer --play greeting.wav\n  ringfence phone answer --sound",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.answer) }}
+	listening := &cobra.Command{Use: "listen", Short: "Answer every call until interrupted", Args: cobra.NoArgs,
+		Long:    "listen stays registered and answers every call, until it is interrupted.",
+		Example: "  ringfence phone listen --tone 440",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return h.run(cmd, h.listen) }}
+	for _, talks := range []*cobra.Command{calling, answering, listening} {
+		codecFlag(talks, &h.codecs)
+		soundFlags(talks, h)
+	}
+	cmd.AddCommand(calling, answering, listening,
+		newPhoneUpCommand(h), newPhoneStatusCommand(), newPhoneLintCommand(), newPhoneExplainCommand(), newPhoneDoCommand(), newPhoneDHCPCommand(), newPhoneDot1xCommand(), newPhoneDirectoryCommand(), newPhoneVPNCommand(), newPhoneTR069Command(), newPhoneFirmwareCommand(), newPhoneReportCommand(), newPhoneSwarmCommand(a), newPhoneSoundCommand(),
 	)
 	return cmd
 }
@@ -104,6 +114,17 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 	if err != nil {
 		return err
 	}
+	codecs, err := readCodecs(h.codecs)
+	if err != nil {
+		return err
+	}
+	ctx, done := context.WithCancel(ctx)
+	if err := h.openSound(ctx, cmd.ErrOrStderr()); err != nil {
+		done()
+		return err
+	}
+	defer h.devices.Wait()
+	defer done()
 	id, conf, tokens, err := h.credentials(ctx, sockets, out)
 	if err != nil {
 		return err
@@ -117,14 +138,12 @@ func (h *handset) run(cmd *cobra.Command, do func(context.Context, io.Writer, *p
 		return err
 	}
 	p, err := phone.Open(ctx, phone.Config{Opener: sockets, Servers: oneFamily{servers, media}, ServerName: id.Bootstrap.SIP.Host, MediaAddr: media, Log: node.Discard(),
-		TLS: conf, Tokens: tokens, User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, UserAgent: "Ringfence phone"})
+		TLS: conf, Tokens: tokens, User: string(id.Bootstrap.User), Domain: id.Bootstrap.Domain, Codecs: codecs, UserAgent: "Ringfence phone"})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = p.Close() }()
 	fmt.Fprintf(out, "registered as %s at %s\n", p.Address(), p.Server())
-	ctx, done := context.WithCancel(ctx)
-	defer done()
 	go tellRegistration(ctx, cmd.ErrOrStderr(), p, func(phone.Event) {})
 	if err := do(ctx, out, p); err != nil || !h.asJSON {
 		return err
@@ -207,6 +226,16 @@ func (h *handset) options() (opt phone.CallOptions, rec *phone.Recorder, err err
 	if h.record != "" {
 		rec = phone.NewRecorder(3600)
 		opt.Hear = rec
+	}
+	if h.devices == nil {
+		return opt, rec, nil
+	}
+	here := h.devices.Handset()
+	if opt.Audio == nil {
+		opt.Audio = here
+	}
+	if opt.Hear = here; rec != nil {
+		opt.Hear = both{rec, here}
 	}
 	return opt, rec, nil
 }
@@ -319,7 +348,7 @@ func (h *handset) talk(ctx context.Context, out io.Writer, c *phone.Call, rec *p
 		fmt.Fprintf(out, "  signalling  %s, %s, %s, server %s\n", t.Version, t.Suite, t.Group, t.PeerSubject)
 	}
 	if m := report.Proof.Media; m != nil {
-		fmt.Fprintf(out, "  media       SRTP %s, %d packets in, %d out, %d lost, %d rejected, MOS %.1f\n", m.Suite, m.PacketsIn, m.PacketsOut, m.Lost, m.Rejected, m.MOS)
+		fmt.Fprintf(out, "  media       %s, SRTP %s, %d packets in, %d out, %d lost, %d rejected, MOS %.1f\n", report.Audio.Codec, m.Suite, m.PacketsIn, m.PacketsOut, m.Lost, m.Rejected, m.MOS)
 	}
 	if report.Audio.HeardHz > 0 {
 		fmt.Fprintf(out, "  heard       %.1f Hz\n", report.Audio.HeardHz)

@@ -203,7 +203,7 @@ func TestDeskPhonesAtAnotherServer(t *testing.T) {
 	}
 	record := func(name string) string { return filepath.Join(dir, name+".wav") }
 	alice := runDesk(t, dir, "alice", line("alice", "TLS", sealed, "<Speed_Dial_2_Number>carol</Speed_Dial_2_Number><Speed_Dial_2_Name>Carol</Speed_Dial_2_Name><Preferred_Codec_1_>G722</Preferred_Codec_1_><Encryption_Method_1_>AES 128</Encryption_Method_1_>"), "--tone", "440", "--record", record("alice"), "--no-answer")
-	bob := runDesk(t, dir, "bob", line("bob", "TCP", port, "<Preferred_Codec_1_>G722</Preferred_Codec_1_>"), "--tone", "620", "--record", record("bob"))
+	bob := runDesk(t, dir, "bob", line("bob", "TCP", port, "<Preferred_Codec_1_>OPUS</Preferred_Codec_1_><Use_Pref_Codec_Only_1_>Yes</Use_Pref_Codec_Only_1_>"), "--tone", "620", "--record", record("bob"))
 	carol := runDesk(t, dir, "carol", line("carol", "UDP", port, "<SIP_Port_1_>"+udp+"</SIP_Port_1_>"), "--tone", "880", "--record", record("carol"))
 	if info, err := os.Stat(filepath.Join(alice.state, controlName)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)

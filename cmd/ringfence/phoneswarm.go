@@ -30,7 +30,7 @@ type swarming struct {
 	talk, stay, patience       time.Duration
 	md5, asJSON                bool
 	list                       []swarmUser
-	shared                     string
+	shared, codecs             string
 	made                       madeUsers // unless they exist already
 }
 
@@ -48,7 +48,7 @@ func newPhoneSwarmCommand(a *app) *cobra.Command {
 			"At any other server the users exist already. They are in a file (--users), a line each: USER PASSWORD [NUMBER [NAME-OF-DIGEST]]. Or their names follow a pattern (--user 'desk-%04d', counted from --first) and they share one\n" +
 			"password (--password-file).\n\n" +
 			"Pairs are made in the order of the phones; the second one of each is dialled by its number. A progress bar is shown on a terminal. It fails if a phone does not register or a call is not heard on both sides.",
-		Example: "  ringfence phone swarm --count 500\n  ringfence phone swarm --count 5000 --calls 200 --for 1m --identities swarm --json\n  ringfence phone swarm --count 500 --node pbx.example.com --users users.txt --ca ca.pem\n" +
+		Example: "  ringfence phone swarm --count 500\n  ringfence phone swarm --count 5000 --calls 200 --for 1m --identities swarm --json\n  ringfence phone swarm --count 500 --node pbx.example.com --users users.txt --ca ca.pem --codec opus\n" +
 			"  ringfence phone swarm --count 5000 --calls 200 --for 30s --node pbx.example.com --user 'desk-%04d' --password-file password.txt --rate 200",
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
@@ -69,6 +69,7 @@ func newPhoneSwarmCommand(a *app) *cobra.Command {
 	f.DurationVar(&s.talk, "for", 10*time.Second, "how long they speak")
 	f.DurationVar(&s.stay, "stay", 0, "how long the phones stay registered besides")
 	f.DurationVar(&s.patience, "patience", time.Minute, "how long one registration or call may take")
+	codecFlag(cmd, &s.codecs)
 	s.made.flags(cmd)
 	return jsonFlag(cmd, &s.asJSON)
 }
@@ -155,6 +156,10 @@ func (s *swarming) run(cmd *cobra.Command) (err error) {
 	if f, ok := out.(*os.File); ok {
 		bar.terminal = isTerminal(f)
 	}
+	codecs, err := readCodecs(s.codecs)
+	if err != nil {
+		return err
+	}
 	c := swarm.Config{Calls: s.calls, Rate: s.rate, Talk: s.talk, Stay: s.stay, Patience: s.patience, Usage: processUsage, Progress: bar.show, Agent: "Ringfence swarm"}
 	if s.users == "" && s.user == "" {
 		if c.Count = s.count; c.Count == 0 {
@@ -175,6 +180,12 @@ func (s *swarming) run(cmd *cobra.Command) (err error) {
 	}
 	if err != nil {
 		return err
+	}
+	each := c.Phone
+	c.Phone = func(i int) phone.Config {
+		conf := each(i)
+		conf.Codecs = codecs
+		return conf
 	}
 	r, err := swarm.Run(cmd.Context(), c)
 	bar.end()

@@ -117,7 +117,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 			"With Enable_TR-069 an ACS manages the phone while it runs; see `ringfence phone tr069`. If it asks for a restart the phone starts again.\n\n" +
 			"--state keeps the last good profiles and where the phone stands, for `ringfence phone status`, and lets `ringfence phone do` tell it what to do. With --record call.wav\n" +
 			"the calls are kept in call-1.wav and so on. --web serves the phone's pages. With a rule to fetch by, the profile is fetched again in its interval and when the server orders it by a NOTIFY. It fails with --once if a line is not registered.",
-		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --state desk --no-answer --web 192.0.2.7:8443\n  ringfence phone up --cfg cfg.xml --once --json",
+		Example: "  ringfence phone up --cfg cfg.xml --ca ca.pem\n  ringfence phone up --profile-rule 'https://prov.example.com/$MA.xml' --mac 00:0e:08:ab:cd:ef --state /var/lib/desk\n  ringfence phone up --dhcp --ca ca.pem\n  ringfence phone up --cfg cfg.xml --state desk --no-answer --web 192.0.2.7:8443\n  ringfence phone up --cfg cfg.xml --state desk --sound\n  ringfence phone up --cfg cfg.xml --once --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			defer d.takeWall(context.WithoutCancel(cmd.Context())) // it stays in force while the phone starts again
 			for {
@@ -132,6 +132,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 	d.port.flags(cmd)
 	cmd.Flags().StringVar(&d.port.link, "ethernet", "", "link of the phone's network port, for 802.1X where the profile switches it on")
 	cmd.Flags().BoolVar(&d.vpn, "vpn", false, "open the tunnel of the profile, whatever Connect_on_Bootup says")
+	soundFlags(cmd, h)
 	cmd.Flags().BoolVar(&once, "once", false, "register, say where each line stands, and end")
 	cmd.Flags().DurationVar(&answers.after, "ring", 0, "let calls ring this long before the phone answers them by itself")
 	cmd.Flags().BoolVar(&answers.never, "no-answer", false, "leave calls ringing until ringfence phone do answer takes them")
@@ -194,6 +195,11 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	if _, _, err := h.options(); err != nil { // rather now than at the first call
 		return false, err
 	}
+	if err := h.openSound(ctx, cmd.ErrOrStderr()); err != nil {
+		return false, err
+	}
+	defer h.devices.Wait()
+	defer cancel()
 	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), network: make(chan bool, 1), triggered: make(chan string, 1), outcomes: p.result.Outcomes}
 	x.inForce.Store(p.set)
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
@@ -384,6 +390,7 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 	for _, c := range l.Codecs {
 		conf.Codecs = append(conf.Codecs, codec.Name(c))
 	}
+	conf.OpusType, conf.AnswerAll = l.OpusType, l.ListAll
 	if l.Suite != "" {
 		conf.Suites = append([]rtp.Suite{rtp.Suite(l.Suite)}, slices.DeleteFunc(rtp.Suites(), func(s rtp.Suite) bool { return s == rtp.Suite(l.Suite) })...)
 	}

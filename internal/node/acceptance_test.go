@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +170,78 @@ func TestForwardingAndDoNotDisturb(t *testing.T) {
 	}
 	out.Hangup()
 	s.OK(in.WaitEnded(s.Ctx))
+}
+
+// A phone sends its caller elsewhere: for its user, who pays, on all of the user's phones; not for a group, and not to nowhere.
+func TestDeflection(t *testing.T) {
+	s := newSite(t, func(c *config.Config) {
+		c.Plan.Groups = []dialplan.Group{{Number: "300", Name: "sales", Strategy: dialplan.Sequential, Members: []ringfence.UserID{"bob", "carol"}}}
+	})
+	s.User("alice", "101")
+	s.User("bob", "102")
+	s.User("carol", "103")
+	s.User("dave", "104")
+	alice, bob, carol, dave := s.Phone("alice"), s.Phone("bob"), s.Phone("carol"), s.Phone("dave")
+	soft := s.Start(s.Known(s.Identity("bob", "bob-soft")))
+	call := func(number string) *phone.Call {
+		t.Helper()
+		out, err := alice.Call(s.Ctx, number, phone.CallOptions{Audio: phone.Tone(440)})
+		s.OK(err)
+		return out
+	}
+	refused := func(out *phone.Call, status int) {
+		t.Helper()
+		var r *phone.RejectedError
+		if err := out.WaitAnswered(s.Ctx); !errors.As(err, &r) || r.Status != status {
+			t.Errorf("%v, want %d", err, status)
+		}
+	}
+
+	out := call("102")
+	desk, other := s.Incoming(bob), s.Incoming(soft)
+	s.OK(desk.Redirect("103"))
+	in := s.Incoming(carol)
+	_ = other.WaitEnded(s.Ctx) // it stopped ringing
+	s.OK(in.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(700)}))
+	s.OK(out.WaitAnswered(s.Ctx))
+	s.Hears(out, 700)
+	if reasons := strings.Join(s.Node.Calls.List()[0].Reasons, "; "); !strings.Contains(reasons, "bob forwards to 103 (deflected)") {
+		t.Errorf("reasons %q", reasons)
+	}
+	out.Hangup()
+	s.OK(in.WaitEnded(s.Ctx))
+
+	t.Log("on and on, and back: it ends")
+	out = call("104")
+	for range 3 {
+		s.OK(s.Incoming(dave).Redirect("103"))
+		s.OK(s.Incoming(carol).Redirect("104"))
+	}
+	if err := out.WaitAnswered(s.Ctx); err == nil || !strings.Contains(err.Error(), "too often") {
+		t.Errorf("%v", err)
+	}
+
+	t.Log("what the user may not dial, and nobody's number")
+	out = call("103")
+	s.OK(s.Incoming(carol).Redirect("00442079460000"))
+	if err := out.WaitAnswered(s.Ctx); err == nil {
+		t.Error("a call went abroad")
+	}
+	out = call("103")
+	s.OK(s.Incoming(carol).Reject(302)) // without a Contact
+	refused(out, 480)
+
+	t.Log("a group goes on to its next member")
+	out = call("300")
+	first, second := s.Incoming(bob), s.Incoming(soft)
+	s.OK(first.Redirect("104"))
+	s.OK(second.Redirect("104"))
+	in = s.Incoming(carol)
+	s.OK(in.Answer(s.Ctx, phone.CallOptions{}))
+	s.OK(out.WaitAnswered(s.Ctx))
+	out.Hangup()
+	s.OK(in.WaitEnded(s.Ctx))
+	s.Until("no call is left", func() bool { return s.Node.Calls.Count() == 0 })
 }
 
 func TestForwardingLoopEnds(t *testing.T) {

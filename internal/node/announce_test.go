@@ -15,6 +15,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
+	"ringfence/internal/media/codec"
 	"ringfence/internal/node"
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
@@ -32,7 +33,7 @@ func TestAnnouncements(t *testing.T) {
 	})
 	s.User("alice", "101")
 	s.User("bob", "102", func(u *store.User) { u.DoNotDisturb = true })
-	alice := s.Phone("alice")
+	alice := s.Phone("alice", func(c *phone.Config) { c.Codecs = []codec.Name{codec.Opus} })
 	for _, c := range []struct {
 		number string
 		hz     float64 // 0: there is no announcement for that
@@ -109,7 +110,8 @@ func TestNoAnnouncement(t *testing.T) {
 		{"nobody's number", "999", known, 183, 404},
 		{"no feature code", "*99", known, 183, 404},
 		{"barred", "0049301234567", known, 183, 403},
-		{"only Opus", "999", []sdp.Codec{sdp.Opus(111), sdp.Events(101, 8000)}, 404, 404},
+		{"only Opus", "999", []sdp.Codec{sdp.Opus(96), sdp.Events(101, 8000)}, 183, 404},
+		{"only a codec that is not built in", "999", []sdp.Codec{{PayloadType: 18, Name: "G729", Clock: 8000}, sdp.Events(101, 8000)}, 404, 404},
 		{"no offer", "999", nil, 404, 404},
 		{"nothing to pick up", "*8", known, 404, 404},
 		{"nothing parked", "*711", known, 404, 404},

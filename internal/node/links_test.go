@@ -208,6 +208,76 @@ func TestCallsBetweenNodes(t *testing.T) {
 	one.OK(in.WaitEnded(one.Ctx))
 }
 
+// A phone at one node sends a caller at the other to a phone there.
+func TestDeflectionBetweenNodes(t *testing.T) {
+	one, two := twoNodes(t, nil)
+	one.User("alice", "101")
+	one.User("anna", "102")
+	one.User("bob", "103")
+	together(two)
+	alice, anna, bob := one.Phone("alice"), one.Phone("anna"), two.Phone("bob")
+	together(one)
+	out, err := alice.Call(one.Ctx, "103", phone.CallOptions{Audio: phone.Tone(440)})
+	one.OK(err)
+	one.OK(two.Incoming(bob).Redirect("102"))
+	in := one.Incoming(anna)
+	one.OK(in.Answer(one.Ctx, phone.CallOptions{Audio: phone.Tone(900)}))
+	one.OK(out.WaitAnswered(one.Ctx))
+	one.Hears(out, 900)
+	out.Hangup()
+	one.OK(in.WaitEnded(one.Ctx))
+}
+
+// A call is started at one node for a user whose phone is connected at the other.
+func TestCallStartedForAPhoneElsewhere(t *testing.T) {
+	one, two := twoNodes(t, nil)
+	one.User("alice", "101")
+	one.User("bob", "102")
+	together(two)
+	bob, alice := one.Phone("bob"), two.Phone("alice")
+	together(one)
+	_, err := one.Node.Calls.Originate("alice", "102")
+	one.OK(err)
+	first := two.Incoming(alice)
+	one.OK(first.Answer(one.Ctx, phone.CallOptions{Audio: phone.Tone(440)}))
+	in := one.Incoming(bob)
+	if got := in.Peer(); got.Number != "101" {
+		t.Errorf("bob is told that %+v calls", got)
+	}
+	one.OK(in.Answer(one.Ctx, phone.CallOptions{Audio: phone.Tone(700)}))
+	one.Hears(in, 440)
+	one.Hears(first, 700)
+	in.Hangup()
+	one.OK(first.WaitEnded(one.Ctx))
+}
+
+// An emergency call reaches a phone at a node that takes no other calls.
+func TestEmergencyAtAnotherNode(t *testing.T) {
+	one, two := twoNodes(t, func(c *config.Config) { c.Plan.EmergencyTo, c.Calls.Max = "103", 1 })
+	one.User("alice", "101")
+	one.User("bob", "102")
+	one.User("guard", "103")
+	together(two)
+	alice, bob, guard := one.Phone("alice"), two.Phone("bob"), two.Phone("guard")
+	together(one)
+	echo, err := bob.Call(two.Ctx, "*43", phone.CallOptions{})
+	two.OK(err)
+	two.OK(echo.WaitAnswered(two.Ctx))
+	full, err := alice.Call(one.Ctx, "103", phone.CallOptions{})
+	one.OK(err)
+	if err := full.WaitAnswered(one.Ctx); err == nil {
+		t.Fatal("a call above the limit was taken")
+	}
+	out, err := alice.Call(one.Ctx, "112", phone.CallOptions{Audio: phone.Tone(440)})
+	one.OK(err)
+	in := two.Incoming(guard)
+	one.OK(in.Answer(one.Ctx, phone.CallOptions{}))
+	one.OK(out.WaitAnswered(one.Ctx))
+	one.Hears(in, 440)
+	out.Hangup()
+	one.OK(in.WaitEnded(one.Ctx))
+}
+
 // What says that it comes from a node is believed if a certificate of that role proves it, rings nothing but a phone that is here, and gets nowhere at a node that
 // is not to be reached by others.
 func TestRequestsOfNodes(t *testing.T) {

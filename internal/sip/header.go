@@ -34,6 +34,7 @@ const (
 	HeaderPAssertedIdentity
 	HeaderPath
 	HeaderPPreferredIdentity
+	HeaderPriority
 	HeaderPrivacy
 	HeaderProxyAuthenticate
 	HeaderProxyAuthorization

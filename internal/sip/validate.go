@@ -9,6 +9,9 @@ import "bytes"
 // It allows what RFC 2543 clients leave out (tags, branch, Max-Forwards). What an element must decide is left to it:
 // methods (501, 405), extensions (420), body types (415), loops (482), hops (483) and dialogs (481).
 func (m *Message) Validate() error {
+	if m.valid {
+		return nil
+	}
 	for _, id := range [...]HeaderID{HeaderFrom, HeaderTo, HeaderCallID, HeaderCSeq, HeaderMaxForwards, HeaderContentType} {
 		if m.repeated(id) {
 			return m.fieldError(id, "Repeated ")

@@ -55,6 +55,22 @@ func (w *Writer) Header(id HeaderID, value string) {
 	w.wrote(id, len(value))
 }
 
+// Tagged writes a From or To: a name-addr and, unless it is empty, its tag.
+func (w *Writer) Tagged(id HeaderID, nameAddr, tag string) {
+	if tag == "" {
+		w.Header(id, nameAddr)
+		return
+	}
+	w.Raw(id.String())
+	w.Raw(": ")
+	start := len(w.b)
+	w.Raw(nameAddr)
+	w.Raw(";tag=")
+	w.Raw(tag)
+	w.clean(start)
+	w.Raw("\r\n")
+}
+
 // wrote notes where the value of a field is that has just been written.
 func (w *Writer) wrote(id HeaderID, n int) {
 	if id == HeaderCallID {

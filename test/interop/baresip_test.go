@@ -9,6 +9,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
+	"ringfence/internal/media/codec"
 	"ringfence/internal/node/config"
 	"ringfence/internal/service/phone"
 	"ringfence/internal/testkit"
@@ -146,7 +147,7 @@ func TestBaresipWithDigest(t *testing.T) {
 	s.User("bob", "102")
 	s.Password("alice", "alice-desk", "SECRET", ringfence.AuthDigestMD5)
 	b := s.baresip("alice-desk", "alice", "account-digest", "600")
-	bob := s.Phone("bob")
+	bob := s.Phone("bob", func(c *phone.Config) { c.Codecs = []codec.Name{codec.Opus} })
 	if reg := s.registered("alice-desk"); reg.Proof.Auth != ringfence.AuthDigestMD5 {
 		t.Errorf("registered with %+v", reg.Proof)
 	}
@@ -155,6 +156,14 @@ func TestBaresipWithDigest(t *testing.T) {
 	if view.Legs[0].Auth != ringfence.AuthDigestMD5 || view.Legs[1].Auth != ringfence.AuthCertificate {
 		t.Errorf("proof %s and %s", view.Legs[0].Auth, view.Legs[1].Auth)
 	}
+	if view.Legs[0].Codec != "opus" || view.Legs[1].Codec != "opus" {
+		t.Errorf("they speak %s and %s", view.Legs[0].Codec, view.Legs[1].Codec)
+	}
+	// Keys go on the clock of Opus.
+	b.say("4")
+	s.digits(in, "4")
+	s.OK(in.SendDigits("7"))
+	b.wait(s.Ctx, `received event: '7'`)
 	in.Hangup()
 	b.wait(s.Ctx, `session closed`)
 	s.over()

@@ -126,14 +126,21 @@ func TestLinphoneWithDigest(t *testing.T) {
 	l := s.linphone("bob-desk", "bob", "digest", 600)
 	l.wait(s.Ctx, `Password for \(null\) on \(null\):`) // the node asks for a certificate too; the guide says: type anything
 	l.say("none\n")
-	alice := s.Phone("alice")
+	alice := s.Phone("alice", func(c *phone.Config) { c.Codecs = []codec.Name{codec.Opus} })
 	if reg := s.registered("bob-desk"); reg.Proof.Auth != ringfence.AuthDigestSHA256 {
 		t.Errorf("registered with %+v", reg.Proof)
 	}
+	file := l.record()
 	l.say("call sip:101@ringfence.internal\n")
 	in := s.Incoming(alice)
 	s.OK(in.Answer(s.Ctx, phone.CallOptions{Audio: phone.Tone(1000)}))
 	s.Hears(in, 600)
+	s.recorded(file, 1000*8000.0/48000) // until linphone writes the header, its samples are read as if they were 8000 a second
+	if view := s.sealed("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM"); view.Legs[0].Codec != "opus" || view.Legs[1].Codec != "opus" {
+		t.Errorf("they speak %s and %s", view.Legs[0].Codec, view.Legs[1].Codec)
+	}
+	l.say("4\n")
+	s.digits(in, "4")
 	in.Hangup()
 	s.over()
 }

@@ -5,9 +5,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
-	"ringfence/internal/media/codec"
 	"ringfence/internal/media/player"
-	"ringfence/internal/media/relay"
 	"ringfence/internal/sip/dialog"
 )
 
@@ -97,10 +95,10 @@ func (call *Call) announce(why Why, reject func()) bool {
 // hearRecording plays a recording to a leg and then calls then on the shard. It reports false, and will not call it, if the leg's codec
 // is none of ours.
 func (l *Leg) hearRecording(r *player.Recording, times int, then func()) bool {
-	src, err := r.Play(codec.Name(strings.ToUpper(l.choice.Codec.Name)), times)
+	enc, err := l.encoder()
 	if err == nil {
 		shard := l.call.ctl.cfg.Shard
-		err = l.media.Play(relay.Format{PayloadType: l.choice.Codec.PayloadType, Samples: 160}, src, func() { shard.Post(then) })
+		err = l.media.Play(l.format(), r.Play(enc, times), func() { shard.Post(then) })
 	}
 	if err != nil {
 		l.call.ctl.cfg.Log.Warn("a recording cannot be played", "leg", l.ID, "err", err)
@@ -122,7 +120,7 @@ func (call *Call) recording(r *dialplan.Recording) error {
 	}
 	l := call.caller
 	if l.session.State() == dialog.Confirmed && l.agreed {
-		if _, err := codec.New(codec.Name(strings.ToUpper(l.choice.Codec.Name))); err != nil { // the transferor keeps the call
+		if _, err := l.encoder(); err != nil { // the transferor keeps the call
 			return err
 		}
 	} else if err := l.answerWith(own()); err != nil {

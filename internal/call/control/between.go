@@ -49,7 +49,9 @@ func (call *Call) locate(users []ringfence.UserID, then func([]contact)) {
 // FromNode handles an INVITE that another node sends for a phone that is connected here, on a connection whose peer has proved to be a node. That node has asked the dial plan
 // and the user's settings; here one phone rings, and nothing is sent on, so that a call cannot go in circles.
 func (c *Control) FromNode(tx *transaction.Server) {
+	help := sip.EqualFold(tx.Request.Get(sip.HeaderPriority), emergency) // the other node has asked the dial plan whether it is
 	switch {
+	case help:
 	case c.draining.Load():
 		tx.Reply(480, "The Node Is Stopping", nil)
 		return
@@ -67,7 +69,7 @@ func (c *Control) FromNode(tx *transaction.Server) {
 	}
 	call := c.newCall()
 	call.spent, _ = spent(tx.Request)
-	call.relayed, call.private = true, wantsPrivacy(tx.Request)
+	call.relayed, call.private, call.emergency = true, wantsPrivacy(tx.Request), help
 	var owner ringfence.UserID
 	if a, err := sip.ParseNameAddr(tx.Request.Get(sip.HeaderPAssertedIdentity)); err == nil && a.URI.IsSIP() {
 		call.From, call.fromName = callerOf(tx.Request)
@@ -99,7 +101,7 @@ func (c *Control) FromNode(tx *transaction.Server) {
 		call.refuse(err)
 		return
 	}
-	if c.busy(user) >= maxCallsPerUser {
+	if c.busy(user) >= maxCallsPerUser && !help {
 		call.failed(dialog.End{Status: 486, Reason: dialog.Reason(17, "busy")})
 		return
 	}

@@ -40,6 +40,7 @@ type Call struct {
 	next       func(dialog.End) // what to do when every ringing leg has failed
 	worst      dialog.End       // best final response of the legs that failed
 	hushed     bool             // we gave up ringing: what the legs answer now does not matter
+	rings      ringfence.UserID // the user whose phones ring, who may send the call elsewhere from any of them
 	cause      string
 	over       bool
 	emergency  bool
@@ -224,7 +225,13 @@ func (call *Call) failed(e dialog.End) {
 	if call.relayed && e.Err != nil {
 		e.Status = 430 // so that the other node tries the phone's other flows, or goes where unreachable phones go
 	}
-	reject := func() { call.caller.session.Reject(e.Status, e.Phrase, e.Reason) }
+	reject := func() {
+		call.caller.session.RejectWith(e.Status, e.Phrase, e.Reason, func(w *sip.Writer) {
+			for _, c := range e.Contacts {
+				w.Header(sip.HeaderContact, c)
+			}
+		})
+	}
 	if call.relayed || !call.announce(whyEnded(e), reject) {
 		reject()
 	}
@@ -259,6 +266,8 @@ func told(e dialog.End) dialog.End {
 		return dialog.End{Status: 480, Reason: dialog.Reason(20, "the phone cannot be reached"), Err: e.Err}
 	case e.Status == 430: // a word among proxies; to the caller the phone is out of reach
 		return dialog.End{Status: 480, Reason: e.Reason, Err: &ringfence.Fault{Op: "call", Kind: ringfence.KindUnavailable, Text: "the way to the phone is lost"}}
+	case e.Status < 400: // to somewhere that no call of ours goes to
+		return dialog.End{Status: 480, Reason: dialog.Reason(20, "the phone sends its callers elsewhere")}
 	case e.Status == 503 && e.Remote: // of that phone; from us it would mean this node (RFC 3261 section 16.7)
 		return dialog.End{Status: 500, Reason: e.Reason}
 	}
@@ -293,6 +302,8 @@ func (call *Call) legEnded(l *Leg, e dialog.End) {
 			// the phone rings by another flow, or its failure is told by that leg
 		} else if rang && !call.hushed && call.callee == nil && l.overloaded(e) && l.nextHop(e) {
 			// the phone rings by another server of its proxy, or this failure is told when there is none
+		} else if rang && !call.hushed && call.callee == nil && l.deflects(e) {
+			// whoever is at that phone has decided for the others
 		} else if rang && !call.hushed {
 			call.worst = better(call.worst, told(e))
 		}

@@ -2,6 +2,9 @@ package control
 
 import (
 	"ringfence"
+	"ringfence/internal/media/codec"
+	"ringfence/internal/media/player"
+	"ringfence/internal/media/relay"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/sdp"
 )
@@ -100,8 +103,25 @@ func common(a, b *sdp.Session) (out []sdp.Codec) {
 	return out
 }
 
-// own lists the codecs that we can play and hear ourselves.
-func own() []sdp.Codec { return []sdp.Codec{sdp.G722(), sdp.PCMA(), sdp.PCMU(), sdp.Events(101, 8000)} }
+// everyPhone lists the codecs that phones have in common, for an offer whose other side is not known yet.
+func everyPhone() []sdp.Codec {
+	return []sdp.Codec{sdp.G722(), sdp.PCMA(), sdp.PCMU(), sdp.Events(101, 8000)}
+}
+
+// own lists the codecs that we can play and hear ourselves, the one that costs most last.
+func own() []sdp.Codec {
+	return append(everyPhone(), sdp.Opus(111), sdp.Events(110, 48000))
+}
+
+// encoder returns what encodes sound for the leg.
+func (l *Leg) encoder() (codec.Codec, error) {
+	return codec.NewFor(codec.Name(l.choice.Codec.Name), l.choice.Codec.FMTP)
+}
+
+// format says how what it encodes is labelled.
+func (l *Leg) format() relay.Format {
+	return player.FormatOf(codec.Name(l.choice.Codec.Name), l.choice.Codec.PayloadType)
+}
 
 // answerWith answers the leg's waiting INVITE with the first of these codecs that its offer has.
 func (l *Leg) answerWith(codecs []sdp.Codec) error {

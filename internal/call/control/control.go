@@ -231,14 +231,19 @@ func unsupported(m *sip.Message) string {
 // contact is our Contact value on a connection. For WebSocket the parameter is ws, secure or not (RFC 7118 section 5.2.4).
 func (c *Control) contact(conn *transport.Conn) string {
 	scheme := strings.ToLower(conn.Network)
-	if scheme == "wss" {
+	switch conn.Network {
+	case "UDP":
+		scheme = "udp"
+	case "TLS":
+		scheme = "tls"
+	case "WSS":
 		scheme = "ws"
 	}
-	at := conn.Local
+	at := conn.SentBy()
 	if conn.Dialled && c.cfg.Port != nil { // the peer must find us when this connection is gone
-		at = netip.AddrPortFrom(at.Addr(), c.cfg.Port())
+		at = netip.AddrPortFrom(conn.Local.Addr(), c.cfg.Port()).String()
 	}
-	return "<sip:" + at.String() + ";transport=" + scheme + ">"
+	return "<sip:" + at + ";transport=" + scheme + ">"
 }
 
 func (c *Control) newCall() *Call {

@@ -178,6 +178,9 @@ func (call *Call) ringWith(contact *contact, plain bool) {
 	}
 }
 
+// emergency is the Priority of a call for help (RFC 3261 section 20.26).
+const emergency = "emergency"
+
 // invite rings at the other end of a leg, with an offer made from the caller's, and reports whether it does.
 func (call *Call) invite(l *Leg, in dialog.Invitation) bool {
 	c := call.ctl
@@ -191,6 +194,12 @@ func (call *Call) invite(l *Leg, in dialog.Invitation) bool {
 		return false
 	}
 	in.Contact, in.SDP, in.Spent = c.contact(in.Conn), offer, call.spent
+	if extra := in.Extra; call.emergency { // whoever it comes to may have limits of its own
+		in.Extra = func(w *sip.Writer) {
+			w.Header(sip.HeaderPriority, emergency)
+			extra(w)
+		}
+	}
 	l.session = c.cfg.Dialogs.Invite(c.cfg.Shard, in, l)
 	l.opened()
 	call.ringing = append(call.ringing, l)

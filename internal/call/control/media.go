@@ -84,7 +84,7 @@ func (l *Leg) offerFor(other *Leg, conn *transport.Conn) ([]byte, error) {
 	case other.agreed && other.session.State() == dialog.Confirmed:
 		offer, err = sdp.BuildOffer(l.offering(conn), codecsOf(other)...)
 	case other.late:
-		offer, err = sdp.BuildOffer(l.offering(conn), append([]sdp.Codec{sdp.Opus(111)}, own()...)...)
+		offer, err = sdp.BuildOffer(l.offering(conn), append([]sdp.Codec{sdp.Opus(111), sdp.Events(110, 48000)}, everyPhone()...)...)
 	default:
 		offer, err = sdp.Rewrite(other.heard, l.offering(conn))
 	}

@@ -20,13 +20,18 @@ func (c *Control) SetLimits(maxCalls int, ringTime time.Duration) {
 func (c *Control) Draining() bool { return c.draining.Load() }
 
 // Originate starts a call for somebody else (third-party call control): the latest phone of from rings, and once it is answered the
-// call goes on as if that phone had dialled to. It returns as soon as the phone is rung, and may be called from anywhere.
+// call goes on as if that phone had dialled to. A phone that is connected at another node rings if none is here. It returns as soon as the
+// phone is rung, and may be called from anywhere but the shard.
 func (c *Control) Originate(from ringfence.UserID, to string) (id ringfence.CallID, err error) {
-	c.cfg.Shard.Do(func() { id, err = c.originate(from, to) })
+	contacts := c.cfg.Registrar.Locate(from)
+	if len(contacts) == 0 && c.cfg.Elsewhere != nil {
+		contacts = c.cfg.Elsewhere(from, nil)
+	}
+	c.cfg.Shard.Do(func() { id, err = c.originate(from, to, contacts) })
 	return id, err
 }
 
-func (c *Control) originate(from ringfence.UserID, to string) (ringfence.CallID, error) {
+func (c *Control) originate(from ringfence.UserID, to string, contacts []contact) (ringfence.CallID, error) {
 	const op = "call.originate"
 	if len(c.calls) >= c.cfg.MaxCalls || c.draining.Load() {
 		return "", &ringfence.Fault{Op: op, Kind: ringfence.KindOverload, Text: "no new calls are taken now", Hint: "try again later"}
@@ -35,7 +40,6 @@ func (c *Control) originate(from ringfence.UserID, to string) (ringfence.CallID,
 	if user == nil {
 		return "", &ringfence.Fault{Op: op, Kind: ringfence.KindNotFound, Text: "there is no user " + string(from)}
 	}
-	contacts := c.cfg.Registrar.Locate(from)
 	if len(contacts) == 0 {
 		return "", &ringfence.Fault{Op: op, Kind: ringfence.KindUnavailable, Text: "no phone of " + string(from) + " is registered", Hint: "see `ringfence registrations`"}
 	}
@@ -69,7 +73,7 @@ func (l *Leg) ownOffer(at *contact) ([]byte, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	offer, err := sdp.BuildOffer(l.offering(at.Conn), own()...)
+	offer, err := sdp.BuildOffer(l.offering(at.Conn), everyPhone()...)
 	if err != nil {
 		return nil, err
 	}

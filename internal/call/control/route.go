@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"time"
 
@@ -191,8 +192,12 @@ func (call *Call) ringThere(u *store.User, contacts []contact) {
 		call.because("%s has %d calls already", id, maxCallsPerUser)
 		end(f.Busy, "busy", dialog.End{Status: 486, Reason: dialog.Reason(17, "busy")})
 	default:
+		call.rings = id
 		call.ringAll(contacts, unanswered, func(e dialog.End) {
+			call.rings = ""
 			switch {
+			case e.Status == 302:
+				end(deflection(e.Contacts), "deflected", e)
 			case e.Err != nil:
 				end(f.Unreachable, "unreachable", e)
 			case e.Status == 486 || e.Status == 600 || e.Status == 603:
@@ -271,11 +276,44 @@ func (call *Call) forward(by ringfence.UserID, target, why string) {
 		return
 	}
 	call.diversion = append([]string{fmt.Sprintf("<sip:%s@%s>;reason=%s", by, call.ctl.cfg.Domain, map[string]string{
-		"always": "unconditional", "busy": "user-busy", "no answer": "no-answer", "unreachable": "unavailable", "do not disturb": "do-not-disturb"}[why])}, call.diversion...)
+		"always": "unconditional", "busy": "user-busy", "no answer": "no-answer", "unreachable": "unavailable", "do not disturb": "do-not-disturb", "deflected": "deflection"}[why])}, call.diversion...)
 	if call.caller.session.State() == dialog.Early {
 		call.caller.session.Progress(181, nil)
 	}
 	call.route(target, by)
+}
+
+// deflects reports whether the phone at the other end of l sends the call elsewhere (RFC 3261 section 21.3), and may: its user was called,
+// and no group that the user is in, nor help in an emergency. The user's other phones then stop ringing. As in a REFER, what counts of
+// the address is the number: where that is, is the dial plan's to say, and who deflects pays. To another node it is told on.
+func (l *Leg) deflects(e dialog.End) bool {
+	call := l.call
+	if e.Status < 300 || e.Status > 399 || l.Trunk != "" || !call.relayed && (call.rings == "" || call.rings != l.User) {
+		return false
+	}
+	number := deflection(e.Contacts)
+	if number == "" {
+		return false
+	}
+	call.ringer.Stop()
+	call.hushed = true
+	call.worst = dialog.End{Status: 302, Contacts: []string{"<sip:" + url.PathEscape(number) + "@" + call.ctl.cfg.Domain + ">"}}
+	for _, other := range slices.Clone(call.ringing) {
+		other.session.Cancel(dialog.Reason(26, "sent elsewhere from another phone"))
+	}
+	return true
+}
+
+// deflection returns the number that the first Contact of a 3xx names, or "".
+func deflection(contacts []string) string {
+	if len(contacts) == 0 {
+		return ""
+	}
+	a, err := sip.ParseNameAddr([]byte(contacts[0]))
+	if err != nil || !a.URI.IsSIP() && !sip.EqualFold(a.URI.Scheme, "tel") {
+		return ""
+	}
+	return string(sip.Unescape(a.URI.User))
 }
 
 // ringGroup rings the members of a hunt group by its strategy.

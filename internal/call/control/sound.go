@@ -2,11 +2,9 @@ package control
 
 import (
 	"math"
-	"strings"
 	"time"
 
 	"ringfence/internal/media/codec"
-	"ringfence/internal/media/relay"
 	"ringfence/internal/media/rtp"
 )
 
@@ -23,17 +21,17 @@ func (s *sound) Next(buf []byte) int {
 	return len(s.enc.Encode(buf[:0], s.buf))
 }
 
-// play lets a leg hear what maker yields, for ever. A leg whose codec we cannot encode (Opus) hears silence.
+// play lets a leg hear what maker yields, for ever. A leg whose codec we cannot encode hears silence.
 func (l *Leg) play(maker func(rate int) func(frame []int16)) {
 	if l.media == nil || !l.agreed {
 		return
 	}
-	enc, err := codec.New(codec.Name(strings.ToUpper(l.choice.Codec.Name)))
+	enc, err := l.encoder()
 	if err != nil {
 		return
 	}
 	s := &sound{enc: enc, next: maker(enc.Rate()), buf: make([]int16, enc.Rate()/50)}
-	if err := l.media.Play(relay.Format{PayloadType: l.choice.Codec.PayloadType, Samples: 160}, s, nil); err != nil {
+	if err := l.media.Play(l.format(), s, nil); err != nil {
 		l.call.ctl.cfg.Log.Debug("nothing can be played", "leg", l.ID, "err", err)
 	}
 }
@@ -92,7 +90,7 @@ func (r *repeater) Next(buf []byte) int {
 
 // echo lets a leg hear itself, a little later.
 func (l *Leg) echo() {
-	enc, err := codec.New(codec.Name(strings.ToUpper(l.choice.Codec.Name)))
+	enc, err := l.encoder()
 	if err != nil {
 		return
 	}
@@ -107,5 +105,5 @@ func (l *Leg) echo() {
 		default: // the queue is a second long; drop what does not fit
 		}
 	})
-	_ = l.media.Play(relay.Format{PayloadType: voice, Samples: 160}, r, nil)
+	_ = l.media.Play(l.format(), r, nil)
 }

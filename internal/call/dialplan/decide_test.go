@@ -76,3 +76,29 @@ func TestEmergencyToIsSomebody(t *testing.T) {
 		}
 	}
 }
+
+func TestContradictions(t *testing.T) {
+	group := func(number string, strategy Strategy, members ...ringfence.UserID) Group {
+		return Group{Number: ringfence.Number(number), Strategy: strategy, Members: members}
+	}
+	for want, change := range map[string]func(p *Plan){
+		"a prefix starts with +":     func(p *Plan) { p.Rules = []Rule{{"49", National}} },
+		"needs a number and members": func(p *Plan) { p.Groups = []Group{group("300", RingAll)} },
+		"bob is in it twice":         func(p *Plan) { p.Groups = []Group{group("300", RingAll, "bob", "carol", "bob")} },
+		"two groups have the number": func(p *Plan) { p.Groups = []Group{group("300", RingAll, "bob"), group("300", RingAll, "bob")} },
+		"unknown strategy":           func(p *Plan) { p.Groups = []Group{group("300", "nearest", "bob")} },
+		"needs a number and a file":  func(p *Plan) { p.Recordings = []Recording{{Number: "190"}} },
+		"two groups or recordings": func(p *Plan) {
+			p.Groups, p.Recordings = []Group{group("190", RingAll, "bob")}, []Recording{{Number: "190", File: "/x.wav"}}
+		},
+		"1 to 100 make sense":           func(p *Plan) { p.Recordings = []Recording{{Number: "190", File: "/x.wav", Times: 101}} },
+		"has no emergency number":       func(p *Plan) { p.Emergency = nil },
+		"is an emergency number itself": func(p *Plan) { p.EmergencyTo = "112" },
+	} {
+		p := Default()
+		change(&p)
+		if err := p.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}

@@ -122,6 +122,11 @@ func (p Plan) Validate() error {
 		case !slices.Contains([]Strategy{RingAll, Sequential, RoundRobin, LongestIdle}, g.Strategy):
 			return invalid(fmt.Sprintf("group %s: unknown strategy %q; use all, sequential, round-robin or longest-idle", g.Number, g.Strategy))
 		}
+		for i, m := range g.Members {
+			if slices.Contains(g.Members[:i], m) {
+				return invalid(fmt.Sprintf("group %s: %s is in it twice", g.Number, m))
+			}
+		}
 		seen[g.Number] = true
 	}
 	for _, r := range p.Recordings {

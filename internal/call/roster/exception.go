@@ -1,7 +1,6 @@
 package roster
 
 import (
-	"fmt"
 	"time"
 
 	"ringfence"
@@ -17,7 +16,7 @@ type Exception struct {
 
 // String names the device, the end and the reason, as proofs and logs show it.
 func (e Exception) String() string {
-	return fmt.Sprintf("exception of device %s until %s: %s", e.Device, e.Until.UTC().Format(time.RFC3339), e.Reason)
+	return "exception of device " + string(e.Device) + " until " + e.Until.UTC().Format(time.RFC3339) + ": " + e.Reason
 }
 
 // Exception returns the exception of a device if it is in force at now, and its security profile allows one.

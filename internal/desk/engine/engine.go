@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -30,6 +31,8 @@ type Program struct {
 	Stdin string            // secrets go here: arguments can be read by everybody on the host
 	Env   []string          // besides an empty environment with a PATH
 	Hear  func(line string) // each line that it says; may be nil
+	In    *os.File          // in place of Stdin, for what never ends; it is the caller's to close
+	Out   io.Writer         // takes what it writes to its standard output, which is then no lines; it must not block
 	Hint  string            // what to do if it cannot be started
 }
 
@@ -57,6 +60,12 @@ func Start(ctx context.Context, p Program) (*Engine, error) {
 	cmd.WaitDelay = grace
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
+	if p.In != nil {
+		cmd.Stdin = p.In
+	}
+	if p.Out != nil {
+		cmd.Stdout = p.Out
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, &ringfence.Fault{Op: "engine", Kind: ringfence.KindUnavailable, Text: name + " cannot be started", Err: err, Hint: p.Hint}
 	}
@@ -83,6 +92,22 @@ func Start(ctx context.Context, p Program) (*Engine, error) {
 		close(e.done)
 	}()
 	return e, nil
+}
+
+// Run runs a program to its end. An end that is no success is a KindUnavailable fault, and so is one before its time.
+func Run(ctx context.Context, p Program) error {
+	e, err := Start(ctx, p)
+	if err != nil {
+		return err
+	}
+	err = e.Wait()
+	if ctx.Err() != nil {
+		return &ringfence.Fault{Op: "engine", Kind: ringfence.KindUnavailable, Text: e.name + " did not end in time", Err: ctx.Err(), Hint: p.Hint}
+	}
+	if f, ok := errors.AsType[*ringfence.Fault](err); ok && f.Err == nil {
+		return nil
+	}
+	return err
 }
 
 // ended notes why the program is gone: an end that was asked for is none.

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"bytes"
 	"context"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +46,26 @@ func TestEngine(t *testing.T) {
 			t.Errorf("%s: %v after %v", script, err, time.Since(began))
 		}
 		<-e.Done()
+	}
+	// One that takes and gives what are no lines, to its end.
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	_, _ = w.WriteString("a\x00b")
+	_ = w.Close()
+	var out bytes.Buffer
+	if err := Run(t.Context(), Program{Path: "/bin/cat", In: r, Out: &out}); err != nil || out.String() != "a\x00b" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	if err := Run(t.Context(), Program{Path: "/bin/sh", Args: []string{"-c", "echo why >&2; exit 1"}, Out: &out}); !strings.Contains(err.Error(), "why") {
+		t.Errorf("%v", err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := Run(short, Program{Path: "/bin/sh", Args: []string{"-c", "exec sleep 60"}}); ringfence.KindOf(err) != ringfence.KindUnavailable {
+		t.Errorf("%v", err)
 	}
 	if _, err := Start(t.Context(), Program{Path: "/nowhere/program", Hint: "install it"}); ringfence.KindOf(err) != ringfence.KindUnavailable || ringfence.HintOf(err) != "install it" {
 		t.Errorf("%v", err)

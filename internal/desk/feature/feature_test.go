@@ -212,12 +212,15 @@ func TestLampsAndForwarding(t *testing.T) {
 	wait(s, bob, "it is over", none)
 	wait(s, alice, "the lamp is out again", lamp("idle"))
 
-	do(alice, Command{Do: DoDial, Number: "102"}) // bob does not answer, and names carol; this node leaves it to its own rules where calls go, and gives the caller the refusal
+	do(alice, Command{Do: DoDial, Number: "102"}) // bob does not answer, and names carol
 	wait(s, bob, "it rings", func(x State) bool { return len(x.Calls) == 1 && x.Calls[0].State == "ringing" })
 	wait(s, bob, "the lists tell", func(x State) bool {
 		return len(x.Lists) == 3 && x.Lists[0].Kind == "forwarded" && x.Lists[0].To == "103" && x.Lists[1].Kind == "received" && x.Lists[2].Kind == "missed"
 	})
-	wait(s, alice, "the caller hears of it", none)
+	wait(s, alice, "carol has the call", up)
+	wait(s, carol, "she knows whose it is", func(x State) bool { return up(x) && x.Calls[0].Number == "101" })
+	do(alice, Command{Do: DoHangup})
+	wait(s, carol, "it is over", none)
 
 	strict := New(Config{Setting: Of(with(t, "<Block_ANC_Setting>Yes</Block_ANC_Setting>"))})
 	strict.lines[1] = &line{number: 1}

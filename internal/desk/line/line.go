@@ -50,6 +50,8 @@ type Line struct {
 	Realm        string        `json:"realm,omitempty"`
 	SHA256       bool          `json:"sha_256"`              // challenges offer it (RFC 8760); without, they offer MD5 alone
 	Codecs       []string      `json:"codecs"`               // as SDP names them, the first one first
+	ListAll      bool          `json:"answers_list_all"`     // answers list all codecs that both sides have
+	OpusType     uint8         `json:"opus_payload_type"`    // the payload type of Opus in offers
 	Suite        string        `json:"suite,omitempty"`      // of SRTP that is offered first; empty: the strongest
 	MediaSec     string        `json:"mediasec,omitempty"`   // who begins to agree on sealed media: client or server; empty: nobody
 	LocalPort    uint16        `json:"local_port,omitempty"` // of SIP over UDP
@@ -208,7 +210,7 @@ func (p *planner) orders(l *Line, name func(string) string, warn func(string, ..
 
 // voice decides which codecs the line speaks, in which order, and which suite it offers first.
 func (p *planner) voice(l *Line, name func(string) string, warn func(string, ...any)) {
-	known := map[string]string{"G711u": "PCMU", "G711a": "PCMA", "G722": "G722"}
+	known := map[string]string{"G711u": "PCMU", "G711a": "PCMA", "G722": "G722", "OPUS": "opus"}
 	enabled := func(codec string) bool { return p.set.Yes(name(codec + "_Enable")) }
 	add := func(codec string) {
 		if sdp, ok := known[codec]; ok && enabled(codec) && !slices.Contains(l.Codecs, sdp) {
@@ -233,14 +235,19 @@ func (p *planner) voice(l *Line, name func(string) string, warn func(string, ...
 		l.Codecs = l.Codecs[:1]
 		p.did(name("Use_Pref_Codec_Only"), "%s alone is offered", l.Codecs[0])
 	} else {
-		for _, codec := range []string{"G711u", "G711a", "G722"} {
+		for _, codec := range []string{"G711u", "G711a", "G722", "OPUS"} {
 			add(codec)
 		}
 	}
 	if len(l.Codecs) == 0 {
-		l.Codecs = []string{"PCMU", "PCMA", "G722"}
+		l.Codecs = []string{"PCMU", "PCMA", "G722", "opus"}
 		warn("line %d: the profile leaves no codec that this phone speaks, so it offers all of its own", l.Number)
 	}
+	if v := p.set.Get(name("Codec_Negotiation")); v.Value == "List All" {
+		l.ListAll = true
+		p.did(v.Name, "answers list every codec that both sides have")
+	}
+	p.opusType(l, warn)
 	if v := p.set.Get(name("Encryption_Method")); v.From != flatprofile.Default {
 		l.Suite = map[string]string{"AES 128": "AES_CM_128_HMAC_SHA1_80", "AES 256": "AEAD_AES_256_GCM", "AES 256 GCM": "AEAD_AES_256_GCM"}[v.Value]
 		if v.Value == "AES 256" {
@@ -249,6 +256,20 @@ func (p *planner) voice(l *Line, name func(string) string, warn func(string, ...
 		if l.Suite != "" {
 			p.did(v.Name, "%s is offered first; the others behind it", l.Suite)
 		}
+	}
+}
+
+// opusType reads the payload type of Opus, which must be dynamic and not that of telephone-event here.
+func (p *planner) opusType(l *Line, warn func(string, ...any)) {
+	v := p.set.Get("OPUS_Dynamic_Payload")
+	n, err := strconv.ParseUint(v.Value, 10, 8)
+	if l.OpusType = uint8(n); err != nil || n < 96 || n > 127 || n == 101 || n == 110 {
+		l.OpusType = 99
+		warn("line %d: %.20q cannot be the payload type of Opus, so it is 99: %s (%s)", l.Number, v.Value, v.Name, v.Where())
+		return
+	}
+	if v.From != flatprofile.Default {
+		p.did(v.Name, "is the payload type of Opus in offers")
 	}
 }
 

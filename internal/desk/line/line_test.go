@@ -54,13 +54,21 @@ func TestLines(t *testing.T) {
 		{base + "<SIP_Transport_1_>TLS</SIP_Transport_1_><MediaSec_Request_1_>Yes</MediaSec_Request_1_><MediaSec_Over_TLS_Only_1_>Yes</MediaSec_Over_TLS_Only_1_>", func(l Line) bool { return l.MediaSec == "client" }, "", ""},
 		{base + "<SIP_Transport_1_>TCP</SIP_Transport_1_><MediaSec_Request_1_>Yes</MediaSec_Request_1_><MediaSec_Over_TLS_Only_1_>Yes</MediaSec_Over_TLS_Only_1_>", func(l Line) bool { return l.MediaSec == "" }, "", ""},
 		{base + "<SIP_Transport_1_>TCP</SIP_Transport_1_>", func(l Line) bool { return l.MediaSec == "server" }, "", ""},
-		{base, func(l Line) bool { return slices.Equal(l.Codecs, []string{"PCMU", "PCMA", "G722"}) && l.Suite == "" }, "", ""},
+		{base, func(l Line) bool {
+			return slices.Equal(l.Codecs, []string{"PCMU", "PCMA", "G722", "opus"}) && l.OpusType == 99 && l.Suite == ""
+		}, "", ""},
 		{base + "<Preferred_Codec_1_>G722</Preferred_Codec_1_><Second_Preferred_Codec_1_>G711a</Second_Preferred_Codec_1_><G711u_Enable_1_>No</G711u_Enable_1_><Encryption_Method_1_>AES 256 GCM</Encryption_Method_1_>", func(l Line) bool {
-			return slices.Equal(l.Codecs, []string{"G722", "PCMA"}) && l.Suite == "AEAD_AES_256_GCM"
+			return slices.Equal(l.Codecs, []string{"G722", "PCMA", "opus"}) && l.Suite == "AEAD_AES_256_GCM"
 		}, "", ""},
 		{base + "<Preferred_Codec_1_>G711a</Preferred_Codec_1_><Use_Pref_Codec_Only_1_>Yes</Use_Pref_Codec_Only_1_>", func(l Line) bool { return slices.Equal(l.Codecs, []string{"PCMA"}) }, "", ""},
-		{base + "<Preferred_Codec_1_>OPUS</Preferred_Codec_1_>", func(l Line) bool { return slices.Equal(l.Codecs, []string{"PCMU", "PCMA", "G722"}) }, "this phone does not speak OPUS: Preferred_Codec_1_ (cfg.xml:1)", ""},
-		{base + "<G711u_Enable_1_>No</G711u_Enable_1_><G711a_Enable_1_>No</G711a_Enable_1_><G722_Enable_1_>No</G722_Enable_1_>", func(l Line) bool { return len(l.Codecs) == 3 }, "leaves no codec", ""},
+		{base + "<Preferred_Codec_1_>OPUS</Preferred_Codec_1_><OPUS_Dynamic_Payload>120</OPUS_Dynamic_Payload>", func(l Line) bool {
+			return slices.Equal(l.Codecs, []string{"opus", "PCMU", "PCMA", "G722"}) && l.OpusType == 120 && len(l.Warnings) == 1
+		}, "", ""},
+		{base + "<Preferred_Codec_1_>OPUS</Preferred_Codec_1_><OPUS_Enable_1_>No</OPUS_Enable_1_>", func(l Line) bool { return slices.Equal(l.Codecs, []string{"PCMU", "PCMA", "G722"}) }, "", ""},
+		{base + "<Codec_Negotiation_1_>List All</Codec_Negotiation_1_>", func(l Line) bool { return l.ListAll }, "", ""},
+		{base + "<OPUS_Dynamic_Payload>101</OPUS_Dynamic_Payload>", func(l Line) bool { return l.OpusType == 99 }, `"101" cannot be the payload type of Opus, so it is 99: OPUS_Dynamic_Payload (cfg.xml:1)`, ""},
+		{base + "<Preferred_Codec_1_>iLBC</Preferred_Codec_1_>", func(l Line) bool { return len(l.Codecs) == 4 }, "this phone does not speak iLBC: Preferred_Codec_1_ (cfg.xml:1)", ""},
+		{base + "<G711u_Enable_1_>No</G711u_Enable_1_><G711a_Enable_1_>No</G711a_Enable_1_><G722_Enable_1_>No</G722_Enable_1_><OPUS_Enable_1_>No</OPUS_Enable_1_>", func(l Line) bool { return len(l.Codecs) == 4 }, "leaves no codec", ""},
 		{base, func(l Line) bool {
 			return slices.Equal(l.Orders, []string{"restart_now", "reboot_now", "resync"}) && l.AuthOrders
 		}, "", ""},

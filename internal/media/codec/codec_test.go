@@ -172,14 +172,14 @@ func TestResampling(t *testing.T) {
 }
 
 func BenchmarkCodecs(b *testing.B) {
-	for _, name := range []Name{PCMU, PCMA, G722} {
+	for _, name := range []Name{PCMU, PCMA, G722, Opus} {
 		b.Run(string(name), func(b *testing.B) {
 			c, err := New(name)
 			if err != nil {
 				b.Fatal(err)
 			}
 			in := tone(440, c.Rate(), c.Rate()/50, -10)
-			payload, out := make([]byte, 0, 400), make([]int16, 0, 400)
+			payload, out := make([]byte, 0, 1400), make([]int16, 0, 400)
 			b.ReportAllocs()
 			for b.Loop() {
 				payload = c.Encode(payload[:0], in)

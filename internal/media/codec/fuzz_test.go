@@ -24,3 +24,29 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// FuzzOpus gives the decoder of Opus three packets of a stranger's, the middle one lost: it may never give up, nor yield more than RFC 6716 lets a packet last.
+func FuzzOpus(f *testing.F) {
+	c := newOpus("useinbandfec=1")
+	said := [][]byte{c.Encode(nil, tone(440, opusRate, opusFrame, -13)), c.Encode(nil, tone(3000, opusRate, opusFrame, -3)), c.Encode(nil, make([]int16, opusFrame))}
+	f.Add(said[0], said[1], said[2])
+	f.Add([]byte{0x03, 0x81, 0x01, 0x00}, []byte{0xff, 0x41, 0x00}, []byte{0x7c})                                     // padding, many frames, a gap
+	f.Add([]byte{0x09, 0x60, 0x60}, []byte{0x9a, 0x02, 0x11, 0x22, 0x33}, []byte{0xfb, 0x06, 0x11, 0x22, 0x33, 0x44}) // two frames, two lengths, six frames
+	f.Fuzz(func(t *testing.T, first, second, third []byte) {
+		c := newOpus("")
+		for _, p := range [][]byte{first, second, third} {
+			if n := len(c.Decode(nil, p)); n == 0 || n > opusLongest {
+				t.Fatalf("%d octets became %d samples", len(p), n)
+			}
+		}
+		for _, p := range [][]byte{third, first, nil} {
+			if n := len(c.Conceal(nil, p)); n == 0 || n > opusLongest {
+				t.Fatalf("a lost packet became %d samples", n)
+			}
+		}
+		if c.fatal != 0 {
+			t.Fatal("the decoder gave up")
+		}
+		readOpusWish(string(first))
+	})
+}

@@ -18,6 +18,7 @@ type band struct {
 }
 
 type g722 struct {
+	echo
 	enc, dec struct {
 		low, high band
 		line      [24]int // delay line of the mirror filter
@@ -202,7 +203,7 @@ func (x *band) quantise2(v int) int {
 
 // Decode makes two samples of each octet.
 func (g *g722) Decode(dst []int16, payload []byte) []int16 {
-	d := &g.dec
+	d, at := &g.dec, len(dst)
 	for _, b := range payload {
 		code := int(b & 0x3f)
 		low := max(-16384, min(d.low.s+d.low.det*inverse6(code)>>15, 16383))
@@ -218,6 +219,7 @@ func (g *g722) Decode(dst []int16, payload []byte) []int16 {
 		}
 		dst = append(dst, int16(clip16(first>>11)), int16(clip16(second>>11)))
 	}
+	g.keep(dst[at:])
 	return dst
 }
 

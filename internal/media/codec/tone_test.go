@@ -14,7 +14,7 @@ func TestHearFindsTheFrequency(t *testing.T) {
 		frame := make([]int16, 160)
 		for range 4 {
 			gen.Read(frame)
-			for _, c := range []Codec{ulaw{}, alaw{}} { // as it arrives over the wire
+			for _, c := range []Codec{&ulaw{}, &alaw{}} { // as it arrives over the wire
 				heard := c.Decode(nil, c.Encode(nil, frame))
 				for i := range heard {
 					heard[i] += int16(rng.NormFloat64() * 100)

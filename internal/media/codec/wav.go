@@ -108,11 +108,11 @@ func (s Sound) WAV() ([]byte, error) {
 
 // G711WAV returns the sound as a file encoded with PCMU or PCMA; another name is a KindUnsupported fault.
 func (s Sound) G711WAV(name Name) ([]byte, error) {
-	tag, c := uint16(wavULaw), Codec(ulaw{})
+	tag, c := uint16(wavULaw), Codec(&ulaw{})
 	switch name {
 	case PCMU:
 	case PCMA:
-		tag, c = wavALaw, alaw{}
+		tag, c = wavALaw, &alaw{}
 	default:
 		return nil, &ringfence.Fault{Op: "codec.wav", Kind: ringfence.KindUnsupported, Text: "a G.711 file holds PCMU or PCMA"}
 	}

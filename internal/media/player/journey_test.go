@@ -58,7 +58,7 @@ func TestToneOutAndVoiceIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := leg.Play(FormatOf(codec.PCMA), tone, nil); err != nil {
+	if err := leg.Play(FormatOf(codec.PCMA, 8), tone, nil); err != nil {
 		t.Fatal(err)
 	}
 	_ = phone.SetReadDeadline(time.Now().Add(5 * time.Second))

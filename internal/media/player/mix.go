@@ -36,7 +36,6 @@ type Member struct {
 	native  []int16 // at the codec's rate
 	said    []int16 // this tick, at the mixer's rate
 	heard   []int16
-	lost    int // frames in a row that were concealed
 }
 
 // NewMixer returns an empty conference.
@@ -147,29 +146,25 @@ func (m *Mixer) mix() {
 	}
 }
 
-// speak fills said with the member's next 20 ms. A missing frame is concealed by the one before, each time at half its
-// strength, for at most three frames.
+// speak fills said with the member's next 20 ms.
 func (b *Member) speak() {
 	payload, _, what := b.buffer.Pop()
 	switch {
-	case what == rtp.Frame:
-		b.lost = 0
+	case what == rtp.Frame && len(payload) > 0:
 		b.native = b.codec.Decode(b.native[:0], payload)
-		samples := b.native
-		if b.up != nil {
-			if b.codec.Rate() < b.mixer.rate {
-				samples = b.up.Process(nil, b.native)
-			} else {
-				samples = b.down.Process(nil, b.native)
-			}
-		}
-		clear(b.said[copy(b.said, samples):])
-	case what == rtp.Missing && b.lost < 3:
-		b.lost++
-		for i := range b.said {
-			b.said[i] /= 2
-		}
+	case what == rtp.Missing:
+		b.native = b.codec.Conceal(b.native[:0], b.buffer.Peek())
 	default:
 		clear(b.said)
+		return
 	}
+	samples := b.native
+	if b.up != nil {
+		if b.codec.Rate() < b.mixer.rate {
+			samples = b.up.Process(nil, b.native)
+		} else {
+			samples = b.down.Process(nil, b.native)
+		}
+	}
+	clear(b.said[copy(b.said, samples):])
 }

@@ -9,17 +9,9 @@ import (
 	"ringfence/internal/media/relay"
 )
 
-// FormatOf returns the static payload type of a codec (RFC 3551 section 6) and its 160 timestamp units in 20 ms. An unknown
-// name is labelled as PCMU; [codec.New] refuses it before it is ever used.
-func FormatOf(name codec.Name) relay.Format {
-	f := relay.Format{PayloadType: 0, Samples: 160}
-	switch name {
-	case codec.PCMA:
-		f.PayloadType = 8
-	case codec.G722:
-		f.PayloadType = 9
-	}
-	return f
+// FormatOf returns how 20 ms of a codec are labelled, under the payload type that the far end gave to it.
+func FormatOf(name codec.Name, payloadType uint8) relay.Format {
+	return relay.Format{PayloadType: payloadType, Samples: name.Clock() / 50}
 }
 
 // Playback is a sound being played. It implements relay.Source.

@@ -36,12 +36,17 @@ func sine(hz float64, rate, n int) codec.Sound {
 	return s
 }
 
+// typeOf is a payload type for each codec: the static one, and 111 for Opus.
+func typeOf(name codec.Name) uint8 {
+	return map[codec.Name]uint8{codec.PCMU: 0, codec.PCMA: 8, codec.G722: 9, codec.Opus: 111}[name]
+}
+
 func near(got codec.Heard, hz float64) bool {
 	return math.Abs(got.Hz-hz) < hz/100 && got.Confidence > 0.95
 }
 
 func TestPlaybackOfBothRatesInEveryCodec(t *testing.T) {
-	for _, name := range []codec.Name{codec.PCMU, codec.PCMA, codec.G722} {
+	for _, name := range []codec.Name{codec.PCMU, codec.PCMA, codec.G722, codec.Opus} {
 		for _, rate := range []int{8000, 16000} {
 			p, err := NewPlayback(name, sine(700, rate, rate+1), false)
 			if err != nil {
@@ -52,7 +57,7 @@ func TestPlaybackOfBothRatesInEveryCodec(t *testing.T) {
 			var out []int16
 			frames := 0
 			for n := p.Next(buf[:]); n > 0; n = p.Next(buf[:]) {
-				if n != 160 {
+				if want := map[bool]int{true: 80, false: 160}[name == codec.Opus]; n != want {
 					t.Fatalf("%s: %d octets", name, n)
 				}
 				out = c.Decode(out, buf[:n])
@@ -120,15 +125,15 @@ func talk(t *testing.T, name codec.Name, s codec.Sound, ssrc uint32) (h []rtp.He
 		if n == 0 {
 			return h, payload
 		}
-		f := FormatOf(name)
+		f := FormatOf(name, typeOf(name))
 		h = append(h, rtp.Header{PayloadType: f.PayloadType, Sequence: uint16(i), Timestamp: 0xFFFFFF00 + uint32(i)*f.Samples, SSRC: ssrc})
 		payload = append(payload, buf[:n])
 	}
 }
 
 func TestRecorderPlacesByTimestamp(t *testing.T) {
-	for _, name := range []codec.Name{codec.PCMA, codec.G722} {
-		r, err := NewRecorder(name, FormatOf(name).PayloadType, 10*time.Second)
+	for _, name := range []codec.Name{codec.PCMA, codec.G722, codec.Opus} {
+		r, err := NewRecorder(name, typeOf(name), 10*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +172,7 @@ func TestRecorderPlacesByTimestamp(t *testing.T) {
 			t.Fatalf("%s: %v %v %v", name, length, silence, full)
 		}
 		far := h2[len(h2)-1]
-		far.Timestamp += 8000 * 8
+		far.Timestamp += 8 * name.Clock()
 		r.Hear(&far, p2[0], 0)
 		if length, _, full := r.Progress(); length != 10*time.Second || !full {
 			t.Fatalf("%s: %v %v", name, length, full)
@@ -177,13 +182,13 @@ func TestRecorderPlacesByTimestamp(t *testing.T) {
 
 func TestConferenceHearsTheOthersOnly(t *testing.T) {
 	m := NewMixer(true)
-	names := []codec.Name{codec.PCMU, codec.G722, codec.PCMA}
+	names := []codec.Name{codec.PCMU, codec.G722, codec.Opus}
 	hz := []float64{500, 1100, 2300}
 	members := make([]*Member, 3)
 	headers, payloads := make([][]rtp.Header, 3), make([][][]byte, 3)
 	outs, codecs := make([][]int16, 3), make([]codec.Codec, 3)
 	for i, name := range names {
-		b, err := m.Add(name, FormatOf(name).PayloadType)
+		b, err := m.Add(name, typeOf(name))
 		if err != nil {
 			t.Fatal(err)
 		}

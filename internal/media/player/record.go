@@ -17,6 +17,7 @@ const maxGap = 10 * time.Second
 type Recorder struct {
 	mu      sync.Mutex
 	codec   codec.Codec
+	clock   uint32 // of timestamps, in Hz
 	payload uint8
 	limit   int // samples
 	samples []int16
@@ -39,7 +40,7 @@ func NewRecorder(name codec.Name, payloadType uint8, limit time.Duration) (*Reco
 	if limit < 20*time.Millisecond || limit > time.Hour {
 		return nil, &ringfence.Fault{Op: "player.record", Kind: ringfence.KindInvalid, Text: "a recording lasts between 20 ms and an hour"}
 	}
-	return &Recorder{codec: c, payload: payloadType, limit: int(limit * time.Duration(c.Rate()) / time.Second)}, nil
+	return &Recorder{codec: c, clock: name.Clock(), payload: payloadType, limit: int(limit * time.Duration(c.Rate()) / time.Second)}, nil
 }
 
 // Hear puts one packet in its place. Packets of other payload types and what lies beyond the limit are dropped.
@@ -49,8 +50,7 @@ func (r *Recorder) Hear(h *rtp.Header, payload []byte, _ time.Duration) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	perTick := r.codec.Rate() / 8000 // samples for one unit of the RTP clock
-	at := r.base + int(int32(h.Timestamp-r.stamp))*perTick
+	at := r.base + int(int64(int32(h.Timestamp-r.stamp))*int64(r.codec.Rate())/int64(r.clock))
 	gap := int(maxGap * time.Duration(r.codec.Rate()) / time.Second)
 	if !r.begun || r.ssrc != h.SSRC || at < r.base || at > len(r.samples)+gap {
 		if r.begun && r.ssrc == h.SSRC && at < r.base && at > r.base-gap {

@@ -25,18 +25,13 @@ func (r *Recording) Length() time.Duration {
 	return time.Duration(len(r.narrow.Samples)) * time.Second / 8000
 }
 
-// Play returns a source that plays the recording so many times, at least once. The fault is that of codec.New: a codec that we cannot
-// encode.
-func (r *Recording) Play(name codec.Name, times int) (relay.Source, error) {
-	c, err := codec.New(name)
-	if err != nil {
-		return nil, err
-	}
+// Play returns a source that plays the recording through c so many times, at least once.
+func (r *Recording) Play(c codec.Codec, times int) relay.Source {
 	sound := r.narrow
 	if c.Rate() == r.wide.Rate {
 		sound = r.wide
 	}
-	return &repeated{codec: c, sound: sound.Samples, left: max(times, 1), frame: make([]int16, c.Rate()/50)}, nil
+	return &repeated{codec: c, sound: sound.Samples, left: max(times, 1), frame: make([]int16, c.Rate()/50)}
 }
 
 // repeated plays a sound some times over.

@@ -83,6 +83,12 @@ func (j *JitterBuffer) newest() uint16 {
 	return j.next
 }
 
+// Flush forgets what is held, e.g. because what comes now is of another codec. The counts go on.
+func (j *JitterBuffer) Flush() {
+	j.flush()
+	j.started = false
+}
+
 func (j *JitterBuffer) flush() {
 	for i := range j.slot {
 		j.slot[i].full = false
@@ -92,6 +98,15 @@ func (j *JitterBuffer) flush() {
 
 func (j *JitterBuffer) trouble() {
 	j.target, j.quiet, j.spare = min(j.target+1, maxTarget), 0, slots
+}
+
+// Peek returns the payload that Pop returns next, or nil if it is not here: after a missing frame, the one that may hold a second copy
+// of it. It is valid until the next Push.
+func (j *JitterBuffer) Peek() []byte {
+	if s := &j.slot[j.next%slots]; s.full && !j.filling {
+		return s.payload
+	}
+	return nil
 }
 
 // Pop returns what to play in this tick. The payload is valid until the next Push.

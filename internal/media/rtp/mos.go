@@ -6,8 +6,8 @@ import "time"
 // bears loss.
 type Impairment struct{ Ie, Bpl float64 }
 
-// G711 returns the impairment of G.711 with packet loss concealment (G.113 table I.4). G.722 is given the same, as the
-// narrowband scale ends there.
+// G711 returns the impairment of G.711 with packet loss concealment (G.113 table I.4). G.722 and Opus are given the same,
+// as the narrowband scale ends there.
 func G711() Impairment { return Impairment{Ie: 0, Bpl: 25.1} }
 
 // MOS estimates the mean opinion score, 1.0 to 4.5, by the E-model (ITU-T G.107) with that recommendation's default

@@ -93,6 +93,29 @@ func TestHoldAndResumeFromBothSides(t *testing.T) {
 	})
 }
 
+// room is a source that is a microphone.
+type room struct{ Source }
+
+func (room) Live() {}
+
+// Who is put on hold hears a sound that is for them, and never the room.
+func TestNobodyOnHoldHearsTheMicrophone(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a, b := w.phone(t, "alice", 10), w.phone(t, "bob", 11)
+		out, in := join(t, a, b, CallOptions{Audio: room{Tone(500)}}, CallOptions{Audio: Tone(800)})
+		for _, held := range []bool{false, true, false} {
+			if err := map[bool]func(context.Context) error{true: out.Hold, false: out.Resume}[held](ctxFor(t)); err != nil {
+				t.Fatal(err)
+			}
+			pass(3 * time.Second)
+			if hz := in.Audio().HeardHz; held != (hz == 0) {
+				t.Errorf("held: %v, and %v Hz are heard", held, hz)
+			}
+		}
+		out.Hangup()
+	})
+}
+
 func TestRekey(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		for _, suite := range rtp.Suites() {
@@ -322,7 +345,7 @@ func TestForgedPacketsAreCountedAndNotHeard(t *testing.T) {
 
 func TestCodecsAndSounds(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		for _, name := range []codec.Name{codec.PCMA, codec.G722, codec.PCMU} {
+		for _, name := range []codec.Name{codec.PCMA, codec.G722, codec.PCMU, codec.Opus} {
 			a := w.phone(t, "alice", 10, func(c *Config) { c.Codecs = []codec.Name{name} })
 			b := w.phone(t, "bob", 11)
 			sound := codec.Sound{Rate: 44100, Samples: make([]int16, 44100)}
@@ -355,6 +378,33 @@ func TestCodecsAndSounds(t *testing.T) {
 			_ = a.Close()
 			_ = b.Close()
 		}
+	})
+}
+
+// Who answers with all codecs hears each of them, whenever the far end changes.
+func TestAnswerWithAllCodecs(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		a, b := w.phone(t, "alice", 10), w.phone(t, "bob", 11, func(c *Config) { c.AnswerAll = true })
+		out, in := join(t, a, b, CallOptions{Audio: Tone(500)}, CallOptions{Audio: Tone(800)})
+		m := out.sealedMedia()
+		if len(m.choice.Others) != 3 || len(in.sealedMedia().choice.Others) != 3 {
+			t.Fatalf("agreed on %+v and %+v", m.choice, m.choice.Others)
+		}
+		for i := range m.choice.Others {
+			pass(2 * time.Second)
+			if !near(in.Audio().HeardHz, 500) || !near(out.Audio().HeardHz, 800) {
+				t.Errorf("%s: %v %v", m.choice.Codec.Name, in.Audio(), out.Audio())
+			}
+			m.mu.Lock() // alice changes to the next codec, without a word
+			m.choice.Codec, m.choice.Others[i] = m.choice.Others[i], m.choice.Codec
+			m.codec, _ = codec.NewFor(codec.Name(m.choice.Codec.Name), m.choice.Codec.FMTP)
+			m.mu.Unlock()
+		}
+		pass(2 * time.Second)
+		if !near(in.Audio().HeardHz, 500) {
+			t.Errorf("in the end: %v", in.Audio())
+		}
+		out.Hangup()
 	})
 }
 

@@ -3,6 +3,7 @@ package phone
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -116,7 +117,9 @@ type Config struct {
 	MediaAddr  netip.Addr          // where its media sockets are bound, and what it tells its peers
 	MediaPorts ringfence.PortRange // zero: any port
 	Suites     []rtp.Suite         // SRTP suites offered and accepted, empty means all
-	Codecs     []codec.Name        // best first; empty means PCMU, PCMA, G722
+	Codecs     []codec.Name        // best first; empty means PCMU, PCMA, G722, Opus
+	AnswerAll  bool                // an answer lists every codec that both sides have, not only the one that is chosen
+	OpusType   uint8               // the payload type of Opus in offers, 96 to 127; 0 means 111. 101 and 110 are taken.
 
 	MaxCalls     int  // further callers hear 486; 0 means 8
 	DoNotDisturb bool // every caller hears 486; see also [Phone.SetDoNotDisturb]
@@ -172,6 +175,8 @@ func (c *Config) Validate() error {
 		return bad(ringfence.KindInvalid, "the phone needs an address for its media", "")
 	case c.Password != "" && c.Tokens != nil:
 		return bad(ringfence.KindInvalid, "the phone has a password and tokens", "give it one of them")
+	case c.OpusType != 0 && (c.OpusType < 96 || c.OpusType > 127 || c.OpusType == eventType || c.OpusType == wideEventType):
+		return bad(ringfence.KindInvalid, fmt.Sprintf("%d cannot be the payload type of Opus", c.OpusType), "use 96 to 127, and neither 101 nor 110")
 	case c.MediaPorts.First > c.MediaPorts.Last:
 		return bad(ringfence.KindInvalid, "the media port range is inverted", "")
 	}
@@ -199,9 +204,12 @@ func (c *Config) defaults() {
 		c.Suites = rtp.Suites()
 	}
 	if len(c.Codecs) == 0 {
-		c.Codecs = []codec.Name{codec.PCMU, codec.PCMA, codec.G722}
+		c.Codecs = []codec.Name{codec.PCMU, codec.PCMA, codec.G722, codec.Opus}
 	}
 	c.Suites, c.Codecs = slices.Clone(c.Suites), slices.Clone(c.Codecs)
+	if c.OpusType == 0 {
+		c.OpusType = opusType
+	}
 	if c.AuthUser == "" {
 		c.AuthUser = c.User
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ const (
 	frameTime   = 20 * time.Millisecond
 	reportEvery = 250 // frames: RTCP each 5 s (RFC 3550 section 6.2)
 	keyOverlap  = 5 * time.Second
-	rtpClock    = 8000
+	maxRate     = 16000 // samples a second of any codec
 )
 
 // media is the media session of a call: one socket, keys for both directions, a receiving and a sending goroutine.
@@ -37,7 +38,9 @@ type media struct {
 	choice   sdp.Choice
 	dest     net.Addr // choice.RTP
 	codec    codec.Codec
-	decoder  codec.Codec // decoders keep a state of their own
+	decoder  codec.Codec           // decoders keep a state of their own
+	hears    uint8                 // the payload type that decoder is for
+	decoders map[uint8]codec.Codec // of what was heard so far: a far end that changes often costs no more than one that does not
 	sealer   *rtp.Sealer
 	next     *rtp.Sealer // takes over when the peer is known to have the new key
 	opener   *rtp.Opener
@@ -61,11 +64,11 @@ type media struct {
 
 	jitter   *rtp.JitterBuffer
 	receiver *rtp.Receiver
+	ahead    []int16 // decoded, and not played yet: a packet may last longer than a frame
 	rejected uint64
 	early    uint64 // came before there were keys
 	trip     time.Duration
 	ear      ear
-	lastPlay []int16
 	last     time.Time // when the last authenticated packet came
 }
 
@@ -93,7 +96,7 @@ func (p *Phone) openMedia(ctx context.Context, c *Call, source Source, sink Sink
 	}
 	m := &media{call: c, pc: pc, addr: netip.AddrPortFrom(p.cfg.MediaAddr, addr.Port()), begin: time.Now(), stop: make(chan struct{}),
 		source: source, sink: sink, ssrc: rand.Uint32(), seq: uint16(rand.IntN(1 << 15)), stamp: rand.Uint32(),
-		jitter: rtp.NewJitterBuffer(), receiver: rtp.NewReceiver(rtpClock)}
+		jitter: rtp.NewJitterBuffer(), receiver: rtp.NewReceiver(codec.PCMU.Clock())}
 	if !p.spawn(m.receive) {
 		_ = pc.Close()
 		return nil, &ringfence.Fault{Op: "phone.media", Kind: ringfence.KindUnavailable, Text: "the phone is closed"}
@@ -176,12 +179,8 @@ func (m *media) agree(ch sdp.Choice, wait bool) error {
 			return err
 		}
 	}
-	if m.codec == nil || !m.choice.Codec.Same(ch.Codec) {
-		name := codec.Name(ch.Codec.Name)
-		if m.codec, err = codec.New(name); err != nil {
-			return err
-		}
-		m.decoder, _ = codec.New(name)
+	if err := m.adopt(ch.Codec, ch.Others); err != nil {
+		return err
 	}
 	if opener != nil {
 		m.old, m.oldUntil = m.opener, time.Now().Add(keyOverlap)
@@ -200,6 +199,52 @@ func (m *media) agree(ch sdp.Choice, wait bool) error {
 		m.started = m.call.phone.spawn(m.send)
 	}
 	return nil
+}
+
+// adopt changes to a codec, and to others that may be heard, unless they are those of before.
+func (m *media) adopt(c sdp.Codec, others []sdp.Codec) error {
+	if m.codec != nil && m.choice.Codec.Same(c) && m.choice.Codec.FMTP == c.FMTP && slices.Equal(m.choice.Others, others) {
+		return nil
+	}
+	enc, err := codec.NewFor(codec.Name(c.Name), c.FMTP)
+	if err != nil {
+		return err
+	}
+	m.codec, m.decoders = enc, map[uint8]codec.Codec{}
+	m.listen(c)
+	if m.sent > 0 && m.choice.Codec.Clock != c.Clock { // one source has one clock (RFC 7160 section 4.1)
+		m.ssrc, m.sent, m.octets, m.talking, m.digit = rand.Uint32(), 0, 0, false, nil
+	}
+	return nil
+}
+
+// listen makes c the codec that is heard.
+func (m *media) listen(c sdp.Codec) {
+	dec := m.decoders[c.PayloadType]
+	if dec == nil {
+		var err error
+		if dec, err = codec.New(codec.Name(c.Name)); err != nil { // it is not one that we offered
+			return
+		}
+		m.decoders[c.PayloadType] = dec
+	}
+	m.decoder, m.hears, m.ahead = dec, c.PayloadType, nil
+	m.jitter.Flush()
+	m.receiver.SetClock(c.Clock)
+}
+
+// understands reports whether a payload type is of a codec that was agreed on; if it is another than before, it is the one that is heard from now on.
+func (m *media) understands(payloadType uint8) bool {
+	if payloadType == m.hears {
+		return true
+	}
+	for _, c := range append([]sdp.Codec{m.choice.Codec}, m.choice.Others...) {
+		if c.PayloadType == payloadType {
+			m.listen(c)
+			return m.hears == payloadType
+		}
+	}
+	return false
 }
 
 func (m *media) stopped() error {
@@ -244,7 +289,7 @@ func (m *media) audio() Audio {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, missing := m.jitter.Trouble()
-	a := Audio{HeardHz: m.ear.hz(), HeardLevel: m.ear.level, HeardSeconds: float64(m.ear.sound) * frameTime.Seconds(), Concealed: missing}
+	a := Audio{Codec: m.choice.Codec.Name, HeardHz: m.ear.hz(), HeardLevel: m.ear.level, HeardSeconds: float64(m.ear.sound) * frameTime.Seconds(), Concealed: missing}
 	if m.ear.frames == 0 {
 		a.HeardLevel = -100
 	}

@@ -115,7 +115,7 @@ func (m *media) voice(b []byte, now time.Time) rune {
 		digit, _ := e.Digit()
 		return digit
 	}
-	if h.PayloadType == m.choice.Codec.PayloadType {
+	if m.understands(h.PayloadType) {
 		m.jitter.Push(&h, payload)
 	}
 	return 0
@@ -147,27 +147,34 @@ func (m *media) send() {
 // frames are the buffers of the sending goroutine.
 type frames struct {
 	say, heard     []int16
+	silence        [maxRate / 50]int16
 	packet, sealed []byte
 }
 
 func (m *media) skip(n int) {
 	m.mu.Lock()
-	m.stamp += uint32(n) * rtpClock / 50
+	m.stamp += uint32(n) * m.choice.Codec.Clock / 50
 	m.talking = false
 	m.mu.Unlock()
 }
 
 func (m *media) frame(f *frames, n int) {
 	m.mu.Lock()
-	source, sink, rate := m.source, m.sink, m.codec.Rate()
-	m.play(f, rate)
+	source, sink, rate, heard := m.source, m.sink, m.codec.Rate(), m.decoder.Rate()
+	_, private := source.(Live)
+	private = private && !m.choice.Direction.Receives() // whom we put on hold does not hear the room
+	m.play(f, heard)
 	m.mu.Unlock()
 
-	sink.Write(f.heard, rate)
+	sink.Write(f.heard, heard)
 	if len(f.say) != rate/50 {
 		f.say = make([]int16, rate/50)
 	}
-	source.Read(f.say, rate)
+	if private {
+		clear(f.say)
+	} else {
+		source.Read(f.say, rate)
+	}
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -175,29 +182,29 @@ func (m *media) frame(f *frames, n int) {
 		return
 	}
 	m.speak(f, rate)
-	m.stamp += rtpClock / 50
+	m.stamp += m.choice.Codec.Clock / 50
 	if n%reportEvery == reportEvery-1 {
 		m.control(m.report())
 	}
 }
 
-// play puts what is to be heard now into f.heard.
+// play puts what is to be heard now into f.heard. Packets may be shorter or longer than a frame: what is over is kept for the next.
 func (m *media) play(f *frames, rate int) {
-	f.heard = f.heard[:0]
-	payload, _, what := m.jitter.Pop()
-	switch {
-	case what == rtp.Frame && len(payload) > 0:
-		f.heard = m.decoder.Decode(f.heard, payload)
-		m.lastPlay = append(m.lastPlay[:0], f.heard...)
-	case what == rtp.Missing: // the last frame again, fading
-		for i := range m.lastPlay {
-			m.lastPlay[i] /= 2
+	for len(m.ahead) < rate/50 {
+		payload, _, what := m.jitter.Pop()
+		before := len(m.ahead)
+		switch {
+		case what == rtp.Frame && len(payload) > 0:
+			m.ahead = m.decoder.Decode(m.ahead, payload)
+		case what == rtp.Missing:
+			m.ahead = m.decoder.Conceal(m.ahead, m.jitter.Peek())
 		}
-		f.heard = append(f.heard, m.lastPlay...)
+		if len(m.ahead) == before {
+			m.ahead = append(m.ahead, f.silence[:max(rate/50-before, 0)]...)
+		}
 	}
-	if len(f.heard) == 0 {
-		f.heard = append(f.heard, make([]int16, rate/50)...)
-	}
+	f.heard = append(f.heard[:0], m.ahead[:rate/50]...)
+	m.ahead = m.ahead[:copy(m.ahead, m.ahead[rate/50:])]
 	m.ear.hear(f.heard, rate)
 }
 
@@ -215,7 +222,7 @@ func (m *media) speak(f *frames, rate int) {
 			m.voicePacket(f, h)
 			return
 		}
-		m.digit, _ = rtp.NewDigitSource(next.digit, next.d, rtpClock)
+		m.digit, _ = rtp.NewDigitSource(next.digit, next.d, m.choice.Events.Clock)
 		m.digitAt = m.stamp
 		m.digits = append([]pressed{{}, {}, {}}, m.digits...) // 60 ms, so that two equal keys are two
 	}

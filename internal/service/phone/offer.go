@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	mrand "math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"ringfence"
@@ -16,24 +17,41 @@ import (
 	"ringfence/internal/sip/sdp"
 )
 
-const eventType = 101 // payload type we offer for telephone-event
+// Payload types that we offer for formats without a static one.
+const (
+	eventType     = 101 // telephone-event on the clock of G.711 and G.722
+	wideEventType = 110 // and on that of Opus
+	opusType      = 111
+)
+
+// opusFormat is Opus as we want it (RFC 7587 section 6.1): what is above 8 kHz would be thrown away, and packets of one length tell
+// nobody what is said (RFC 6562).
+const opusFormat = "maxplaybackrate=16000;sprop-maxcapturerate=16000;useinbandfec=1;cbr=1"
 
 func (p *Phone) allowsSuite(s string) bool { return slices.Contains(p.cfg.Suites, rtp.Suite(s)) }
 
-// codecs are the formats the phone speaks, best first.
+// codecs are the formats the phone speaks, best first, and telephone-event.
 func (p *Phone) codecs() []sdp.Codec {
-	out := make([]sdp.Codec, 0, 4)
+	out := make([]sdp.Codec, 0, 6)
+	wide := false
 	for _, name := range p.cfg.Codecs {
-		switch name {
-		case codec.PCMU:
+		switch strings.ToUpper(string(name)) {
+		case "PCMU":
 			out = append(out, sdp.PCMU())
-		case codec.PCMA:
+		case "PCMA":
 			out = append(out, sdp.PCMA())
-		case codec.G722:
+		case "G722":
 			out = append(out, sdp.G722())
+		case "OPUS":
+			c := sdp.Opus(p.cfg.OpusType)
+			c.FMTP = opusFormat
+			out, wide = append(out, c), true
 		}
 	}
-	return append(out, sdp.Events(eventType, rtpClock))
+	if wide {
+		out = append(out, sdp.Events(wideEventType, codec.Opus.Clock()))
+	}
+	return append(out, sdp.Events(eventType, codec.PCMU.Clock())) // beside Opus too: many know no other
 }
 
 // freshKeys makes a key for each suite that the phone allows, in its order.
@@ -57,7 +75,7 @@ func (c *Call) direction() sdp.Direction {
 }
 
 func (c *Call) options(dir sdp.Direction, keys []sdp.Crypto) sdp.RewriteOptions {
-	return sdp.RewriteOptions{Addr: c.media.addr, RTCP: c.media.addr.Port(), Mux: true, Crypto: keys, Direction: dir,
+	return sdp.RewriteOptions{Addr: c.media.addr, RTCP: c.media.addr.Port(), Mux: true, All: c.phone.cfg.AnswerAll, Crypto: keys, Direction: dir,
 		Origin: sdp.Origin{ID: mrand.Uint64() >> 2, Version: 1}}
 }
 

@@ -66,6 +66,7 @@ func (r *Recorder) WAV() ([]byte, error) { return r.Sound().WAV() }
 
 // Audio reports what a call said and heard.
 type Audio struct {
+	Codec        string  `json:"codec"`         // what is spoken, as SDP names it
 	SentHz       float64 `json:"sent_hz"`       // frequency of its own tone, 0 if its source is no tone
 	HeardHz      float64 `json:"heard_hz"`      // median frequency heard lately, 0 if there was no clear tone
 	HeardSeconds float64 `json:"heard_seconds"` // sound above -50 dB, since the beginning

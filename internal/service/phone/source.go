@@ -13,6 +13,12 @@ type Source interface {
 	Read(frame []int16, rate int)
 }
 
+// Live is a source that is for those who speak with each other alone, such as a microphone. A far end that is put on hold hears silence instead of it.
+type Live interface {
+	Source
+	Live()
+}
+
 // Silence returns a source that says nothing, but says it: packets are sent.
 func Silence() Source { return silence{} }
 

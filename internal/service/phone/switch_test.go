@@ -422,5 +422,5 @@ func fuzzMedia(t *testing.T) *media {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &media{opener: o, jitter: rtp.NewJitterBuffer(), receiver: rtp.NewReceiver(rtpClock), begin: time.Now()}
+	return &media{opener: o, jitter: rtp.NewJitterBuffer(), receiver: rtp.NewReceiver(8000), begin: time.Now()}
 }

@@ -42,6 +42,7 @@ func New(cfg Config, txs *transaction.Layer) *Layer {
 	for range txs.Shards() {
 		l.tables = append(l.tables, map[string]*Session{})
 	}
+	txs.HearLate(l.dropFork)
 	return l
 }
 

@@ -1,10 +1,12 @@
 package dialog
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"ringfence/internal/sip"
 	"ringfence/internal/testkit"
 )
 
@@ -49,4 +51,60 @@ func TestCallsOverALossyNetwork(t *testing.T) {
 	if repeated < 20 {
 		t.Errorf("only %d messages were repeated: was anything lost?", repeated)
 	}
+}
+
+// A call over datagrams is over before its 2xx comes again: the answer is acknowledged and hung up on, whoever it is from.
+func TestAnswerAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := testkit.New(1)
+		c := &call{net: net, alice: newNode(t, net, "alice", aliceAddr, nil), bob: newNode(t, net, "bob", bobAddr, nil)}
+		for _, n := range []*node{c.alice, c.bob} {
+			if _, err := n.trans.ListenUDP(t.Context(), "udp", n.addr); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.bob.invited = func(s *Session) { s.Answer([]byte("-B"), nil) }
+		a := c.alice
+		a.do(func() {
+			a.s = a.dl.Invite(a.shard, Invitation{Conn: a.trans.PeerUDP("udp", c.bob.addr), URI: "sip:bob@" + c.bob.addr.String(),
+				From: "<sip:alice@example.com>", To: "<sip:bob@example.com>", Contact: "<sip:alice@" + a.addr.String() + ">", SDP: []byte("-A")}, a)
+		})
+		c.expect("up", "answered-B", "invited confirmed")
+		c.hangUp()
+		a.sent()
+		var invite sip.Message
+		for _, m := range a.all() {
+			if strings.HasPrefix(m, "INVITE") {
+				if err := invite.Parse([]byte(m), sip.Limits{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for _, tag := range []string{a.s.RemoteTag, "other"} {
+			var w sip.Writer
+			w.Response(&invite, 200, "", tag)
+			w.Header(sip.HeaderRecordRoute, "<sip:proxy.example.com;lr>")
+			w.Header(sip.HeaderContact, "<sip:desk@198.51.100.7>")
+			w.Body("", nil)
+			conn := c.bob.trans.PeerUDP("udp", a.addr)
+			_, _ = conn.Queue(w.Bytes())
+			conn.Flush()
+			synctest.Wait()
+			if got := a.sent(); got != "ACK BYE" {
+				t.Errorf("%s: alice sent %q", tag, got)
+			}
+			bye := a.last()
+			for _, want := range []string{"BYE sip:desk@198.51.100.7 SIP/2.0\r\n", "\r\nRoute: <sip:proxy.example.com;lr>\r\n", "\r\nFrom: <sip:alice@example.com>;tag=" + a.s.LocalTag + "\r\n",
+				"\r\nTo: <sip:bob@example.com>;tag=" + tag + "\r\n", "\r\nCall-ID: " + a.s.CallID + "\r\n", "\r\nCSeq: 2 BYE\r\n"} {
+				if !strings.Contains(bye, want) {
+					t.Errorf("%s: there is no %q in %s", tag, want, bye)
+				}
+			}
+			time.Sleep(4 * time.Second)
+		}
+		time.Sleep(40 * time.Second)
+		synctest.Wait()
+		c.alice.close()
+		c.bob.close()
+	})
 }

@@ -138,13 +138,6 @@ func routes(m *sip.Message, reverse bool) []string {
 	return out
 }
 
-func withTag(nameAddr, tag string) string {
-	if tag == "" {
-		return nameAddr
-	}
-	return nameAddr + ";tag=" + tag
-}
-
 // bare returns a From or To value without its tag and other parameters.
 func bare(v []byte) string {
 	a, err := sip.ParseNameAddr(v)
@@ -183,8 +176,8 @@ func (s *Session) head(w *sip.Writer, via string, method sip.Method, seq uint32)
 	for _, r := range s.Routes {
 		w.Header(sip.HeaderRoute, r)
 	}
-	w.Header(sip.HeaderFrom, withTag(s.Local, s.LocalTag))
-	w.Header(sip.HeaderTo, withTag(s.Remote, s.RemoteTag))
+	w.Tagged(sip.HeaderFrom, s.Local, s.LocalTag)
+	w.Tagged(sip.HeaderTo, s.Remote, s.RemoteTag)
 	w.Header(sip.HeaderCallID, s.CallID)
 	w.CSeq(seq, method)
 	s.layer.identify(w)

@@ -109,7 +109,7 @@ func (s *Session) accepted(m *sip.Message) {
 		s.Shard.Send(s.conn(), s.ack) // our ACK was lost
 		return
 	case s.state != Early:
-		s.dropFork(m)
+		s.layer.dropFork(s.Shard, s.Conn, m)
 		return
 	}
 	s.client, s.answered = nil, s.client
@@ -141,13 +141,18 @@ func (s *Session) sendAck(seq uint32, sdp []byte) {
 	s.Shard.Write(conn, &w)
 }
 
-// dropFork ends a second dialog that a forking proxy made of our INVITE.
-func (s *Session) dropFork(m *sip.Message) {
-	f := &Session{Shard: s.Shard, Conn: s.Conn, CallID: s.CallID, LocalTag: s.LocalTag, RemoteTag: string(m.ToTag()), Local: s.Local,
-		Remote: s.Remote, Target: s.Target, Contact: s.Contact, layer: s.layer, localSeq: s.ackSeq, state: Confirmed}
+// dropFork ends the dialog that a 2xx to an INVITE of ours makes when there was one before: a proxy forked the INVITE, or the call is
+// over and the ACK was lost. All that it takes is in the response.
+func (l *Layer) dropFork(shard *transaction.Shard, conn *transport.Conn, m *sip.Message) {
+	seq, _, _ := m.CSeq()
+	f := &Session{Shard: shard, Conn: conn, CallID: string(m.CallID()), LocalTag: string(m.FromTag()), RemoteTag: string(m.ToTag()), Local: bare(m.Get(sip.HeaderFrom)),
+		Remote: bare(m.Get(sip.HeaderTo)), layer: l, localSeq: seq, state: Confirmed}
+	if to, err := sip.ParseNameAddr(m.Get(sip.HeaderTo)); err == nil {
+		f.Target = to.URI.String() // unless there is a Contact
+	}
 	f.learn(m)
 	f.Routes = routes(m, true)
-	f.sendAck(s.ackSeq, nil)
+	f.sendAck(seq, nil)
 	f.bye("")
 }
 

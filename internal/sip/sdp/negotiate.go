@@ -27,6 +27,7 @@ func BuildOffer(o RewriteOptions, codecs ...Codec) (*Session, error) {
 // Choice is what an offer and its answer agreed on.
 type Choice struct {
 	Codec     Codec          // with the payload type to send and the far side's parameters
+	Others    []Codec        // further formats that both listed: the far side may change to one at any time (RFC 3264 section 6.1)
 	Events    Codec          // telephone-event with the codec's clock; Name is empty if there is none
 	PTime     uint16         // milliseconds a packet that the far side wants; 20 if it did not say
 	Direction Direction      // seen from us
@@ -37,7 +38,7 @@ type Choice struct {
 }
 
 // Answer answers offer: it accepts the first audio section that is not refused with the codec that comes first in
-// supported, and telephone-event if both have it; every other section is refused with port 0. In o, Offer may be left
+// supported (and with o.All all others that both have), and telephone-event if both have it; every other section is refused with port 0. In o, Offer may be left
 // nil. It fails with ringfence.KindInsecure if the offer cannot be sealed and no exception is named, and with
 // KindUnsupported if no codec is shared.
 func Answer(offer *Session, o RewriteOptions, supported ...Codec) (*Session, Choice, error) {
@@ -53,10 +54,15 @@ func Answer(offer *Session, o RewriteOptions, supported ...Codec) (*Session, Cho
 		if i < 0 || want.IsEvent() {
 			continue
 		}
-		ch.Codec = from.Codecs[i]
-		want.PayloadType = ch.Codec.PayloadType
+		want.PayloadType = from.Codecs[i].PayloadType
 		m.addCodec(want)
-		break
+		if ch.Codec.Name != "" {
+			ch.Others = append(ch.Others, from.Codecs[i])
+			continue
+		}
+		if ch.Codec = from.Codecs[i]; !o.All {
+			break
+		}
 	}
 	if ch.Codec.Name == "" {
 		return nil, Choice{}, &ringfence.Fault{Op: "sdp.answer", Kind: ringfence.KindUnsupported, Text: "no audio codec that both sides know"}
@@ -119,6 +125,7 @@ func Accept(offer, answer *Session) (Choice, error) {
 	if err := acceptKeys(ours, theirs, &ch); err != nil {
 		return Choice{}, err
 	}
+	var events []Codec
 	for _, c := range theirs.Codecs {
 		// The answerer may use its own payload type, but should not (RFC 3264 section 6.1); its number is the one to send.
 		if !slices.ContainsFunc(ours.Codecs, c.Same) {
@@ -128,12 +135,18 @@ func Accept(offer, answer *Session) (Choice, error) {
 			if ch.Events.Name == "" {
 				ch.Events = c
 			}
+			events = append(events, c)
 		} else if ch.Codec.Name == "" {
 			ch.Codec = c
+		} else {
+			ch.Others = append(ch.Others, c)
 		}
 	}
 	if ch.Codec.Name == "" {
 		return Choice{}, &ringfence.Fault{Op: "sdp.accept", Kind: ringfence.KindUnsupported, Text: "the answer has no codec of the offer"}
+	}
+	if i := slices.IndexFunc(events, func(c Codec) bool { return c.Clock == ch.Codec.Clock }); i >= 0 { // RFC 4733 section 2.1
+		ch.Events = events[i]
 	}
 	ch.RTP, ch.RTCP, _ = answer.Remote(at)
 	return ch, nil

@@ -129,9 +129,18 @@ func (r *reader) read(kind byte, v string) error {
 	return nil
 }
 
+// fields appends the words of v, so that few of them need no memory.
+func fields(v string, to []string) []string {
+	for f := range strings.FieldsSeq(v) {
+		to = append(to, f)
+	}
+	return to
+}
+
 // origin reads o=. Broken ids are common ("-", hex, negative), and only matter to the side that made them.
 func (r *reader) origin(v string) error {
-	f := strings.Fields(v)
+	var few [8]string
+	f := fields(v, few[:0])
 	if len(f) < 6 {
 		return r.fault("malformed origin")
 	}
@@ -152,7 +161,8 @@ func addrType(s string) string {
 }
 
 func parseConnection(v string) (Connection, bool) {
-	f := strings.Fields(v)
+	var few [4]string
+	f := fields(v, few[:0])
 	if len(f) != 3 || !strings.EqualFold(f[0], "IN") || !strings.EqualFold(f[1], "IP4") && !strings.EqualFold(f[1], "IP6") {
 		return Connection{}, false
 	}
@@ -162,7 +172,8 @@ func parseConnection(v string) (Connection, bool) {
 
 // media reads "type port[/count] proto formats".
 func (r *reader) media(v string) error {
-	f := strings.Fields(v)
+	var few [24]string
+	f := fields(v, few[:0])
 	if len(f) < 3 {
 		return r.fault("malformed media line")
 	}

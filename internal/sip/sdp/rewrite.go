@@ -19,6 +19,8 @@ type RewriteOptions struct {
 	Direction Direction
 	// Offer is the offer being answered, as it was received from the leg that gets the result. It is nil for an offer.
 	Offer *Session
+	// All makes an answer list every codec that both sides have, not only the one that we choose.
+	All bool
 	// Feedback makes an offer use the profile with feedback: RTP/SAVPF (RFC 5124). An answer repeats the offer's profile.
 	Feedback bool
 	// Exception names the exception that lets this leg use plain RTP. It is empty for every other leg, and then a

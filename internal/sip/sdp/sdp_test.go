@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -315,6 +316,55 @@ func TestAnswerRefuses(t *testing.T) {
 	o.Exception, sealed.Media[0].Crypto = "pstn-gw", nil
 	if _, _, err := Answer(sealed, o, PCMA()); ringfence.KindOf(err) != ringfence.KindInsecure {
 		t.Errorf("an exception must not excuse SAVP without a key: %v", err)
+	}
+}
+
+// An answer names one codec, or all that both sides have; and keys go on the clock of the codec where both sides have that (RFC 4733 section 2.1).
+func TestAnswerWithOneCodecOrAll(t *testing.T) {
+	offer, err := BuildOffer(ours(t), PCMU(), Events(101, 8000), G722(), Opus(96), Events(97, 48000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		all       bool
+		supported []Codec
+		line      string
+		chosen    uint8
+		others    []Codec
+		events    uint8
+	}{
+		{false, []Codec{Opus(111), PCMU(), Events(101, 8000), Events(110, 48000)}, "m=audio 30000 RTP/SAVP 96 97\r\n", 96, nil, 97},
+		{true, []Codec{Opus(111), PCMA(), PCMU(), Events(101, 8000), Events(110, 48000)}, "m=audio 30000 RTP/SAVP 96 0 97\r\n", 96, []Codec{PCMU()}, 97},
+		{true, []Codec{G722(), Opus(111), Events(101, 8000)}, "m=audio 30000 RTP/SAVP 9 96 101\r\n", 9, []Codec{Opus(96)}, 101},
+		{true, []Codec{Opus(111), Events(101, 8000)}, "m=audio 30000 RTP/SAVP 96 101\r\n", 96, nil, 101}, // of another clock rather than none
+	} {
+		o := ours(t)
+		o.All, o.Addr = tt.all, netip.MustParseAddrPort("192.0.2.9:30000")
+		answer, ch, err := Answer(offer, o, tt.supported...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := Accept(offer, answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(answer.Bytes()), tt.line) {
+			t.Errorf("want %q in\n%s", tt.line, answer.Bytes())
+		}
+		for who, c := range map[string]Choice{"answerer": ch, "offerer": back} {
+			if c.Codec.PayloadType != tt.chosen || !slices.Equal(c.Others, tt.others) || c.Events.PayloadType != tt.events {
+				t.Errorf("%s of %v: %+v", who, tt.supported, c)
+			}
+		}
+	}
+	// Whoever lists both kinds of events in an answer means that of the codec's clock, wherever it stands.
+	answer, _, err := Answer(offer, ours(t), Opus(111), Events(101, 8000), Events(110, 48000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Media[0].Codecs = []Codec{Opus(96), Events(101, 8000), Events(97, 48000)}
+	if back, err := Accept(offer, answer); err != nil || back.Events.PayloadType != 97 {
+		t.Errorf("%+v, %v", back.Events, err)
 	}
 }
 

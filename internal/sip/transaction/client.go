@@ -79,11 +79,10 @@ func (s *Shard) Request(conn *transport.Conn, method sip.Method, build func(w *s
 	return c
 }
 
-func (c *Client) branch() string { return sip.MagicCookie + strconv.FormatUint(c.id, 16) }
-
 // via is the value of our Via: the local address of the connection, and rport (RFC 3581).
 func (c *Client) via() string {
-	return "SIP/2.0/" + c.Conn.Network + " " + c.Conn.SentBy() + ";branch=" + c.branch() + ";rport"
+	var few [16]byte
+	return "SIP/2.0/" + c.Conn.Network + " " + c.Conn.SentBy() + ";branch=" + sip.MagicCookie + string(strconv.AppendUint(few[:0], c.id, 16)) + ";rport"
 }
 
 func (s *Shard) start(c *Client, request *sip.Writer) {
@@ -130,6 +129,12 @@ func (s *Shard) response(conn *transport.Conn, m *sip.Message) {
 		id &^= 1 << 63
 	}
 	c := s.clients[id]
+	if e, ok := s.heard.find(id, nil); ok && c == nil {
+		if e.kind == pastCall && method == sip.INVITE && m.Status() >= 200 && m.Status() < 300 && s.layer.late != nil {
+			s.layer.late(s, conn, m)
+		}
+		return
+	}
 	if c == nil || c.Method != method || c.Conn != conn && (conn.Reliable() || c.Conn.Reliable()) {
 		s.layer.stats.stray.Add(1)
 		return
@@ -169,18 +174,30 @@ func (c *Client) response(m *sip.Message) {
 		c.ack(m)
 		c.linger(64 * timers.T1) // Timer D
 	default:
-		c.state = clientCompleted
-		c.linger(timers.T4) // Timer K
+		c.past(pastHeard) // Timer K, and longer
 	}
 	c.heard(Answer{Message: m})
 }
 
 // Hasten says that the dialog of an answered INVITE is over, so that only the 2xx of another branch of a fork could still come. On a
-// reliable transport, where nothing is retransmitted, the transaction then waits for d instead of Timer M (RFC 6026 section 7.2).
+// reliable transport, where nothing is retransmitted, the transaction then waits for d instead of Timer M (RFC 6026 section 7.2);
+// elsewhere it is no more, and what comes is for whom [Layer.HearLate] named.
 func (c *Client) Hasten(d time.Duration) {
-	if c.state == clientAccepted && c.Conn.Reliable() {
+	switch {
+	case c.state != clientAccepted:
+	case c.Conn.Reliable():
 		c.Shard.After(&c.timer, d, c.end)
+	default:
+		c.past(pastCall)
 	}
+}
+
+// past ends the transaction, and leaves behind that it was there.
+func (c *Client) past(kind pastKind) {
+	if !c.Conn.Reliable() {
+		c.Shard.heard.add(c.Shard, c.key(), memory{kind: kind})
+	}
+	c.end()
 }
 
 func (c *Client) linger(d time.Duration) {

@@ -47,6 +47,7 @@ type Layer struct {
 	shards []*Shard
 	seed   maphash.Seed
 	trace  func(c *transport.Conn, callID, msg []byte, sent bool)
+	late   func(s *Shard, c *transport.Conn, m *sip.Message)
 	active atomic.Int64 // server transactions without a final response
 	kept   atomic.Int64 // all that are stored
 
@@ -72,6 +73,10 @@ func New(cfg Config) *Layer {
 	return l
 }
 
+// HearLate names who hears, on the shard, a 2xx to an INVITE whose dialog is over: it was repeated, or comes from another branch of a
+// fork. Call it before anything is sent.
+func (l *Layer) HearLate(f func(s *Shard, c *transport.Conn, m *sip.Message)) { l.late = f }
+
 // Timers returns the base timer values in use.
 func (l *Layer) Timers() Timers { return l.timers }
 
@@ -88,10 +93,11 @@ func (l *Layer) Shard(callID []byte) *Shard {
 
 // NewCallID returns a fresh Call-ID that belongs to shard s.
 func (l *Layer) NewCallID(s *Shard) string {
+	var few [26]byte
 	for {
-		id := strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
-		if l.Shard([]byte(id)) == s {
-			return id
+		id := strconv.AppendUint(strconv.AppendUint(few[:0], rand.Uint64(), 36), rand.Uint64(), 36)
+		if l.Shard(id) == s {
+			return string(id)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package transaction
 
 import (
 	"bytes"
+	"cmp"
 	"hash/maphash"
 	"math/rand/v2"
 	"strconv"
@@ -16,9 +17,8 @@ type serverState uint8
 const (
 	serverTrying serverState = iota
 	serverProceeding
-	serverAccepted  // RFC 6026: a 2xx was sent, the user retransmits it
-	serverCompleted // a final non-2xx (or any final response of a non-INVITE) was sent
-	serverDone
+	serverCompleted // a final response to an INVITE was sent that is no 2xx
+	serverDone      // what must still be known is in Shard.answered
 )
 
 // Server is one server transaction (RFC 3261 section 17.2). It is used on its shard only.
@@ -39,7 +39,7 @@ type Server struct {
 	stopped  bool // the user heard of a CANCEL
 	toTag    string
 	last     []byte // last response, for retransmission
-	timer    Timer  // until the first response that of the 100; then G on unreliable transports, then I, J or L
+	timer    Timer  // until the first response that of the 100; then G on unreliable transports, then I
 	giveUp   Timer  // H
 	interval time.Duration
 }
@@ -76,7 +76,11 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 	method := m.Method()
 	key := s.layer.serverKey(m, &via, method)
 	if tx := s.servers[key]; tx != nil && bytes.Equal(tx.branch, via.Branch()) {
-		tx.again(c, m)
+		tx.again(m)
+		return
+	}
+	if e, ok := s.answered.find(key, via.Branch()); ok {
+		s.repeated(c, m, e)
 		return
 	}
 	switch method {
@@ -123,17 +127,17 @@ func (s *Shard) refuseHere(c *transport.Conn, m *sip.Message, err error) {
 	if !ok || m.Method() == sip.ACK || !m.Has(sip.HeaderVia) || !m.Has(sip.HeaderFrom) || !m.Has(sip.HeaderTo) || !m.Has(sip.HeaderCSeq) {
 		return
 	}
-	s.stateless(c, m, pe.Status, pe.Reason, 0)
+	s.stateless(c, m, pe.Status, pe.Reason, "", 0)
 }
 
 func (s *Shard) overload(c *transport.Conn, m *sip.Message) {
-	s.stateless(c, m, 503, "", 5+rand.IntN(10))
+	s.stateless(c, m, 503, "", "", 5+rand.IntN(10))
 }
 
-func (s *Shard) stateless(c *transport.Conn, m *sip.Message, status int, phrase string, retryAfter int) {
+func (s *Shard) stateless(c *transport.Conn, m *sip.Message, status int, phrase, toTag string, retryAfter int) {
 	var w sip.Writer
 	w.Reset(s.takeScratch())
-	w.ResponseTo(m, status, phrase, "stateless", c.Remote)
+	w.ResponseTo(m, status, phrase, cmp.Or(toTag, "stateless"), c.Remote)
 	if retryAfter > 0 {
 		w.Uint(sip.HeaderRetryAfter, uint64(retryAfter))
 	}
@@ -172,7 +176,7 @@ func (tx *Server) Keep() {
 }
 
 // again handles a retransmission or the ACK to a final response.
-func (tx *Server) again(conn *transport.Conn, m *sip.Message) {
+func (tx *Server) again(m *sip.Message) {
 	if m.Method() == sip.ACK {
 		if tx.state == serverCompleted {
 			tx.giveUp.Stop()
@@ -183,28 +187,38 @@ func (tx *Server) again(conn *transport.Conn, m *sip.Message) {
 			}
 			tx.Shard.After(&tx.timer, tx.Shard.layer.timers.T4, tx.end) // Timer I
 		}
-		if tx.state == serverAccepted { // an ACK to a 2xx that wrongly has the branch of its INVITE (RFC 6026 section 7.1)
-			tx.Shard.layer.cfg.User.Request(&Server{Shard: tx.Shard, Conn: conn, Request: m, Method: sip.ACK})
-		}
 		return
 	}
 	tx.Shard.layer.stats.retransmissions.Add(1)
-	if tx.last != nil && tx.state != serverAccepted {
+	if tx.last != nil {
 		tx.Shard.Send(tx.Conn, tx.last)
 	}
 }
 
+// repeated handles a request whose transaction is over.
+func (s *Shard) repeated(conn *transport.Conn, m *sip.Message, e memory) {
+	switch {
+	case m.Method() == sip.ACK: // an ACK to a 2xx that wrongly has the branch of its INVITE (RFC 6026 section 7.1)
+		s.layer.cfg.User.Request(&Server{Shard: s, Conn: conn, Request: m, Method: sip.ACK})
+		return
+	case e.kind == pastAnswer:
+		s.Send(conn, e.text)
+	}
+	s.layer.stats.retransmissions.Add(1)
+}
+
 func (s *Shard) cancel(c *transport.Conn, m *sip.Message, via *sip.Via) {
-	invite := s.servers[s.layer.serverKey(m, via, sip.INVITE)]
-	if invite == nil || !bytes.Equal(invite.branch, via.Branch()) || invite.Conn != c && c.Reliable() {
-		s.stateless(c, m, 481, "", 0)
+	key := s.layer.serverKey(m, via, sip.INVITE)
+	invite := s.servers[key]
+	if e, ok := s.answered.find(key, via.Branch()); ok && invite == nil { // too late
+		s.stateless(c, m, 200, "", string(e.text), 0)
 		return
 	}
-	var w sip.Writer
-	w.ResponseTo(m, 200, "", invite.ToTag(), c.Remote)
-	s.layer.sign(&w)
-	w.Body("", nil)
-	s.Write(c, &w)
+	if invite == nil || !bytes.Equal(invite.branch, via.Branch()) || invite.Conn != c && c.Reliable() {
+		s.stateless(c, m, 481, "", "", 0)
+		return
+	}
+	s.stateless(c, m, 200, "", invite.ToTag(), 0)
 	if invite.state <= serverProceeding && !invite.stopped {
 		invite.stopped = true
 		s.layer.cfg.User.Cancelled(invite, m)
@@ -227,7 +241,7 @@ func (tx *Server) ToTag() string {
 func (tx *Server) SetToTag(tag string) { tx.toTag = tag }
 
 // Finished reports whether a final response was sent.
-func (tx *Server) Finished() bool { return tx.state >= serverAccepted }
+func (tx *Server) Finished() bool { return tx.state >= serverCompleted }
 
 // Respond starts a response: write further fields to w, end with w.Body, and pass it to [Server.Send].
 func (tx *Server) Respond(status int, phrase string) *sip.Writer {
@@ -255,7 +269,7 @@ func (tx *Server) Reply(status int, phrase string, extra func(*sip.Writer)) {
 // Send sends the finished response in w, which came from Respond. A second final response is dropped.
 func (tx *Server) Send(status int, w *sip.Writer) {
 	defer func() { tx.Shard.scratch = w.Bytes() }()
-	if tx.Method == sip.ACK || tx.state >= serverAccepted {
+	if tx.Method == sip.ACK || tx.state >= serverCompleted {
 		return
 	}
 	if tx.state == serverTrying {
@@ -271,13 +285,10 @@ func (tx *Server) Send(status int, w *sip.Writer) {
 	reliable := tx.Conn.Reliable()
 	switch {
 	case tx.Method == sip.INVITE && status < 300:
-		tx.state = serverAccepted
-		if reliable {
-			tx.end()
-			return
+		if !reliable {
+			tx.past(pastInvited, []byte(tx.ToTag())) // Timer L
 		}
-		tx.Request, tx.Data, tx.last = nil, nil, nil       // half a minute is long, and nobody asks for them any more
-		tx.Shard.After(&tx.timer, timers.linger(), tx.end) // Timer L
+		tx.end()
 	case tx.Method == sip.INVITE:
 		tx.state = serverCompleted
 		tx.remember(w.Bytes())
@@ -286,19 +297,25 @@ func (tx *Server) Send(status int, w *sip.Writer) {
 			tx.interval = timers.T1
 			tx.Shard.After(&tx.timer, tx.interval, tx.retransmit) // Timer G
 		}
-	case reliable:
-		tx.state = serverCompleted
-		tx.end()
 	default:
-		tx.state = serverCompleted
-		if !tx.stored {
-			via, _ := tx.Request.TopVia()
-			tx.store(via.Branch())
+		if !reliable {
+			tx.past(pastAnswer, w.Bytes()) // Timer J
 		}
-		tx.remember(w.Bytes())
-		tx.Shard.After(&tx.timer, timers.linger(), tx.end) // Timer J
+		tx.end()
 	}
 	tx.answered()
+}
+
+// past leaves behind what must be known of tx when it is over.
+func (tx *Server) past(kind pastKind, text []byte) {
+	branch := tx.branch
+	if !tx.stored {
+		via, _ := tx.Request.TopVia()
+		branch = via.Branch()
+	}
+	s := tx.Shard
+	s.answered.add(s, tx.key, memory{kind: kind, branch: branch, text: text})
+	s.layer.kept.Add(1)
 }
 
 // remember keeps a response for retransmission; on a reliable transport only an INVITE's can be asked for again.

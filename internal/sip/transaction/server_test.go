@@ -114,6 +114,10 @@ func TestInviteServerAccepts(t *testing.T) {
 		if got := startLines(r.take()); got != "200" || len(r.requests) != 3 || r.requests[1].Method != sip.ACK || r.requests[2].Method != sip.ACK {
 			t.Errorf("%q, %d requests", got, len(r.requests))
 		}
+		r.send(incoming("CANCEL", "z9hG4bK1", network)) // too late; where nothing is repeated, it is forgotten already
+		if got := r.take(); network == "UDP" && (startLines(got) != "200" || !strings.Contains(got[0].text, ";tag="+tx.ToTag()+"\r\n")) || network == "TCP" && startLines(got) != "481" || r.cancelled != 0 {
+			t.Errorf("the CANCEL is answered by %v", got)
+		}
 		r.after(33 * time.Second) // Timer L
 		r.close()
 	})

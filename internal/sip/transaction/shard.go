@@ -25,11 +25,13 @@ type Shard struct {
 	closed  bool
 	servers map[uint64]*Server
 	clients map[uint64]*Client
-	byConn  map[*transport.Conn]*Client // first of a list
-	dirty   []*transport.Conn
-	before  []func() // BeforeSending
-	asides  []aside  // Aside
-	scratch []byte
+	// What there was: server transactions, whose requests may be repeated, and client transactions, whose responses may.
+	answered, heard past
+	byConn          map[*transport.Conn]*Client // first of a list
+	dirty           []*transport.Conn
+	before          []func() // BeforeSending
+	asides          []aside  // Aside
+	scratch         []byte
 
 	postMu sync.Mutex
 	posted []func()
@@ -41,6 +43,8 @@ const never = math.MaxInt64
 func newShard(index int, layer *Layer) *Shard {
 	s := &Shard{Index: index, layer: layer, wheel: newWheel(time.Now()), armed: never, servers: map[uint64]*Server{},
 		clients: map[uint64]*Client{}, byConn: map[*transport.Conn]*Client{}}
+	s.answered = newPast(layer.timers.linger(), func(n int) { layer.kept.Add(-int64(n)) })
+	s.heard = newPast(layer.timers.linger(), func(int) {})
 	s.alarm = time.AfterFunc(time.Hour, s.ring)
 	s.alarm.Stop()
 	return s

@@ -89,6 +89,33 @@ func bare(shards int) *Layer {
 	return New(Config{Log: slog.New(slog.DiscardHandler), Shards: shards})
 }
 
+// A wheel of timers that are far away, as that of a server whose phones are idle, is not asked at every slot that it passes, but when one is due.
+func TestWheelSleepsUntilATimerIsDue(t *testing.T) {
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	w := newWheel(begin)
+	random := rand.New(rand.NewPCG(1, 2))
+	timers := make([]Timer, 1000)
+	due, fired := map[int64]bool{}, 0
+	for i := range timers {
+		d := 20*time.Second + time.Duration(random.Int64N(int64(time.Hour)))
+		w.add(&timers[i], begin, d, func() { fired++ })
+		due[timers[i].due] = true
+	}
+	for i := range timers[:100] { // those that are stopped cost one look at most
+		timers[i].Stop()
+	}
+	looks := 0
+	for tick, ok := w.next(); ok; tick, ok = w.next() {
+		if looks++; tick <= w.now {
+			t.Fatalf("the next tick is %d, and it is %d", tick, w.now)
+		}
+		w.advance(w.at(tick))
+	}
+	if fired != 900 || looks > len(due) {
+		t.Errorf("%d timers fired, %d looks at %d times", fired, looks, len(due))
+	}
+}
+
 func TestTimersFireInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := bare(1)

@@ -35,6 +35,7 @@ type wheel struct {
 	count int
 	used  [wheelSlots / 64]uint64
 	slots [wheelSlots]Timer // list heads
+	first [wheelSlots]int64 // of each used slot: no timer in it is due before this tick
 	due   Timer             // list head: the timers of one slot that are about to fire
 }
 
@@ -62,7 +63,12 @@ func (w *wheel) add(t *Timer, now time.Time, d time.Duration, fire func()) {
 	t.wheel = w
 	slot := int(t.due % wheelSlots)
 	w.slots[slot].append(t)
-	w.used[slot/64] |= 1 << (slot % 64)
+	if bit := uint64(1) << (slot % 64); w.used[slot/64]&bit == 0 {
+		w.used[slot/64] |= bit
+		w.first[slot] = t.due
+	} else {
+		w.first[slot] = min(w.first[slot], t.due)
+	}
 	w.count++
 }
 
@@ -92,15 +98,18 @@ func (w *wheel) advance(now time.Time) {
 	for w.now < target {
 		w.now++
 		slot := int(w.now % wheelSlots)
-		if w.used[slot/64]&(1<<(slot%64)) == 0 {
+		if w.used[slot/64]&(1<<(slot%64)) == 0 || w.first[slot] > w.now {
 			continue
 		}
 		head := &w.slots[slot]
+		w.first[slot] = never
 		for t := head.next; t != head; {
 			next := t.next
 			if t.due <= w.now { // moved first, because a timer that fires may stop or start others
 				t.prev.next, t.next.prev = t.next, t.prev
 				w.due.append(t)
+			} else {
+				w.first[slot] = min(w.first[slot], t.due)
 			}
 			t = next
 		}
@@ -116,22 +125,30 @@ func (w *wheel) advance(now time.Time) {
 // at returns the time of a tick.
 func (w *wheel) at(tick int64) time.Time { return w.epoch.Add(time.Duration(tick) * wheelTick) }
 
-// next returns the tick at which the next occupied slot comes round; ok is false if the wheel is empty.
+// next returns the tick before which no timer is due; ok is false if the wheel is empty.
 func (w *wheel) next() (tick int64, ok bool) {
 	if w.count == 0 {
 		return 0, false
 	}
+	soonest := int64(never)
 	start := int((w.now + 1) % wheelSlots)
 	for i := 0; i <= len(w.used); i++ {
 		word := (start/64 + i) % len(w.used)
 		used := w.used[word]
-		if i == 0 {
+		switch i {
+		case 0:
 			used &= ^uint64(0) << (start % 64)
+		case len(w.used): // the rest of the first word
+			used &^= ^uint64(0) << (start % 64)
 		}
-		if used != 0 {
+		for ; used != 0; used &= used - 1 {
 			slot := word*64 + bits.TrailingZeros64(used)
-			return w.now + 1 + int64((slot-start+wheelSlots)%wheelSlots), true
+			pass := w.now + 1 + int64((slot-start+wheelSlots)%wheelSlots)
+			if w.first[slot] <= pass { // slots that come round later are due later
+				return pass, true
+			}
+			soonest = min(soonest, w.first[slot])
 		}
 	}
-	return 0, false
+	return soonest, true
 }

@@ -47,12 +47,12 @@ type Conn struct {
 	messages atomic.Uint64
 	pinging  atomic.Bool
 
-	delivering bool // the reader hands messages over; behind are the connections to flush after them. Both are the reader's.
-	behind     []*Conn
+	delivery delivery // of a stream
 
 	mu      sync.Mutex
 	pending []byte // messages to send, not yet sealed
 	frames  []int  // their lengths, where messages are framed
+	sentBy  string // once Local is known
 	ready   bool   // the handshake is over
 	closed  bool
 	cause   error
@@ -70,11 +70,13 @@ func (c *Conn) Secure() bool { return c.TLS != nil }
 // not known the name from Config.SentBy. Responses come back on the connection whatever it says.
 func (c *Conn) SentBy() string {
 	c.mu.Lock()
-	local := c.Local
-	c.mu.Unlock()
-	switch {
+	defer c.mu.Unlock()
+	switch local := c.Local; {
+	case c.sentBy != "":
+		return c.sentBy
 	case local.IsValid():
-		return netip.AddrPortFrom(local.Addr().WithZone(""), local.Port()).String()
+		c.sentBy = netip.AddrPortFrom(local.Addr().WithZone(""), local.Port()).String()
+		return c.sentBy
 	case c.layer != nil && c.layer.cfg.SentBy != "":
 		return c.layer.cfg.SentBy
 	}

@@ -5,14 +5,15 @@ import (
 	"net/netip"
 	"strconv"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
 // atOnce is how many datagrams one system call fetches.
-const atOnce = 8
+const atOnce = 32
 
 // kernelDatagrams reads and writes a UDP socket of the kernel: several datagrams a call, and without telling the scheduler (see
-// readFD). Reading is for one goroutine, writing for any.
+// readFD). Reading is for one goroutine, writing for one at a time to an address.
 type kernelDatagrams struct {
 	net.PacketConn
 	raw syscall.RawConn
@@ -28,7 +29,12 @@ type kernelDatagrams struct {
 	got  int
 	fail error
 	some func(uintptr) bool // bound once
+	busy bool               // the next datagrams are hardly far
 }
+
+// coalesce is how long a reader that has just worked lets datagrams gather: nobody who calls notices, and a reader that is woken for
+// each of them, and wakes each peer for each answer, spends more on that than on the messages.
+const coalesce = time.Millisecond
 
 // sockaddr is a struct sockaddr_in or sockaddr_in6.
 type sockaddr struct {
@@ -63,10 +69,15 @@ func newDatagrams(pc net.PacketConn) datagrams {
 }
 
 func (k *kernelDatagrams) read(each func(b []byte, from netip.AddrPort)) error {
+	if k.busy {
+		time.Sleep(coalesce)
+	}
 	k.got, k.fail = 0, nil
+	since := time.Now()
 	if err := k.raw.Read(k.some); err != nil {
 		return err
 	}
+	k.busy = k.got < atOnce && time.Since(since) < coalesce
 	for i := range k.got {
 		each(k.bufs[i][:k.heads[i].length], k.from[i].addr())
 	}
@@ -99,24 +110,40 @@ func (k *kernelDatagrams) writer(to netip.AddrPort) func(msg []byte) error {
 	if !ok {
 		return plainWriter(k.PacketConn, to)
 	}
-	return func(msg []byte) error {
-		if len(msg) == 0 {
-			return nil
+	w := &datagramWriter{raw: k.raw, to: sa}
+	w.once = w.try
+	return w.write
+}
+
+// datagramWriter sends to one address. It is for one goroutine at a time.
+type datagramWriter struct {
+	raw   syscall.RawConn
+	to    *sockaddr
+	msg   []byte
+	errno syscall.Errno
+	once  func(uintptr) bool // bound once
+}
+
+func (w *datagramWriter) write(msg []byte) error {
+	if len(msg) == 0 {
+		return nil
+	}
+	w.msg, w.errno = msg, 0
+	err := w.raw.Write(w.once)
+	w.msg = nil
+	if err == nil && w.errno != 0 {
+		err = w.errno
+	}
+	return err
+}
+
+func (w *datagramWriter) try(fd uintptr) bool {
+	for {
+		_, _, w.errno = syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&w.msg[0])), uintptr(len(w.msg)),
+			syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, uintptr(unsafe.Pointer(&w.to.bytes)), uintptr(w.to.length))
+		if w.errno != syscall.EINTR {
+			return true // a full queue loses the datagram, as the network may; nobody waits here
 		}
-		var errno syscall.Errno
-		err := k.raw.Write(func(fd uintptr) bool {
-			for {
-				_, _, errno = syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&msg[0])), uintptr(len(msg)),
-					syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, uintptr(unsafe.Pointer(&sa.bytes)), uintptr(sa.length))
-				if errno != syscall.EINTR {
-					return true // a full queue loses the datagram, as the network may; nobody waits here
-				}
-			}
-		})
-		if err == nil && errno != 0 {
-			err = errno
-		}
-		return err
 	}
 }
 

@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -77,30 +78,53 @@ func (c *Conn) fill(buf *[]byte, scratch []byte, crlf int) (int, error) {
 // deliver hands every complete message in buf to the receiver and returns the offset of what is left. What the messages cause to be
 // sent leaves after the last of them, so that an ACK and a BYE that came together go on together.
 func (c *Conn) deliver(buf []byte, msg *sip.Message) (rest int, err error) {
-	c.delivering = true
+	c.delivery.on = true
 	rest, err = c.deliverEach(buf, msg)
-	c.delivering = false
-	for i, d := range c.behind {
-		c.behind[i] = nil
-		d.Flush()
+	c.delivery.on = false
+	if len(c.delivery.behind) > 0 {
+		// Whatever has arrived on other connections meanwhile is dealt with first: then all that it causes leaves at once, and a peer
+		// that is woken for the first of it is awake for the rest.
+		runtime.Gosched()
 	}
-	c.behind = c.behind[:0]
+	c.delivery.flush()
 	return rest, err
 }
 
-// FlushAfter flushes d once everything that has arrived on c together with the present message was handed over. It may be called
-// only within Receiver.Receive for c.
+// FlushAfter flushes d once everything that has arrived together with the present message on c, or on the socket of c, was handed
+// over. It may be called only within Receiver.Receive for c.
 func (c *Conn) FlushAfter(d *Conn) {
-	switch {
-	case !c.delivering || len(c.behind) >= maxBehind:
-		d.Flush()
-	case !slices.Contains(c.behind, d):
-		c.behind = append(c.behind, d)
+	if c.udp != nil {
+		c.udp.delivery.after(d)
+	} else {
+		c.delivery.after(d)
 	}
 }
 
+// delivery is a reader at work: whether it hands over several messages, and the connections to flush behind them. It is the reader's.
+type delivery struct {
+	on     bool
+	behind []*Conn
+}
+
+func (v *delivery) after(d *Conn) {
+	switch {
+	case !v.on || len(v.behind) >= maxBehind:
+		d.Flush()
+	case !slices.Contains(v.behind, d):
+		v.behind = append(v.behind, d)
+	}
+}
+
+func (v *delivery) flush() {
+	for i, d := range v.behind {
+		v.behind[i] = nil
+		d.Flush()
+	}
+	v.behind = v.behind[:0]
+}
+
 // maxBehind bounds the connections that wait for the end of a delivery.
-const maxBehind = 16
+const maxBehind = 64
 
 func (c *Conn) deliverEach(buf []byte, msg *sip.Message) (rest int, err error) {
 	for rest < len(buf) && halfPing(buf[rest:]) == 0 {

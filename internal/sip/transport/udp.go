@@ -19,6 +19,8 @@ type udpSocket struct {
 	pc    datagrams
 	local netip.AddrPort
 
+	delivery delivery
+
 	mu    sync.Mutex
 	peers map[netip.AddrPort]*list.Element // of *Conn
 	order list.List
@@ -28,7 +30,7 @@ type udpSocket struct {
 type datagrams interface {
 	// read waits for datagrams and hands over what has come. A slice is valid until each returns.
 	read(each func(b []byte, from netip.AddrPort)) error
-	// writer returns what sends to one address. It does not wait longer than the kernel needs to take a datagram.
+	// writer returns what sends to one address, for one goroutine at a time. It does not wait longer than the kernel needs to take a datagram.
 	writer(to netip.AddrPort) func(msg []byte) error
 	Close() error
 }
@@ -153,8 +155,11 @@ func (s *udpSocket) forget(c *Conn) {
 func (s *udpSocket) readLoop() {
 	var msg sip.Message
 	each := func(b []byte, from netip.AddrPort) { s.receive(b, from, &msg) }
+	s.delivery.on = true // what they cause leaves together: whoever is woken for one of them is awake for the next
 	for {
-		if err := s.pc.read(each); err != nil {
+		err := s.pc.read(each)
+		s.delivery.flush()
+		if err != nil {
 			if s.layer.isClosed() || !s.layer.pause() {
 				return
 			}

@@ -32,6 +32,7 @@ type CallJournal struct {
 	file      appendFile
 	w         recordWriter
 	live      map[ringfence.CallID][]byte // the last record of each call that is up, or that the database does not have
+	spare     [][]byte                    // what held records of others
 	rewriteAt int64
 	closed    bool
 }
@@ -140,9 +141,16 @@ func (j *CallJournal) note(kind byte, c *CDR) error {
 	if err := j.append(op); err != nil {
 		return err
 	}
-	j.live[c.Call] = append(j.live[c.Call][:0], j.w.b...)
+	b, known := j.live[c.Call]
+	if n := len(j.spare); !known && n > 0 {
+		b, j.spare = j.spare[n-1], j.spare[:n-1]
+	}
+	j.live[c.Call] = append(b[:0], j.w.b...)
 	return j.tidy()
 }
+
+// maxSpare is how many buffers wait for the next calls: a second of many.
+const maxSpare = 1024
 
 // Kept notes that the database has the records of calls.
 func (j *CallJournal) Kept(calls ...ringfence.CallID) error {
@@ -150,6 +158,9 @@ func (j *CallJournal) Kept(calls ...ringfence.CallID) error {
 	defer j.mu.Unlock()
 	j.w.b, j.w.err = j.w.b[:0], nil
 	for _, id := range calls {
+		if b, known := j.live[id]; known && len(j.spare) < maxSpare {
+			j.spare = append(j.spare, b)
+		}
 		delete(j.live, id)
 		j.w.begin(recordKept)
 		j.w.text(string(id))

@@ -48,6 +48,56 @@ func Check(rules *firewall.Ruleset, n *box.Interfaces, packets string) (wrong []
 	return wrong
 }
 
+// Judge reads a configuration and tells which packets (see Check) it does not treat as expected, and whether what is not understood is other than that: unknown is part of it, or empty if all is.
+func Judge(read func([]byte, *box.Interfaces) (*firewall.Ruleset, error), text, packets, unknown string) []string {
+	n := &box.Interfaces{}
+	rules, err := read([]byte(text), n)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var said []string
+	for _, u := range rules.Unknown {
+		said = append(said, u.Where+": "+u.What)
+	}
+	wrong := Check(rules, n, packets)
+	if got := strings.Join(said, "\n"); unknown == "" && got != "" || !strings.Contains(got, unknown) {
+		wrong = append(wrong, "not understood:\n"+got+"\nwant:\n"+unknown)
+	}
+	return wrong
+}
+
+// Sound says what is wrong with rules that a reader made of any text: they come to more boxes than most, or do not accept what they are said to accept. It is empty if nothing is;
+// of many boxes only the number is looked at.
+func Sound(rules *firewall.Ruleset, most int) string {
+	boxes := 0
+	for _, c := range rules.Chains {
+		for _, u := range c.Rules {
+			boxes += len(u.Boxes)
+		}
+	}
+	if boxes > most {
+		return fmt.Sprintf("%d boxes", boxes)
+	}
+	if boxes > 2000 {
+		return ""
+	}
+	accepted, err := firewall.Accepted(rules.Chains)
+	if err != nil {
+		return ""
+	}
+	for _, b := range accepted[:min(len(accepted), 50)] {
+		p := b.Packet()
+		for i := range rules.Chains {
+			if c := &rules.Chains[i]; c.Scope.Has(p) {
+				if _, ok := c.Decide(p); !ok {
+					return p.Describe(nil) + " is accepted, and " + c.Name + " drops it"
+				}
+			}
+		}
+	}
+	return ""
+}
+
 func packet(w []string, n *box.Interfaces) (p box.Packet, err error) {
 	if len(w) < 4 {
 		return p, fmt.Errorf("a packet has a way, a protocol and two ends")

@@ -222,31 +222,11 @@ func (w *writer) aces(e entry.Entry, accept bool) (out []string) {
 			case name == "tcp" || name == "udp" || name == "sctp":
 				out = append(out, fmt.Sprintf("extended %s %s %s%s %s%s", verb, name, from, w.ports(e.FromPorts, name), to, w.ports(e.ToPorts, name)))
 			case name == "icmp" || name == "icmp6":
-				for _, t := range messages(e) {
+				for _, t := range e.Messages() {
 					out = append(out, fmt.Sprintf("extended %s %s %s %s%s", verb, name, from, to, t))
 				}
 			default:
 				out = append(out, fmt.Sprintf("extended %s %d %s %s", verb, p, from, to))
-			}
-		}
-	}
-	return out
-}
-
-// messages writes types and codes of ICMP.
-func messages(e entry.Entry) (out []string) {
-	if e.FromPorts == nil {
-		return []string{""}
-	}
-	for _, t := range e.FromPorts {
-		for n := t.First.Lo; n <= t.Last.Lo; n++ {
-			if e.ToPorts == nil {
-				out = append(out, fmt.Sprintf(" %d", n))
-			}
-			for _, c := range e.ToPorts {
-				for m := c.First.Lo; m <= c.Last.Lo; m++ {
-					out = append(out, fmt.Sprintf(" %d %d", n, m))
-				}
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package entry
 
 import (
+	"fmt"
 	"slices"
 
 	"ringfence"
@@ -230,3 +231,23 @@ func spans(list []need.Ports) (out []box.Span) {
 
 // AllPorts is every port.
 func AllPorts() box.Span { return box.Range(0, 65535) }
+
+// Messages writes the types and codes of an entry for ICMP as the lists of Cisco have them: " 8 0" each; all of them are one empty text.
+func (e Entry) Messages() (out []string) {
+	if e.FromPorts == nil {
+		return []string{""}
+	}
+	for _, t := range e.FromPorts {
+		for n := t.First.Lo; n <= t.Last.Lo; n++ {
+			if e.ToPorts == nil {
+				out = append(out, fmt.Sprintf(" %d", n))
+			}
+			for _, c := range e.ToPorts {
+				for m := c.First.Lo; m <= c.Last.Lo; m++ {
+					out = append(out, fmt.Sprintf(" %d %d", n, m))
+				}
+			}
+		}
+	}
+	return out
+}

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"ringfence/internal/network/box"
-	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/firewall/entry"
 	"ringfence/internal/testkit/policies"
 )
@@ -218,28 +217,11 @@ func mistakes() []form {
 	}
 }
 
-func unknowns(rules *firewall.Ruleset) string {
-	var out []string
-	for _, u := range rules.Unknown {
-		out = append(out, u.Where+": "+u.What)
-	}
-	return strings.Join(out, "\n")
-}
-
 // TestForms judges packets by configurations that were written by hand.
 func TestForms(t *testing.T) {
 	for _, f := range forms() {
-		n := &box.Interfaces{}
-		rules, err := Parse([]byte(f.text), n)
-		if err != nil {
-			t.Errorf("%s: %v", f.name, err)
-			continue
-		}
-		for _, w := range policies.Check(rules, n, f.packets) {
+		for _, w := range policies.Judge(Parse, f.text, f.packets, f.unknown) {
 			t.Errorf("%s: %s", f.name, w)
-		}
-		if got := unknowns(rules); f.unknown == "" && got != "" || !strings.Contains(got, f.unknown) {
-			t.Errorf("%s: not understood:\n%s\nwant:\n%s", f.name, got, f.unknown)
 		}
 	}
 }
@@ -280,31 +262,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		boxes := 0
-		for _, c := range rules.Chains {
-			for _, u := range c.Rules {
-				boxes += len(u.Boxes)
-			}
-		}
-		if boxes > 4*entry.MaxBoxes {
-			t.Errorf("%d boxes", boxes)
-		}
-		if boxes > 2000 {
-			return
-		}
-		accepted, err := firewall.Accepted(rules.Chains)
-		if err != nil {
-			return
-		}
-		for _, b := range accepted[:min(len(accepted), 50)] {
-			p := b.Packet()
-			for i := range rules.Chains {
-				if c := &rules.Chains[i]; c.Scope.Has(p) {
-					if _, ok := c.Decide(p); !ok {
-						t.Errorf("%s is accepted, and %s drops it", p.Describe(nil), c.Name)
-					}
-				}
-			}
+		if wrong := policies.Sound(rules, 4*entry.MaxBoxes); wrong != "" {
+			t.Error(wrong)
 		}
 	})
 }

@@ -147,26 +147,6 @@ func relations(spans []box.Span) (out []string) {
 	return out
 }
 
-// messages writes types and codes of ICMP.
-func messages(e entry.Entry) (out []string) {
-	if e.FromPorts == nil {
-		return []string{""}
-	}
-	for _, t := range e.FromPorts {
-		for n := t.First.Lo; n <= t.Last.Lo; n++ {
-			if e.ToPorts == nil {
-				out = append(out, fmt.Sprintf(" %d", n))
-			}
-			for _, c := range e.ToPorts {
-				for m := c.First.Lo; m <= c.Last.Lo; m++ {
-					out = append(out, fmt.Sprintf(" %d %d", n, m))
-				}
-			}
-		}
-	}
-	return out
-}
-
 // aces writes an entry as lines of a list.
 func (w *writer) aces(e entry.Entry, verb string) (out []string) {
 	whole := map[uint8]string{box.IPv4: "ip", box.IPv6: "ipv6"}[e.Family]
@@ -187,7 +167,7 @@ func (w *writer) aces(e entry.Entry, verb string) (out []string) {
 							}
 						}
 					case p == 1 && e.Family == box.IPv4 || p == 58 && e.Family == box.IPv6:
-						for _, m := range messages(e) {
+						for _, m := range e.Messages() {
 							out = append(out, fmt.Sprintf("%s %s %s %s%s", verb, name, f, t, m))
 						}
 					case p == 256:

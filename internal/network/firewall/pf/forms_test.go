@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"ringfence/internal/network/box"
-	"ringfence/internal/network/firewall"
 	"ringfence/internal/network/firewall/entry"
 	"ringfence/internal/testkit/policies"
 )
@@ -119,21 +118,8 @@ pass in on em1 proto tcp to any port ssh allow-opts set prio 5
 // TestForms judges packets by files that were written by hand.
 func TestForms(t *testing.T) {
 	for _, f := range forms() {
-		n := &box.Interfaces{}
-		rules, err := Parse([]byte(f.text), n)
-		if err != nil {
-			t.Errorf("%s: %v", f.name, err)
-			continue
-		}
-		for _, w := range policies.Check(rules, n, f.packets) {
+		for _, w := range policies.Judge(Parse, f.text, f.packets, f.unknown) {
 			t.Errorf("%s: %s", f.name, w)
-		}
-		var said []string
-		for _, u := range rules.Unknown {
-			said = append(said, u.Where+": "+u.What)
-		}
-		if got := strings.Join(said, "\n"); f.unknown == "" && got != "" || !strings.Contains(got, f.unknown) {
-			t.Errorf("%s: not understood:\n%s\nwant:\n%s", f.name, got, f.unknown)
 		}
 	}
 }
@@ -174,31 +160,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		boxes := 0
-		for _, c := range rules.Chains {
-			for _, u := range c.Rules {
-				boxes += len(u.Boxes)
-			}
-		}
-		if boxes > 4*entry.MaxBoxes {
-			t.Errorf("%d boxes", boxes)
-		}
-		if boxes > 2000 {
-			return
-		}
-		accepted, err := firewall.Accepted(rules.Chains)
-		if err != nil {
-			return
-		}
-		for _, b := range accepted[:min(len(accepted), 50)] {
-			p := b.Packet()
-			for i := range rules.Chains {
-				if c := &rules.Chains[i]; c.Scope.Has(p) {
-					if _, ok := c.Decide(p); !ok {
-						t.Errorf("%s is accepted, and %s drops it", p.Describe(nil), c.Name)
-					}
-				}
-			}
+		if wrong := policies.Sound(rules, 4*entry.MaxBoxes); wrong != "" {
+			t.Error(wrong)
 		}
 	})
 }

@@ -273,7 +273,7 @@ func (s *survey) judge(c *verdict.Check) {
 			}
 		}
 	}
-	c.Sent = fmt.Sprintf("%s from ports %s to %d ports within %s, %d combinations", strings.ToUpper(s.i.transport), list(s.i.from), len(s.tos()), list(s.i.to), ok+bad)
+	c.Sent = fmt.Sprintf("%s from ports %s to %d of the ports %s, %d combinations", strings.ToUpper(s.i.transport), list(s.i.from), len(s.tos()), list(s.i.to), ok+bad)
 	c.Seen = fmt.Sprintf("%d of %d combinations answered", ok, ok+bad)
 	if untried > 0 {
 		c.Seen += fmt.Sprintf("; %d more could not be tried: %s", untried, why)
