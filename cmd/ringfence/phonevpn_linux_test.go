@@ -75,7 +75,7 @@ func TestPhoneVPN(t *testing.T) {
 	}
 	over := t.TempDir()
 	writeCertificates(t, over, "vpn.example.com")
-	router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", "sleep 1000 | "+testkit.Need(t, "/usr/bin/openssl", "openssl")+" s_server -quiet -accept 8443 -cert "+over+"/expired.pem -key "+over+"/expired.key & "+dnsmasq+" --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file --address=/example.com/10.9.0.1 --listen-address=10.9.0.1 --bind-interfaces; exec "+ocserv+" -f -d 2 -c "+file("ocserv.conf"))
+	router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", "sleep 1000 | "+testkit.Need(t, "/usr/bin/openssl", "openssl")+" s_server -quiet -accept 8443 -cert "+over+"/expired.pem -key "+over+"/expired.key & "+dnsmasq+" --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file --address=/example.com/10.9.0.1 --listen-address=10.9.0.1 --bind-interfaces & exec "+ocserv+" -f -d 2 -c "+file("ocserv.conf"))
 	router.Run(t, "/sbin/ip", "", "address", "add", "10.9.0.50/24", "dev", "eth0")
 	router.Until(t, "ocserv listens", func() bool {
 		c, err := net.Dial("tcp", "10.9.0.1:443")
@@ -189,7 +189,7 @@ func TestPhoneVPNHolds(t *testing.T) {
 		}
 	}
 	script := `ip address add 10.30.0.1/32 dev lo; "$2" -f "$1/outside.nft"; cd "$1"; "$3" server.py pbx.example.com.pem pbx.example.com.key & "$4" -DD -E -f "$1/kamailio.cfg" -Y "$1" -w "$1" &
-"$5" --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file --address=/pbx.example.com/10.30.0.1 --address=/vpn.example.com/10.9.0.1 --listen-address=10.9.0.1 --bind-interfaces; exec "$6" -f -d 2 -c "$1/ocserv.conf"`
+"$5" --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file --address=/pbx.example.com/10.30.0.1 --address=/vpn.example.com/10.9.0.1 --listen-address=10.9.0.1 --bind-interfaces & exec "$6" -f -d 2 -c "$1/ocserv.conf"`
 	far := router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", script, "sh", dir, nft, python, kamailio, dnsmasq, ocserv)
 	there := func(args ...string) string {
 		t.Helper()
