@@ -57,6 +57,7 @@ needs() {
 /usr/sbin/krb5kdc krb5-kdc internal/desk/webproxy a realm of Kerberos,
 /usr/sbin/kdb5_util krb5-kdc internal/desk/webproxy its database,
 /usr/sbin/kadmin.local krb5-admin-server internal/desk/webproxy and who fills it
+/usr/bin/python3 python3 internal/desk/feature a reader of mail,
 /usr/bin/xmllint libxml2-utils internal/desk/flatprofile what is XML as another implementation sees it
 /usr/bin/python3 python3 internal/network/names a library that reads proxy auto-configuration files,
 /usr/lib/python3/dist-packages/pacparser/__init__.py python3-pacparser internal/network/names as browsers do
@@ -86,6 +87,9 @@ needs() {
 /usr/sbin/kamailio kamailio cmd/ringfence a SIP server of another vendor,
 /usr/lib/x86_64-linux-gnu/kamailio/modules/tls.so kamailio-tls-modules cmd/ringfence and its TLS
 /usr/lib/x86_64-linux-gnu/kamailio/modules/presence.so kamailio-presence-modules cmd/ringfence and what tells of calls and messages
+/usr/bin/gst-launch-1.0 gstreamer1.0-tools cmd/ringfence who pages and is paged,
+/usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstaudiotestsrc.so gstreamer1.0-plugins-base cmd/ringfence with tones
+/usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstudp.so gstreamer1.0-plugins-good cmd/ringfence by multicast
 /usr/bin/softhsm2-util softhsm2 cmd/ringfence a PKCS #11 token of software,
 /usr/bin/pkcs11-tool opensc cmd/ringfence and what speaks to it
 /usr/bin/curl curl cmd/ringfence what the scripts speak HTTP with

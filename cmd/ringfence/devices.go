@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/url"
@@ -93,9 +94,25 @@ func printAdded(w io.Writer, d api.DeviceAdded) {
 	fmt.Fprintf(w, "  [sip]\n  root_ca=/path/to/ringfence.pem\n  media_encryption=srtp\n  media_encryption_mandatory=1\n  default_proxy=0\n")
 	fmt.Fprintf(w, "  [proxy_0]\n  reg_proxy=<sip:%s:%s;transport=tls>\n  reg_identity=%s\n  reg_sendregister=1\n", host, port, acc.AOR)
 	fmt.Fprintf(w, "  [auth_info_0]\n  username=%s\n  userid=%s\n  passwd=%s\n  realm=%s\n  domain=%[4]s\n", user[:strings.Index(user+"@", "@")], acc.Username, acc.Password, user[strings.Index(user, "@")+1:])
+	fmt.Fprintf(w, "\na multiplatform desk phone, in its configuration file:\n%s", deskAccount(acc, user, host+":"+port))
 	if len(d.Device.Auth) > 1 {
 		fmt.Fprintln(w, "\nThis device may answer with MD5, which is weaker. The proof of its calls says so.")
 	}
+}
+
+// deskAccount is the file of a multiplatform desk phone whose line 1 is the account, with this node's feature codes.
+func deskAccount(acc *api.SIPAccount, user, server string) string {
+	name, domain, _ := strings.Cut(user, "@")
+	var b strings.Builder
+	b.WriteString("  <flat-profile>\n")
+	for _, p := range [][2]string{
+		{"SIP_Transport_1_", "TLS"}, {"Proxy_1_", domain}, {"Outbound_Proxy_1_", server}, {"Use_Outbound_Proxy_1_", "Yes"}, {"User_ID_1_", name}, {"Use_Auth_ID_1_", "Yes"},
+		{"Auth_ID_1_", acc.Username}, {"Password_1_", acc.Password}, {"Attendant_Console_Call_Pickup_Code", "*8"}, {"Call_Park_Code", "*70"}, {"Call_Unpark_Code", "*71"},
+	} {
+		fmt.Fprintf(&b, "  <%s ua=\"na\">%s</%[1]s>\n", p[0], html.EscapeString(p[1]))
+	}
+	b.WriteString("  </flat-profile>\n")
+	return b.String()
 }
 
 // grouped returns a code in groups of four.

@@ -68,6 +68,10 @@ type deskPhone struct {
 	ca      string
 	cert    string
 	key     string
+	lsc     string
+	signer  string           // of firmware that is given to other phones
+	mic     *tls.Certificate // of --cert
+	shown   [2]string        // the files of what 802.1X shows
 	dns     string
 	state   string
 	table   atomic.Pointer[string] // of the firewall that is in force
@@ -111,8 +115,9 @@ func (d *deskPhone) flags(cmd *cobra.Command) {
 	f.StringVar(&d.serial, "serial", "", "serial number, for $SN")
 	f.StringVar(&d.version, "firmware", "11.3.7", "version of the firmware, for $SWVER")
 	f.StringVar(&d.ca, "ca", "", "believe the authorities in this file (PEM), and no others; without it those of this host")
-	f.StringVar(&d.cert, "cert", "", "certificate of the phone (PEM, with its chain)")
+	f.StringVar(&d.cert, "cert", "", "certificate of the phone, as its manufacturer gave it (MIC; PEM, with its chain)")
 	f.StringVar(&d.key, "key", "", "its key (PEM)")
+	f.StringVar(&d.lsc, "lsc", "", "directory with the phone's certificate of the site (lsc.pem, lsc.key), as ringfence trust capf run keeps it; without it --state. It is shown as soon as it is there, unless Certificate_Select is Manufacturing installed")
 	f.StringVar(&d.dns, "dns", "", "ask this DNS server, ADDR or ADDR:PORT, instead of those of this host")
 	f.StringVar(&d.asked, "wpad-dhcp", "", "ask this DHCP server where the file is that names the web proxy (Proxy_Mode Auto); --dhcp asks by itself, and without either DNS is asked alone")
 	f.StringVar(&d.realm, "realm", "", "realm of Kerberos, for a web proxy that wants Negotiate; without it that is made with NTLM")
@@ -148,6 +153,10 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if d.rule != "" {
 		p.set.Put(flatprofile.Value{Name: "Profile_Rule", Value: d.rule, From: "--profile-rule"})
 	}
+	if p.tls, err = d.trust(); err != nil {
+		return nil, err
+	}
+	_, d.shown, _ = d.certificate(p.set.Get(certificateSelect), time.Now())
 	if err := d.join(ctx, p.set); err != nil {
 		return nil, err
 	}
@@ -155,9 +164,7 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if !regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(mac) {
 		return nil, invalid("--mac "+d.mac+" is no MAC address", "write it as 00:0e:08:ab:cd:ef")
 	}
-	if p.tls, err = d.trust(); err != nil {
-		return nil, err
-	}
+	d.present(p.tls, p.set.Get(certificateSelect))
 	servers, search, err := nameServers(d.dns)
 	if err != nil {
 		return nil, err
@@ -169,7 +176,7 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if d.dns == "" && len(told) > 0 {
 		servers, search = told, domains
 	}
-	if p.opener, err = sockets.New(append(append(provisioningFlows(), flows...), locate.Flows(servers)...)); err != nil {
+	if p.opener, err = sockets.New(append(append(append(provisioningFlows(), signInFlow()), flows...), locate.Flows(servers)...)); err != nil {
 		return nil, err
 	}
 	var hosts map[string][]netip.Addr
@@ -196,15 +203,19 @@ func (d *deskPhone) read(ctx context.Context, flows ...ringfence.Flow) (*profile
 	if p.fetched = p.fetched && (d.rule != "" || d.resync); p.fetched { // a file alone is read, and leads nowhere
 		p.result = p.phone.Run(ctx, p.set)
 		p.set = p.result.Set
+		d.present(p.tls, p.set.Get(certificateSelect))
 		p.web.Setting, p.noWeb = webproxy.Of(p.set) // what came counts from now on
 	}
-	return p, d.restoreACS(p.set)
+	if err := d.restoreACS(p.set); err != nil {
+		return p, err
+	}
+	return p, d.restoreChanges(p.set)
 }
 
 // goByProxy has provisioning go by the web proxy that the profile names. Signalling and voice know nothing of it.
 func (d *deskPhone) goByProxy(p *profiles, search []string) error {
 	conf := p.tls.Clone()
-	conf.Certificates = nil // a proxy is not told whose phone this is
+	conf.GetClientCertificate = nil // a proxy is not told whose phone this is
 	p.web = &webproxy.Phone{Lookup: p.lookup, TLS: conf, Domains: search, Now: time.Now, Own: p.opener.SourceFor,
 		Dial: func(ctx context.Context, at netip.AddrPort) (net.Conn, error) { return p.opener.Dial(ctx, flowWeb, at) },
 		Listen: func(ctx context.Context, at netip.AddrPort) (net.PacketConn, error) {
@@ -402,7 +413,7 @@ func (d *deskPhone) trust() (*tls.Config, error) {
 		if err != nil {
 			return nil, &ringfence.Fault{Kind: ringfence.KindInvalid, Text: "the phone's certificate and key cannot be used", Err: err, Hint: "both are PEM, and the key is that of the certificate"}
 		}
-		conf.Certificates = []tls.Certificate{pair}
+		d.mic = &pair
 	}
 	return conf, nil
 }

@@ -177,7 +177,8 @@ func (c *controller) callVerbs(parent *cobra.Command) {
 	for _, x := range []struct {
 		use, short, long string
 		do               feature.Verb
-	}{{"speed", "Call the number of a speed dial, 2 to 9", "speed calls what Speed_Dial_2_Number to Speed_Dial_9_Number say.", feature.DoSpeed}, {"key", "Press a line key that dials", "key calls what the Extended_Function of a line key dials (fnc=sd).", feature.DoKey}} {
+	}{{"speed", "Call the number of a speed dial, 2 to 9", "speed calls what Speed_Dial_2_Number to Speed_Dial_9_Number say.", feature.DoSpeed}, {"key", "Press a line key", "key does what the Extended_Function of a line key says. A key with sd dials. One with cp takes the call that rings at whom its lamp shows. One with prk parks the call that is up in its place, or takes the one that is\n" +
+		"parked there. One with mwi calls the mailbox. The keys of key expansion modules, which show the list of BLF_List_URI, are 101 and so on.", feature.DoKey}} {
 		parent.AddCommand(&cobra.Command{Use: x.use + " N", Short: x.short, Long: x.long, Example: "  ringfence phone do " + x.use + " 2 --state desk", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := number(args[0], "key")
 			if err != nil {
@@ -190,6 +191,8 @@ func (c *controller) callVerbs(parent *cobra.Command) {
 	c.oneCall(parent, "hangup", "End a call, or refuse one that rings", "hangup ends a call, gives one up that is not answered yet, or refuses one that rings with 486.", "  ringfence phone do hangup 1 --state desk", feature.DoHangup)
 	c.oneCall(parent, "hold", "Put a call on hold", "hold puts the other side on hold (a=sendonly, RFC 3264 section 8.4): it hears what --tone or --play gives the phone to say, and is not heard.", "  ringfence phone do hold 1 --state desk", feature.DoHold)
 	c.oneCall(parent, "resume", "Take a held call back", "resume takes a call back that hold put on hold.", "  ringfence phone do resume 1 --state desk", feature.DoResume)
+	c.elsewhere(parent)
+	c.pageVerbs(parent)
 	transfer := &cobra.Command{Use: "transfer [NUMBER]", Short: "Transfer a call to a number, or join the other sides of two calls", Args: cobra.MaximumNArgs(1),
 		Long: "transfer asks the other side of a call to call NUMBER instead, and returns when that was answered (blind transfer, RFC 5589); on failure the call goes on. With --to CALL, a second call of this phone that is up, it\n" +
 			"joins the other sides of both, and leaves (attended transfer).",
@@ -231,6 +234,31 @@ func (c *controller) callVerbs(parent *cobra.Command) {
 	}}
 	digits.Flags().IntVar(&call, "call", 0, "the call; 0: the only one that is up")
 	parent.AddCommand(digits)
+}
+
+// elsewhere adds the verbs that are about calls at other phones, and in parking places.
+func (c *controller) elsewhere(parent *cobra.Command) {
+	line, call := 0, 0
+	pickup := &cobra.Command{Use: "pickup [NUMBER]", Short: "Take a call that rings elsewhere", Args: cobra.MaximumNArgs(1),
+		Long:    "pickup dials Attendant_Console_Call_Pickup_Code with the number at which it rings, or without a number Group_Call_Pickup_Code, for whatever rings in the group. On a Ringfence node both are *8.",
+		Example: "  ringfence phone do pickup 102 --state desk", RunE: func(cmd *cobra.Command, args []string) error {
+			return c.do(cmd, feature.Command{Do: feature.DoPickUp, Line: line, Number: strings.Join(args, "")})
+		}}
+	retrieve := &cobra.Command{Use: "retrieve PLACE", Short: "Take a call that is parked", Args: cobra.ExactArgs(1),
+		Long:    "retrieve dials Call_Unpark_Code with the place where a call is parked. On a Ringfence node the code is *71, and places are 701 to 799.",
+		Example: "  ringfence phone do retrieve 701 --state desk", RunE: func(cmd *cobra.Command, args []string) error {
+			return c.do(cmd, feature.Command{Do: feature.DoRetrieve, Line: line, Number: args[0]})
+		}}
+	park := &cobra.Command{Use: "park [PLACE]", Short: "Park a call", Args: cobra.MaximumNArgs(1),
+		Long:    "park transfers a call to Call_Park_Code with the place, or without one to where the server wants it. On a Ringfence node the code is *70, and places are 701 to 799; parked callers hear music, and are called back after three minutes.",
+		Example: "  ringfence phone do park 701 --state desk\n  ringfence phone do park --call 2 --state desk", RunE: func(cmd *cobra.Command, args []string) error {
+			return c.do(cmd, feature.Command{Do: feature.DoPark, Call: call, Number: strings.Join(args, "")})
+		}}
+	park.Flags().IntVar(&call, "call", 0, "the call; 0: the only one that is up")
+	for _, v := range []*cobra.Command{pickup, retrieve} {
+		v.Flags().IntVar(&line, "line", 0, "number of the line; 0: the first that is registered")
+	}
+	parent.AddCommand(pickup, park, retrieve)
 }
 
 func (c *controller) featureVerbs(parent *cobra.Command) {
@@ -309,10 +337,31 @@ func printFeatures(w io.Writer, s feature.State) {
 		if l.Error != "" {
 			state += ": " + l.Error
 		}
-		rows = append(rows, []string{strconv.Itoa(l.Key), l.Name, l.Target, state})
+		if l.Caller != "" {
+			state += ", " + l.Caller + " calls"
+		}
+		key := "-"
+		if l.Key != 0 {
+			key = strconv.Itoa(l.Key)
+		}
+		rows = append(rows, []string{key, l.Does, l.Name, l.Target, state})
 	}
 	if len(rows) > 0 {
-		table(w, []string{"KEY", "NAME", "OF", "LAMP"}, rows)
+		table(w, []string{"KEY", "DOES", "NAME", "OF", "LAMP"}, rows)
+	}
+	rows = nil
+	for _, p := range s.Pages {
+		who := "from " + p.From
+		if p.Out {
+			who = "from here"
+		}
+		rows = append(rows, []string{p.Group, p.Name, who, p.State, strconv.Itoa(int(p.Priority)), strconv.Itoa(p.Packets)})
+	}
+	if len(rows) > 0 {
+		table(w, []string{"PAGE", "NAME", "WHO", "STATE", "PRIORITY", "PACKETS"}, rows)
+	}
+	if s.ListError != "" {
+		fmt.Fprintf(w, "the list of lamps is not known: %s\n", s.ListError)
 	}
 }
 

@@ -44,7 +44,7 @@ type deskUp struct {
 	stop        func()
 }
 
-// runDesk starts a phone from the parameters of a profile, and waits until it says where it stands.
+// runDesk starts a phone from the parameters of a profile, and waits until its first line is registered.
 func runDesk(t *testing.T, dir, name, parameters string, flags ...string) *deskUp {
 	t.Helper()
 	d := startDesk(t, dir, name, parameters, flags...)

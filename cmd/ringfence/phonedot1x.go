@@ -101,7 +101,7 @@ func (a *portAccess) config(d *deskPhone, hardware net.HardwareAddr) (dot1x.Conf
 		path, err = filepath.Abs(file)
 		return path
 	}
-	c.CA, c.Cert, c.Key = whole(c.CA), whole(d.cert), whole(d.key)
+	c.CA, c.Cert, c.Key = whole(c.CA), whole(cmp.Or(d.shown[0], d.cert)), whole(cmp.Or(d.shown[1], d.key))
 	if c.Cert != "" {
 		c.Methods = append(c.Methods, dot1x.TLS)
 	}

@@ -20,6 +20,9 @@ func phoneRules(v phoneports.View) string {
 	if v.Ping {
 		b.WriteString("\t\ticmp type echo-request accept\n\t\ticmpv6 type echo-request accept\n")
 	}
+	if v.Multicast { // who keeps the groups of a link asks now and then who is in them
+		b.WriteString("\t\tip protocol igmp accept\n\t\ticmpv6 type { mld-listener-query, mld2-listener-report } accept\n")
+	}
 	rtp := ""
 	for _, o := range v.Open {
 		if o.One { // one port by chance: this phone has no such service, so none of them

@@ -123,7 +123,7 @@ func (d *deskPhone) networkUses(set *flatprofile.Set) map[string]string {
 			did[name] = what
 		}
 	}
-	did["Certificate_Select"] = "this phone has one certificate, that of --cert"
+	d.featureUses(set, did)
 	for _, name := range []string{"DHCP_Option_To_Use", "DHCPv6_Option_To_Use"} {
 		did[name] = "the order in which --dhcp looks at options"
 		if told := d.told.Load(); told != nil {

@@ -125,8 +125,12 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 		select {
 		case <-due:
 		case what = <-x.orders:
-			fmt.Fprintf(out, "the server orders: %s\n", what)
-			stays = what == "resync"
+			if what == changedHere {
+				fmt.Fprintln(out, "parameters were changed on the web page")
+			} else {
+				fmt.Fprintf(out, "the server orders: %s\n", what)
+				stays = what == "resync"
+			}
 		case why := <-x.triggered:
 			fmt.Fprintf(out, "%s holds: the phone resyncs\n", why)
 		case others = <-x.network:

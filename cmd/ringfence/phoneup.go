@@ -25,6 +25,7 @@ import (
 	"ringfence/internal/desk/feature"
 	"ringfence/internal/desk/flatprofile"
 	"ringfence/internal/desk/line"
+	"ringfence/internal/desk/paging"
 	"ringfence/internal/desk/resync"
 	"ringfence/internal/desk/vpn"
 	"ringfence/internal/media/codec"
@@ -48,6 +49,7 @@ type lineStatus struct {
 	Server     string           `json:"server,omitempty"`
 	Expires    time.Time        `json:"expires,omitzero"`
 	Auth       ringfence.Auth   `json:"auth,omitempty"`
+	SignedIn   string           `json:"signs_in_at,omitempty"` // who gives its access tokens
 	Proof      *ringfence.Proof `json:"proof,omitempty"`
 	Error      string           `json:"error,omitempty"`
 	Hint       string           `json:"hint,omitempty"`
@@ -58,34 +60,38 @@ type lineStatus struct {
 
 // deskStatus is where a desk phone stands.
 type deskStatus struct {
-	At          time.Time        `json:"at"`
-	PID         int              `json:"pid"`
-	Certificate string           `json:"certificate,omitempty"` // subject, and until when
-	Resync      []resync.Outcome `json:"resync"`
-	Warnings    []string         `json:"warnings"`
-	Access      accessStatus     `json:"dot1x"`
-	VPN         vpn.Status       `json:"vpn"`
-	TR069       *cwmp.Session    `json:"tr069,omitempty"` // the last session with the ACS
-	DHCP        *dhcpView        `json:"dhcp,omitempty"`
-	Lines       []lineStatus     `json:"lines"`
-	Web         webStatus        `json:"web_proxy"`
-	Firewall    phoneports.View  `json:"firewall"`
-	Applied     string           `json:"firewall_applied,omitempty"` // the table of nftables that holds it; empty: it is a plan
-	Phone       feature.State    `json:"phone"`
+	At          time.Time            `json:"at"`
+	PID         int                  `json:"pid"`
+	Certificate string               `json:"certificate,omitempty"` // as people read it
+	Proves      ownCertificateStatus `json:"own_certificate"`
+	Resync      []resync.Outcome     `json:"resync"`
+	Warnings    []string             `json:"warnings"`
+	Access      accessStatus         `json:"dot1x"`
+	VPN         vpn.Status           `json:"vpn"`
+	TR069       *cwmp.Session        `json:"tr069,omitempty"` // the last session with the ACS
+	DHCP        *dhcpView            `json:"dhcp,omitempty"`
+	Lines       []lineStatus         `json:"lines"`
+	Web         webStatus            `json:"web_proxy"`
+	Firewall    phoneports.View      `json:"firewall"`
+	Applied     string               `json:"firewall_applied,omitempty"` // the table of nftables that holds it; empty: it is a plan
+	Phone       feature.State        `json:"phone"`
 }
 
 // desk is a desk phone that runs.
 type desk struct {
 	*handset
-	flags    *deskPhone
-	profiles *profiles
-	inForce  atomic.Pointer[flatprofile.Set]
-	latest   atomic.Pointer[profiles] // that were fetched
-	plan     line.Plan
-	walled   bool     // the firewall is put into force
-	managed  *managed // by an ACS; or nil
-	features *feature.Desk
-	sounds   atomic.Int32 // files of calls
+	flags      *deskPhone
+	profiles   *profiles
+	inForce    atomic.Pointer[flatprofile.Set]
+	latest     atomic.Pointer[profiles] // that were fetched
+	plan       line.Plan
+	walled     bool     // the firewall is put into force
+	managed    *managed // by an ACS; or nil
+	features   *feature.Desk
+	sounds     atomic.Int32 // files of calls
+	heardPages atomic.Int32
+	changing   sync.Mutex // of parameters, by the web page
+	paging     paging.Setting
 	// restarting is set when the phone ends to start again.
 	restarting atomic.Bool
 	orders     chan string // of the server
@@ -94,6 +100,7 @@ type desk struct {
 	mu         sync.Mutex
 	outcomes   []resync.Outcome // of the last resync
 	view       phoneports.View
+	out        io.Writer // for whoever started the phone
 	opener     *sockets.Opener
 	at         map[int]*lineServers // by number of the line
 	lines      []*phone.Phone       // by index of plan.Lines; nil if it is refused
@@ -137,6 +144,7 @@ func newPhoneUpCommand(h *handset) *cobra.Command {
 	cmd.Flags().DurationVar(&answers.after, "ring", 0, "let calls ring this long before the phone answers them by itself")
 	cmd.Flags().BoolVar(&answers.never, "no-answer", false, "leave calls ringing until ringfence phone do answer takes them")
 	cmd.Flags().StringVar(&web, "web", "", "serve the phone's web pages here, over HTTPS: ADDR, at Web_Server_Port, or ADDR:PORT; the passwords are those of the profile")
+	cmd.Flags().StringVar(&d.signer, "signer", "", "give the firmware that --state keeps to the phones of the link, if one of these certificates (PEM) signed it and the profile says Peer_Firmware_Sharing")
 	cmd.Flags().BoolVar(&firewall, "firewall", false, "put the phone's firewall into force with nftables, in a network namespace of its own")
 	return jsonFlag(cmd, &asJSON)
 }
@@ -200,7 +208,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	}
 	defer h.devices.Wait()
 	defer cancel()
-	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), network: make(chan bool, 1), triggered: make(chan string, 1), outcomes: p.result.Outcomes}
+	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), network: make(chan bool, 1), triggered: make(chan string, 1), outcomes: p.result.Outcomes, out: cmd.ErrOrStderr(), paging: paging.Of(p.set)}
 	x.inForce.Store(p.set)
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
 		Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})
@@ -235,6 +243,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 			return false, err
 		}
 	}
+	enrolled := x.enrol(ctx)
 	stack, err := x.start(ctx)
 	if err != nil {
 		return false, err
@@ -253,6 +262,9 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	fmt.Fprintln(out, "waiting for calls; interrupt to end")
 	x.attend(ctx, cmd.ErrOrStderr())
 	x.features.Watch(ctx)
+	x.pages(ctx)
+	x.giveKept(ctx, d.signer)
+	go x.keepEnrolled(ctx, enrolled)
 	resynced := make(chan struct{})
 	go func() {
 		defer close(resynced)
@@ -318,6 +330,7 @@ func (x *desk) attend(ctx context.Context, out io.Writer) {
 func (x *desk) warnings() []string {
 	out := append(append([]string{}, x.flags.warned...), x.plan.Ciphers.Warnings...)
 	out = append(out, feature.Of(x.inForce.Load()).Wrong...)
+	out = append(out, pagingWarnings(x.paging)...)
 	if x.profiles.noWeb != nil {
 		out = append(out, "provisioning has no way out: "+x.profiles.noWeb.Error())
 	}
@@ -333,6 +346,7 @@ func (x *desk) warnings() []string {
 // start opens the lines that are not refused.
 func (x *desk) start(ctx context.Context) (*phone.Stack, error) {
 	flows := append(phone.Flows(ringfence.PortRange{}, x.plan.Media), controlFlow(ringfence.Listens), pageFlow())
+	flows = append(flows, paging.Flows(x.paging)...)
 	usable := 0
 	for _, l := range x.plan.Lines {
 		if l.Refused == nil {
@@ -404,6 +418,13 @@ func (x *desk) config(ctx context.Context, l line.Line, opener *sockets.Opener) 
 		conf.OrderRealm = l.Realm
 	}
 	conf.TLS = x.trust(l)
+	if l.OAuth {
+		tokens, err := x.tokens(ctx, l, x.out)
+		if err != nil {
+			return conf, err
+		}
+		conf.Tokens, conf.TLS.GetClientCertificate = tokens, nil // who has tokens shows no certificate
+	}
 	servers, err := x.servers(l, port)
 	if err != nil {
 		return conf, err
@@ -493,8 +514,8 @@ func (x *desk) status() deskStatus {
 	if s.Resync == nil {
 		s.Resync = []resync.Outcome{}
 	}
-	if certs := x.profiles.tls.Certificates; len(certs) > 0 && certs[0].Leaf != nil {
-		s.Certificate = fmt.Sprintf("%s, until %s", certs[0].Leaf.Subject, certs[0].Leaf.NotAfter.UTC().Format(time.RFC3339))
+	if _, _, s.Proves = x.flags.certificate(x.inForce.Load().Get(certificateSelect), time.Now()); s.Proves.Of != "" {
+		s.Certificate = s.Proves.String()
 	}
 	for i, l := range x.plan.Lines {
 		at := lineStatus{Line: l.Number, Address: "sip:" + l.User + "@" + l.Domain, Transport: l.Transport, InTheClear: l.Clear, State: "refused", MediaSec: mediasec.Off, Mechanisms: []string{}, Error: l.Reason, Warnings: l.Warnings}
@@ -507,6 +528,9 @@ func (x *desk) status() deskStatus {
 			var list []string
 			at.MediaSec, list = q.MediaSec()
 			at.Mechanisms = append(at.Mechanisms, list...)
+			if l.OAuth {
+				at.SignedIn = l.SignIn
+			}
 			at.State, at.Expires, at.Auth, at.Proof = r.State.String(), r.Expires.UTC().Truncate(time.Second), r.Auth, &proof
 			if r.Expires.IsZero() {
 				at.Expires = time.Time{}
@@ -578,6 +602,11 @@ func printDesk(w io.Writer, s deskStatus) {
 	}
 	if s.Certificate != "" {
 		fmt.Fprintf(w, "certificate: %s\n", s.Certificate)
+	}
+	for _, l := range s.Lines {
+		if l.SignedIn != "" {
+			fmt.Fprintf(w, "line %d: signs in at %s\n", l.Line, l.SignedIn)
+		}
 	}
 	printFeatures(w, s.Phone)
 	printWeb(w, s.Web)

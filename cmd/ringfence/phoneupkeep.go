@@ -25,7 +25,6 @@ import (
 	"ringfence/internal/desk/upkeep"
 	"ringfence/internal/desk/webproxy"
 	"ringfence/internal/state/durable"
-	"ringfence/internal/trust/chain"
 	"ringfence/internal/trust/signedfile"
 )
 
@@ -102,21 +101,20 @@ func newPhoneFirmwareCommand() *cobra.Command {
 	d := &deskPhone{}
 	var signer, out string
 	var asJSON bool
+	var give time.Duration
 	cmd := &cobra.Command{
 		Use: "firmware", Short: "Fetch the firmware of a desk phone and check who signed it; nothing is flashed", Args: cobra.NoArgs,
 		Long: "firmware fetches the signed file that Upgrade_Rule leads to, by HTTPS alone, and takes it only if one of the certificates in --signer signed it, by SHA-256 or SHA-512, as a phone checks what it loads. --out\n" +
 			"keeps what was signed. Syslog_Server hears of the request and of how it went. The file has 8 MiB at most, which is the list of what a phone loads, and small images.\n\n" +
+			"If the profile says Peer_Firmware_Sharing, the server is asked for the beginning of the file alone, and the phones of the link for the file that begins so, before the server is; --give gives it to them in turn, and so does\n" +
+			"`ringfence phone up --signer` with what --state keeps. Whoever gives it, the signature counts. Peer_Firmware_Sharing_Log_Server hears of it.\n\n" +
 			"It ends with 6 (insecure) if the signature does not hold or the server is not believed, with 3 if there is no such file.",
-		Example: "  ringfence phone firmware --cfg cfg.xml --ca ca.pem --signer vendor.pem\n  ringfence phone firmware --cfg cfg.xml --signer vendor.pem --out phone.loads --json",
+		Example: "  ringfence phone firmware --cfg cfg.xml --ca ca.pem --signer vendor.pem\n  ringfence phone firmware --cfg cfg.xml --signer vendor.pem --out phone.loads --json\n  ringfence phone firmware --cfg cfg.xml --signer vendor.pem --give 10m",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if signer == "" {
 				return invalid("nobody is named whose signature counts", "give --signer FILE")
 			}
-			b, err := readWhole(signer, chain.MaxFile)
-			if err != nil {
-				return err
-			}
-			certs, err := chain.Read(b)
+			certs, err := signers(signer)
 			if err != nil {
 				return err
 			}
@@ -137,7 +135,7 @@ func newPhoneFirmwareCommand() *cobra.Command {
 				return err
 			}
 			p.phone.Log(p.set, "Log_Request_Msg", u, nil)
-			image, err := s.Firmware(ctx, certs)
+			image, from, err := p.firmware(ctx, s, certs, cmd.ErrOrStderr())
 			if err != nil {
 				p.phone.Log(p.set, "Log_Failure_Msg", u, err)
 				return err
@@ -148,18 +146,41 @@ func newPhoneFirmwareCommand() *cobra.Command {
 					return &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the firmware cannot be kept in " + out, Err: err}
 				}
 			}
-			return show(cmd, asJSON, image, func(w io.Writer) {
-				fmt.Fprintf(w, "%s: %d bytes, signed by %s (%s)", image.Name, image.Size, image.Signer, image.Digest)
-				if !image.Time.IsZero() {
-					fmt.Fprintf(w, " at %s", image.Time.UTC().Format(time.RFC3339))
+			if d.state != "" {
+				err := os.MkdirAll(d.state, 0o700)
+				if err == nil {
+					err = durable.Replace(filepath.Join(d.state, keptFirmware), image.Raw)
 				}
-				fmt.Fprintln(w, "\nnothing was flashed")
-			})
+				if err != nil {
+					return &ringfence.Fault{Kind: ringfence.KindUnavailable, Text: "the firmware cannot be kept in " + d.state, Err: err}
+				}
+			}
+			f := fetched{image, from}
+			if err := show(cmd, asJSON, f, f.print); err != nil || give <= 0 {
+				return err
+			}
+			if !shares(p.set) {
+				return &ringfence.Fault{Kind: ringfence.KindDenied, Text: "the profile does not say that phones share firmware", Hint: "set Peer_Firmware_Sharing to Yes"}
+			}
+			ctx, cancel := context.WithTimeout(ctx, give)
+			defer cancel()
+			sh, err := p.newSharing(ctx, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			over, err := sh.give(ctx, image.Raw)
+			if err != nil {
+				return err
+			}
+			sh.say("the phones of the link can have it for %s", give)
+			<-over
+			return nil
 		},
 	}
 	d.flags(cmd)
 	cmd.Flags().StringVar(&signer, "signer", "", "certificates whose signatures count (PEM)")
 	cmd.Flags().StringVar(&out, "out", "", "keep what was signed in this file")
+	cmd.Flags().DurationVar(&give, "give", 0, "then give it to the phones of the link, for this long")
 	return jsonFlag(cmd, &asJSON)
 }
 

@@ -54,13 +54,14 @@ func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, 
 			for _, l := range x.plan.Lines {
 				lines = append(lines, l.Number)
 			}
-			did := map[string]string{}
+			did := x.flags.networkUses(set)
 			for _, u := range x.plan.Used {
 				did[u.Name] = u.Did
 			}
 			explainWeb(x.profiles, did)
 			return page.Tabs(set, lines, did, admin)
 		},
+		Change: x,
 		Restart: func() {
 			x.restarting.Store(true)
 			time.AfterFunc(time.Second, cancel) // so that the page that says so is sent
@@ -71,7 +72,9 @@ func (x *desk) serve(ctx context.Context, at string, cancel context.CancelFunc, 
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 	x.plan.Ciphers.Apply(conf)
-	if conf.Certificates = x.profiles.tls.Certificates; len(conf.Certificates) == 0 {
+	if own, _, _ := x.flags.certificate(set.Get(certificateSelect), time.Now()); own != nil {
+		conf.Certificates = []tls.Certificate{*own}
+	} else {
 		pair, err := ownCertificate(addr.Addr())
 		if err != nil {
 			return err

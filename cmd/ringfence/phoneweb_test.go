@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -96,8 +97,48 @@ func TestPhonePages(t *testing.T) {
 		t.Error(text)
 	}
 
-	var out, errs bytes.Buffer
+	// A parameter is changed there: the phone starts again with it, until the profile says something else.
+	change := func(body string) string {
+		t.Helper()
+		return get(append(sign, "--header", "Content-Type: application/json", "--data", body, "https://"+at+"/parameters.json")...)
+	}
+	for body, want := range map[string]string{`{"changes":[{"name":"Call_Appearances_Per_Line","value":"99"}]}`: `"refused": [`, `{"changes":[{"name":"SIP_Transport_1_","value":"UDP"}]}`: "keys of media with it", `{"changes":[{"name":"Station_Name","value":"Reception"}]}`: `"changed": []`} {
+		if text := change(body); !strings.Contains(text, want) || !strings.Contains(text, `"done": false`) {
+			t.Errorf("%s: %s", body, text)
+		}
+	}
+	if text := change(`{"changes":[{"name":"Station_Name","value":"Gate"},{"name":"Extended_Function_2_","value":"fnc=sd;ext=bob"}]}`); !strings.Contains(text, `"done": true`) {
+		t.Error(text)
+	}
+	at = where(3)
+	if text := get(append(sign, "https://"+at+"/parameters.json")...); !strings.Contains(text, `"value": "Gate"`) || !strings.Contains(text, `"from": "the web page, by admin at `) {
+		t.Error(text)
+	}
+	alice.do(0, "key", "2")
+	bob.until("alice calls by the key", calls(1, "up"))
+	alice.do(0, "hangup")
+	if info, err := os.Stat(alice.state + "/" + changesName); err != nil || info.Mode().Perm() != 0o600 {
+		t.Error(info, err)
+	}
+	explained := func(profile string) string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if err := os.WriteFile(dir+"/other.xml", []byte("<flat-profile>"+line("alice")+profile+"</flat-profile>"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code := execute(t.Context(), []string{"phone", "explain", "Station_Name", "--cfg", dir + "/other.xml", "--ca", dir + "/ca.pem", "--state", alice.state}, &out, &errs); code != 0 {
+			t.Error(errs.String())
+		}
+		return out.String()
+	}
 	alice.stop()
+	for _, x := range [][2]string{{"<Station_Name>Reception</Station_Name>", "Gate"}, {"<Station_Name>Hall</Station_Name>", "Hall"}, {"<Station_Name>Reception</Station_Name>", "Reception"}} {
+		if text := explained(x[0]); !strings.Contains(text, x[1]) {
+			t.Errorf("%s: %s", x[0], text)
+		}
+	}
+
+	var out, errs bytes.Buffer
 	for _, more := range [][]string{{"--web", "127.0.0.1:0"}, {"--web", "nowhere"}} {
 		if code := execute(t.Context(), append([]string{"phone", "up", "--cfg", dir + "/bob.xml", "--ca", dir + "/ca.pem"}, more...), &out, &errs); code == 0 {
 			t.Errorf("%v: %s", more, errs.String())

@@ -96,7 +96,7 @@ func (c *chain) trunk(tx *transaction.Server) {
 func (c *chain) abilities(w *sip.Writer) {
 	w.Header(sip.HeaderAllow, "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, REGISTER, REFER, SUBSCRIBE, NOTIFY")
 	w.Header(sip.HeaderAllowEvents, "dialog, message-summary, refer")
-	w.Header(sip.HeaderSupported, "100rel, gruu, outbound, path, replaces, timer")
+	w.Header(sip.HeaderSupported, "100rel, eventlist, gruu, outbound, path, replaces, timer")
 }
 
 // Cancelled implements transaction.User.

@@ -346,10 +346,18 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 		Port:      func() uint16 { return n.sipAddr.Port() },
 		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})
 	n.Exceptions = exceptions.New(exceptions.Config{Roster: n.Roster, Registrar: n.Registrar, Calls: n.Calls, Connections: n.Transport, Log: n.log})
-	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.Calls.Owner, Known: n.Registrar.Known, Log: n.log})
+	lamps := watch.New(watch.Config{Domain: n.Config.Domain, Shard: n.txs.Shards()[0], Lines: n.Calls, Mailboxes: watch.NoMailboxes{}, Owner: n.watched, Group: n.Calls.Members, Known: n.Registrar.Known, Log: n.log})
 	n.openCTI()
 	n.chain = chain{domain: n.Config.Domain, registrar: n.Registrar, dialogs: dialogs, calls: n.Calls, watch: lamps, trunks: n.Trunks}
 	return nil
+}
+
+// watched returns who is meant by a number that a lamp is for: a user, or a place where calls are parked.
+func (n *Node) watched(number ringfence.Number) (ringfence.UserID, bool) {
+	if id, ok := n.Calls.Owner(number); ok {
+		return id, true
+	}
+	return n.Calls.Slot(number)
 }
 
 // nodeName is whose connections reach the phones, as the other nodes of a shared database know it.

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// SoundServer is a PulseAudio of the test's own, with devices that are none: what is put into Mouth comes out of the microphone, and what the loudspeaker plays can be listened to.
+// SoundServer is a PulseAudio of the test's own, with devices that are none: what is put into the one named mouth comes out of the microphone, and what the loudspeaker plays can be listened to.
 type SoundServer struct {
 	t    *testing.T
 	Env  []string // where it is
-	Stop func()
 	sock string
+	stop func()
 }
 
 // PulseAudio starts a sound server with a microphone named mic and a loudspeaker named ear, both the default ones.
@@ -25,33 +25,43 @@ func PulseAudio(t *testing.T) *SoundServer {
 	t.Helper()
 	dir := t.TempDir()
 	s := &SoundServer{t: t, sock: filepath.Join(dir, "sock"), Env: []string{"PULSE_SERVER=unix:" + filepath.Join(dir, "sock"), "HOME=" + dir, "XDG_RUNTIME_DIR=" + dir}}
+	t.Cleanup(func() { s.Stop() })
+	s.Start()
+	return s
+}
+
+// Stop stops it; [SoundServer.Start] starts another one in its place.
+func (s *SoundServer) Stop() { s.stop() }
+
+// Start starts it, and returns when it answers.
+func (s *SoundServer) Start() {
+	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	// Nothing but the modules named here, no file of this host's, and a socket in this directory alone.
-	cmd := exec.CommandContext(ctx, Need(t, "pulseaudio", "pulseaudio"), "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1", "--disallow-exit", "--log-target=stderr", "--log-level=error", "--disable-shm",
+	cmd := exec.CommandContext(ctx, Need(s.t, "pulseaudio", "pulseaudio"), "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1", "--disallow-exit", "--log-target=stderr", "--log-level=error", "--disable-shm",
 		"-L", "module-native-protocol-unix auth-anonymous=1 socket="+s.sock,
 		"-L", "module-null-sink sink_name=ear", "-L", "module-null-sink sink_name=mouth", "-L", "module-remap-source source_name=mic master=mouth.monitor")
 	cmd.Env = append([]string{"PATH=/usr/bin:/bin", "LC_ALL=C", "DBUS_SESSION_BUS_ADDRESS=disabled:"}, s.Env...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
+	s.stop = func() {}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	s.Stop = sync.OnceFunc(func() {
+	s.stop = sync.OnceFunc(func() {
 		cancel()
 		_ = cmd.Wait()
 	})
-	t.Cleanup(s.Stop)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for range 500 {
-		if exec.Command(Need(t, "pactl", "pulseaudio-utils"), "-s", "unix:"+s.sock, "set-default-source", "mic").Run() == nil {
-			return s
+		if exec.Command(Need(s.t, "pactl", "pulseaudio-utils"), "-s", "unix:"+s.sock, "set-default-source", "mic").Run() == nil {
+			return
 		}
 		<-tick.C
 	}
 	s.Stop()
-	t.Fatalf("the sound server does not start: %s", said.String())
-	return nil
+	s.t.Fatalf("the sound server does not start: %s", said.String())
 }
 
 // Say has somebody say sound, mono of 16 kHz, into the microphone, again and again until the end of the test.

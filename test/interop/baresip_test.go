@@ -164,6 +164,11 @@ func TestBaresipWithDigest(t *testing.T) {
 	s.digits(in, "4")
 	s.OK(in.SendDigits("7"))
 	b.wait(s.Ctx, `received event: '7'`)
+	// Music on hold, which is encoded once for all.
+	b.say("x")
+	s.Until("music on hold", func() bool { a := in.Audio(); return a.HeardHz > 0 && !near(a.HeardHz, 600) })
+	b.say("X")
+	s.Hears(in, 600)
 	in.Hangup()
 	b.wait(s.Ctx, `session closed`)
 	s.over()

@@ -5,6 +5,7 @@ import (
 
 	"ringfence"
 	"ringfence/internal/call/dialplan"
+	"ringfence/internal/media/codec"
 	"ringfence/internal/media/player"
 	"ringfence/internal/sip/dialog"
 )
@@ -95,10 +96,10 @@ func (call *Call) announce(why Why, reject func()) bool {
 // hearRecording plays a recording to a leg and then calls then on the shard. It reports false, and will not call it, if the leg's codec
 // is none of ours.
 func (l *Leg) hearRecording(r *player.Recording, times int, then func()) bool {
-	enc, err := l.encoder()
+	src, err := r.Play(codec.Name(l.choice.Codec.Name), l.choice.Codec.FMTP, times)
 	if err == nil {
 		shard := l.call.ctl.cfg.Shard
-		err = l.media.Play(l.format(), r.Play(enc, times), func() { shard.Post(then) })
+		err = l.media.Play(l.format(), src, func() { shard.Post(then) })
 	}
 	if err != nil {
 		l.call.ctl.cfg.Log.Warn("a recording cannot be played", "leg", l.ID, "err", err)

@@ -135,7 +135,7 @@ func (call *Call) holdChanged(l *Leg) {
 		return
 	}
 	if held {
-		other.play(music)
+		other.holdMusic()
 	} else {
 		other.silence()
 	}

@@ -16,6 +16,7 @@ import (
 	"ringfence/internal/call/registrar"
 	"ringfence/internal/call/roster"
 	"ringfence/internal/call/trunk"
+	"ringfence/internal/media/player"
 	"ringfence/internal/media/relay"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/dialog"
@@ -79,6 +80,7 @@ type Control struct {
 	byTrunk  map[string]int                 // how many legs each trunk has that are not over
 	robin    map[ringfence.Number]int       // last member of a round-robin group
 	parked   map[int]*Call
+	music    *player.Recording // on hold, for codecs that cost much to encode; nil until somebody is held
 	refused  atomic.Uint64
 	draining atomic.Bool
 }

@@ -49,6 +49,16 @@ func (c *Control) Owner(n ringfence.Number) (ringfence.UserID, bool) {
 	return "", false
 }
 
+// Members returns the members of the hunt group with a number.
+func (c *Control) Members(n ringfence.Number) ([]ringfence.UserID, bool) {
+	for _, g := range c.cfg.Plan().Groups {
+		if g.Number == n {
+			return g.Members, true
+		}
+	}
+	return nil, false
+}
+
 // route asks the dial plan where number goes, in the name of asker, and starts ringing there.
 func (call *Call) route(number string, asker ringfence.UserID) {
 	d := call.ctl.decide(asker, number)

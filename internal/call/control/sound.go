@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"ringfence/internal/media/codec"
+	"ringfence/internal/media/player"
 	"ringfence/internal/media/rtp"
 )
 
@@ -69,6 +70,35 @@ func music(rate int) func([]int16) {
 			frame[i] = int16(4200 * decay * v)
 			n++
 		}
+	}
+}
+
+// musicTurn is how many frames of 20 ms the music takes until it begins again: 32 notes.
+const musicTurn = 32 * 400 / 20
+
+// holdMusic lets a leg hear music on hold. In a codec that costs much to encode it is one recording for all who are held.
+func (l *Leg) holdMusic() {
+	name := codec.Name(l.choice.Codec.Name)
+	if _, ok := codec.Shared(name, l.choice.Codec.FMTP); !ok || l.media == nil || !l.agreed {
+		l.play(music)
+		return
+	}
+	ctl := l.call.ctl
+	if ctl.music == nil {
+		s := codec.Sound{Rate: 16000, Samples: make([]int16, musicTurn*320)}
+		music(s.Rate)(s.Samples)
+		var err error
+		if ctl.music, err = player.NewRecording(s); err != nil {
+			l.play(music)
+			return
+		}
+	}
+	src, err := ctl.music.Play(name, l.choice.Codec.FMTP, math.MaxInt)
+	if err == nil {
+		err = l.media.Play(l.format(), src, nil)
+	}
+	if err != nil {
+		ctl.cfg.Log.Debug("nothing can be played", "leg", l.ID, "err", err)
 	}
 }
 

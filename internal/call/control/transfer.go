@@ -43,12 +43,12 @@ func (l *Leg) refer(tx *transaction.Server) {
 	who := left.party()
 	call.shown = &who
 	call.ctl.cfg.Media.Unjoin(l.media)
-	left.play(music)
+	left.holdMusic()
 	// From here on the party that is left is the caller of this call, and the transferor pays.
 	call.caller, call.callee = left, nil
 	call.instance = instanceOf(&target.URI)
-	if number == "*70" && l.User != "" { // who comes from outside has no features
-		call.transferred(call.park(left))
+	if slot, ok := strings.CutPrefix(number, "*70"); ok && l.User != "" { // who comes from outside has no features
+		call.transferred(call.park(left, slot))
 		return
 	}
 	call.route(number, l.User)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"ringfence"
@@ -156,6 +157,9 @@ type Line struct {
 
 // Lines returns the dialogs that a user has now. It is called on the shard.
 func (c *Control) Lines(user ringfence.UserID) (out []Line) {
+	if strings.HasPrefix(string(user), slotPrefix) {
+		return c.slotLines(user)
+	}
 	for _, l := range c.lines[user] {
 		if l.session == nil {
 			continue

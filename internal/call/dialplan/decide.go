@@ -125,7 +125,7 @@ func (p Plan) feature(d Decision, dialled string) Decision {
 		feature Feature
 		arg     bool
 	}{
-		{"*70", Park, false}, {"*71", Retrieve, true}, {"*72", ForwardAll, true}, {"*73", ForwardOff, false},
+		{"*70", Park, true}, {"*71", Retrieve, true}, {"*72", ForwardAll, true}, {"*73", ForwardOff, false},
 		{"*78", DisturbOn, false}, {"*79", DisturbOff, false}, {"*43", EchoTest, false}, {"*60", Announcement, false},
 		{"*8", PickupGroup, true},
 	}

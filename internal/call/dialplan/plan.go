@@ -75,7 +75,7 @@ type Feature string
 // The features.
 const (
 	PickupGroup  Feature = "pickup"   // *8: answer whatever rings nearby; *8NUMBER: what rings at NUMBER
-	Park         Feature = "park"     // *70 as the target of a transfer: park the call
+	Park         Feature = "park"     // *70 as the target of a transfer: park the call; *70SLOT: in that slot
 	Retrieve     Feature = "retrieve" // *71SLOT: take a parked call
 	ForwardAll   Feature = "forward"  // *72NUMBER forwards always, *73 ends it
 	ForwardOff   Feature = "forward-off"

@@ -3,6 +3,7 @@ package watch
 import (
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,6 +32,8 @@ type Config struct {
 	Lines     Lines
 	Mailboxes Mailboxes
 	Owner     func(n ringfence.Number) (ringfence.UserID, bool) // whose number or name it is
+	// Group returns the members of a hunt group by its number; nil: there are none.
+	Group func(n ringfence.Number) ([]ringfence.UserID, bool)
 	// Known returns who has proved to be at the other end of a connection.
 	Known  func(c *transport.Conn) (registrar.Identity, bool)
 	Log    *slog.Logger
@@ -51,6 +54,8 @@ type subscription struct {
 	conn     *transport.Conn
 	pack     string
 	target   ringfence.UserID
+	group    ringfence.Number   // of a list, which has no target
+	members  []ringfence.UserID // of it
 	owner    registrar.Identity
 	entity   string // what was subscribed to, as the subscriber wrote it
 	callID   string
@@ -83,6 +88,9 @@ func New(cfg Config) *Watch {
 const (
 	packDialog   = "dialog"
 	packMessages = "message-summary"
+	eventlist    = "eventlist"
+	maxMembers   = 24 // of a list: then what is told fits into 32 KiB, with long names as well,
+	maxCalls     = 2  // and so many calls of each
 	minExpires   = 60 * time.Second
 	maxExpires   = time.Hour
 )
@@ -101,9 +109,21 @@ func (w *Watch) Subscribe(tx *transaction.Server, id registrar.Identity) {
 		tx.Reply(400, "Bad Target", nil)
 		return
 	}
-	target, ok := w.cfg.Owner(ringfence.Number(sip.Unescape(uri.User)))
+	number := ringfence.Number(sip.Unescape(uri.User))
+	target, ok := w.cfg.Owner(number)
+	var members []ringfence.UserID
+	group := false
+	if !ok && pack == packDialog && w.cfg.Group != nil {
+		members, group = w.cfg.Group(number)
+	}
 	switch {
-	case !ok:
+	case group && !m.HasOption(sip.HeaderSupported, eventlist): // RFC 4662 section 4.2
+		tx.Reply(421, "", func(w *sip.Writer) { w.Header(sip.HeaderRequire, eventlist) })
+		return
+	case len(members) > maxMembers:
+		tx.Reply(403, "Too Many In This List", nil)
+		return
+	case !ok && !group:
 		tx.Reply(404, "", nil)
 		return
 	case pack == packMessages && target != id.User:
@@ -128,6 +148,9 @@ func (w *Watch) Subscribe(tx *transaction.Server, id registrar.Identity) {
 		}
 	}
 	tx.SetToTag(s.tag)
+	if group {
+		s.group, s.members = number, members
+	}
 	w.add(s)
 	s.accept(tx, d)
 }
@@ -175,6 +198,7 @@ func (w *Watch) Refresh(tx *transaction.Server) bool {
 		return true
 	}
 	s.theirSeq, s.conn = seq, tx.Conn
+	s.renew()
 	if c, err := m.Contact(); err == nil {
 		s.uri = c.URI.String()
 	}
@@ -198,6 +222,9 @@ func (s *subscription) accept(tx *transaction.Server, d time.Duration) {
 	tx.Reply(200, "", func(w *sip.Writer) {
 		w.Copy(tx.Request, sip.HeaderRecordRoute)
 		w.Header(sip.HeaderContact, s.contact)
+		if s.group != "" {
+			w.Header(sip.HeaderRequire, eventlist)
+		}
 		w.Uint(sip.HeaderExpires, uint64(d/time.Second))
 	})
 	if d == 0 {
@@ -250,11 +277,38 @@ func (w *Watch) Closed(conn *transport.Conn) {
 
 func (w *Watch) add(s *subscription) {
 	w.subs[s.tag] = s
-	if w.by[s.target] == nil {
-		w.by[s.target] = map[*subscription]bool{}
+	for _, u := range s.watched() {
+		if w.by[u] == nil {
+			w.by[u] = map[*subscription]bool{}
+		}
+		w.by[u][s] = true
 	}
-	w.by[s.target][s] = true
 	w.per[s.owner.Device]++
+}
+
+// watched are those whose calls a subscription tells of.
+func (s *subscription) watched() []ringfence.UserID {
+	if s.group != "" {
+		return s.members
+	}
+	return []ringfence.UserID{s.target}
+}
+
+// renew takes the present members of a list. One that is no more has none.
+func (s *subscription) renew() {
+	if s.group == "" {
+		return
+	}
+	members, _ := s.w.cfg.Group(s.group)
+	if len(members) > maxMembers {
+		members = members[:maxMembers]
+	}
+	if slices.Equal(members, s.members) {
+		return
+	}
+	s.w.remove(s)
+	s.members = members
+	s.w.add(s)
 }
 
 func (w *Watch) remove(s *subscription) {
@@ -263,8 +317,10 @@ func (w *Watch) remove(s *subscription) {
 	}
 	s.timer.Stop()
 	delete(w.subs, s.tag)
-	if delete(w.by[s.target], s); len(w.by[s.target]) == 0 {
-		delete(w.by, s.target)
+	for _, u := range s.watched() {
+		if delete(w.by[u], s); len(w.by[u]) == 0 {
+			delete(w.by, u)
+		}
 	}
 	if w.per[s.owner.Device]--; w.per[s.owner.Device] <= 0 {
 		delete(w.per, s.owner.Device)
@@ -299,6 +355,9 @@ func (s *subscription) notify(state string) {
 		w.CSeq(seq, sip.NOTIFY)
 		w.Header(sip.HeaderContact, s.contact)
 		w.Header(sip.HeaderEvent, s.pack)
+		if s.group != "" {
+			w.Header(sip.HeaderRequire, eventlist)
+		}
 		w.Header(sip.HeaderSubscriptionState, state)
 		w.Body(contentType, body)
 	}, s.notified)

@@ -30,6 +30,11 @@ const (
 	DoConference Verb = "conference"
 	DoSplit      Verb = "split"
 	DoDigits     Verb = "digits"
+	DoPickUp     Verb = "pickup"   // what rings at Number; without one, in the group
+	DoPark       Verb = "park"     // in Number; without one the server chooses
+	DoRetrieve   Verb = "retrieve" // from Number
+	DoPage       Verb = "page"     // the group of Number
+	DoEndPage    Verb = "page-end"
 	DoForward    Verb = "forward"
 	DoNotDisturb Verb = "dnd"
 )
@@ -92,6 +97,9 @@ const answerTime = time.Minute
 func (d *Desk) Do(ctx, life context.Context, c Command) (Result, error) {
 	switch c.Do {
 	case DoDial:
+		if g, ok := d.group(c.Number); ok {
+			return d.page(life, g)
+		}
 		return d.dial(ctx, life, c.Line, c.Number)
 	case DoSpeed:
 		to, ok := d.cfg.Setting.Speed[c.Key]
@@ -100,11 +108,13 @@ func (d *Desk) Do(ctx, life context.Context, c Command) (Result, error) {
 		}
 		return d.dial(ctx, life, c.Line, to.Number)
 	case DoKey:
-		f, ok := d.cfg.Setting.Keys[c.Key]
-		if !ok || !f.Dials {
-			return Result{}, fault(ringfence.KindNotFound, "set Extended_Function_1_ and the like to fnc=sd;ext=NUMBER", "key %d dials nothing", c.Key)
-		}
-		return d.dial(ctx, life, c.Line, f.Target)
+		return d.press(ctx, life, c)
+	case DoPage, DoEndPage:
+		return d.pages(life, c)
+	case DoPickUp:
+		return d.pickUp(ctx, life, c.Line, c.Number)
+	case DoRetrieve:
+		return d.retrieve(ctx, life, c.Line, c.Number)
 	case DoSplit:
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -120,7 +130,7 @@ func (d *Desk) Do(ctx, life context.Context, c Command) (Result, error) {
 		return d.setDoNotDisturb(c)
 	case DoConference:
 		return d.conference(ctx, c)
-	case DoAnswer, DoHangup, DoHold, DoResume, DoTransfer, DoDigits:
+	case DoAnswer, DoHangup, DoHold, DoResume, DoTransfer, DoDigits, DoPark:
 		return d.withCall(ctx, life, c)
 	}
 	return Result{}, fault(ringfence.KindInvalid, "ringfence phone do --help", "a phone cannot %.40q", string(c.Do))
@@ -147,6 +157,11 @@ func (d *Desk) line(number int) (*line, error) {
 }
 
 func (d *Desk) dial(ctx, life context.Context, number int, to string) (Result, error) {
+	return d.place(ctx, life, number, to, "")
+}
+
+// place places a call; replaces, if it is not empty, names the dialog whose place it takes.
+func (d *Desk) place(ctx, life context.Context, number int, to, replaces string) (Result, error) {
 	d.mu.Lock()
 	l, err := d.line(number)
 	d.mu.Unlock()
@@ -157,7 +172,7 @@ func (d *Desk) dial(ctx, life context.Context, number int, to string) (Result, e
 	if err != nil {
 		return Result{}, err
 	}
-	c, err := l.phone.Call(ctx, to, phone.CallOptions{Audio: sound.Source, Hear: sound.Sink, Private: d.cfg.Setting.Hidden})
+	c, err := l.phone.Call(ctx, to, phone.CallOptions{Audio: sound.Source, Hear: sound.Sink, Private: d.cfg.Setting.Hidden, Replaces: replaces})
 	if err != nil {
 		return Result{}, err
 	}
@@ -252,6 +267,14 @@ func (d *Desk) act(ctx, life context.Context, c Command, own, other *call) (stri
 			return "", fault(ringfence.KindInvalid, "use 0 to 9, *, #, A to D", "between 1 and %d keys are pressed", maxDigits)
 		}
 		return "pressed", own.c.SendDigits(c.Digits)
+	case DoPark:
+		to, err := d.parkNumber(c.Number)
+		if err != nil {
+			return "", err
+		}
+		ctx, cancel := context.WithTimeout(ctx, answerTime)
+		defer cancel()
+		return "parked by " + to, own.c.BlindTransfer(ctx, to)
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()

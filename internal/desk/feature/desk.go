@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/desk/paging"
 	"ringfence/internal/service/phone"
 )
 
@@ -34,15 +35,18 @@ type Config struct {
 type Desk struct {
 	cfg Config
 
-	mu      sync.Mutex
-	lines   map[int]*line
-	calls   map[int]*call
-	next    int
-	list    []Entry // the latest last
-	lamps   []Lamp
-	conf    *mixer
-	told    map[*phone.Call]Sound // of calls that the phone was told to place, until they are the desk's
-	changed chan struct{}
+	mu    sync.Mutex
+	lines map[int]*line
+	calls map[int]*call
+	next  int
+	list  []Entry // the latest last
+	lamps []*lamp
+	pager Pager // or nil
+	// listError is why the server tells nothing of its list.
+	listError string
+	conf      *mixer
+	told      map[*phone.Call]Sound // of calls that the phone was told to place, until they are the desk's
+	changed   chan struct{}
 }
 
 // line is one line of the desk.
@@ -103,12 +107,15 @@ type Line struct {
 
 // State is all that can be seen at the phone.
 type State struct {
-	Lines []Line       `json:"lines"`
-	Calls []Call       `json:"calls"`
-	Lists []Entry      `json:"lists"` // the latest first
-	Lamps []Lamp       `json:"lamps"`
-	Speed map[int]Dial `json:"speed_dials"`
-	Wrong []string     `json:"wrong,omitempty"` // keys that cannot be understood
+	Lines []Line        `json:"lines"`
+	Calls []Call        `json:"calls"`
+	Lists []Entry       `json:"lists"` // the latest first
+	Lamps []Lamp        `json:"lamps"`
+	Speed map[int]Dial  `json:"speed_dials"`
+	Pages []paging.Page `json:"pages"`
+	// ListError is why nobody tells of the list of lamps.
+	ListError string   `json:"list_error,omitempty"`
+	Wrong     []string `json:"wrong,omitempty"` // keys that cannot be understood
 }
 
 // Bounds of what a phone keeps.
@@ -164,13 +171,16 @@ func (d *Desk) Wait(ctx context.Context, f func(State) bool) error {
 func (d *Desk) State() State {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := State{Lines: []Line{}, Calls: []Call{}, Lists: slices.Clone(d.list), Lamps: slices.Clone(d.lamps), Speed: d.cfg.Setting.Speed, Wrong: d.cfg.Setting.Wrong}
+	s := State{Lines: []Line{}, Calls: []Call{}, Lists: slices.Clone(d.list), Lamps: []Lamp{}, ListError: d.listError, Speed: d.cfg.Setting.Speed, Wrong: d.cfg.Setting.Wrong}
 	slices.Reverse(s.Lists)
 	if s.Lists == nil {
 		s.Lists = []Entry{}
 	}
-	if s.Lamps == nil {
-		s.Lamps = []Lamp{}
+	if s.Pages = []paging.Page{}; d.pager != nil {
+		s.Pages = d.pager.Pages()
+	}
+	for _, l := range d.lamps {
+		s.Lamps = append(s.Lamps, l.Lamp)
 	}
 	for _, l := range d.lines {
 		out := Line{Number: l.number, Name: l.name, Registered: l.phone.Registered(), DoNotDisturb: l.dnd, Forward: l.forward}

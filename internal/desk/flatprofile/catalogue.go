@@ -55,6 +55,7 @@ type Parameter struct {
 	Does    string            `json:"does"`
 	Now     string            `json:"now,omitempty"`       // the name that it has now: this one is deprecated
 	Secret  bool              `json:"secret,omitempty"`    // its value is not shown
+	Own     bool              `json:"own,omitempty"`       // one of Ringfence: other phones pass it over
 	Danger  map[string]string `json:"dangerous,omitempty"` // values, and why
 	PerLine bool              `json:"per_line,omitempty"`
 	order   int
@@ -143,6 +144,8 @@ func readParameter(line string) (p Parameter, names []string, err error) {
 					p.Now = now
 				case word == "secret":
 					p.Secret = true
+				case word == "own":
+					p.Own = true
 				default:
 					return p, nil, fmt.Errorf("the remark %q", word)
 				}

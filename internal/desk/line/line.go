@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,8 @@ type Line struct {
 	User         string        `json:"user"`
 	AuthUser     string        `json:"auth_user"`
 	Password     string        `json:"-"`
+	OAuth        bool          `json:"signs_in"`              // by access tokens (RFC 8898), which take the place of the password
+	SignIn       string        `json:"signs_in_at,omitempty"` // HOST:PORT
 	Display      string        `json:"display,omitempty"`
 	Expires      time.Duration `json:"-"`
 	Register     bool          `json:"registers"`
@@ -157,6 +160,7 @@ func (p *planner) line(n int) {
 	if l.Password = p.set.Text(name("Password")); l.Password != "" {
 		p.did(name("Password"), "answers the challenges of the server")
 	}
+	p.oauth(&l, name, warn)
 	if s, err := strconv.ParseUint(p.set.Text(name("Register_Expires")), 10, 31); err == nil && s > 0 {
 		l.Expires = time.Duration(s) * time.Second
 		p.did(name("Register_Expires"), "asks for a registration of %v", l.Expires)
@@ -188,6 +192,44 @@ func (p *planner) line(n int) {
 		l.Reason = l.Refused.Error()
 	}
 	p.plan.Lines = append(p.plan.Lines, l)
+}
+
+// oauth decides whether the line proves itself by access tokens, and who gives them.
+func (p *planner) oauth(l *Line, name func(string) string, warn func(string, ...any)) {
+	if l.OAuth = p.set.Yes(name("SIP_OAuth")); !l.OAuth {
+		return
+	}
+	if l.Clear {
+		p.did(name("SIP_OAuth"), "the line signals in the clear, where no access token may go (RFC 8898): it is not used")
+		if l.Refused == nil {
+			l.Refused = fault("%s = Yes, and the line signals over %s, where no access token may go", name("SIP_OAuth"), l.Transport)
+		}
+		return
+	}
+	host, _, err := hostPort(p.set.Text(name("Proxy")))
+	l.SignIn = net.JoinHostPort(host, "8443")
+	if text := p.set.Text(name("SIP_OAuth_Server")); text != "" {
+		u, bad := url.Parse(text)
+		if bad != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Path != "" && u.Path != "/" {
+			err = fault("%s = %.60q is no place to sign in; write https://HOST or https://HOST:PORT", name("SIP_OAuth_Server"), text)
+		} else if host = u.Hostname(); u.Port() != "" {
+			l.SignIn = net.JoinHostPort(host, u.Port())
+		} else {
+			l.SignIn = net.JoinHostPort(host, "443")
+		}
+		p.did(name("SIP_OAuth_Server"), "signs in at %s", l.SignIn)
+	}
+	if err == nil && host != "" {
+		err = p.set.Permit(host)
+	}
+	if err != nil && l.Refused == nil {
+		l.Refused = err
+	}
+	p.did(name("SIP_OAuth"), "registers with access tokens that %s gives (RFC 8898)", l.SignIn)
+	if l.Password != "" {
+		warn("line %d: %s is not used, since the line signs in by access tokens: %s = Yes", l.Number, name("Password"), name("SIP_OAuth"))
+		l.Password = ""
+	}
 }
 
 // orders decides what the server can make the phone do by a NOTIFY, and whether it must know the line's password for that.

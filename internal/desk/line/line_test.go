@@ -23,6 +23,7 @@ func with(t *testing.T, text string) *flatprofile.Set {
 }
 
 const base = "<Proxy_1_>pbx.example.com</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_>"
+const tokens = "<Proxy_1_>p.example.com:5090</Proxy_1_><User_ID_1_>a</User_ID_1_><Password_1_>s</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_><SIP_OAuth_1_>Yes</SIP_OAuth_1_>"
 
 // TestLines goes through what a line can be.
 func TestLines(t *testing.T) {
@@ -78,6 +79,15 @@ func TestLines(t *testing.T) {
 		{"<Proxy_1_>p.example.com</Proxy_1_><User_ID_1_>a</User_ID_1_>", func(l Line) bool { return len(l.Orders) == 0 }, "", ""},
 		{base + "<Auth_Page_1_>Yes</Auth_Page_1_><Auth_Page_Realm_1_>pages</Auth_Page_Realm_1_><Auth_Page_Password_1_>s</Auth_Page_Password_1_>", func(l Line) bool { return l.PageRealm == "pages" && l.PagePassword == "s" }, "", ""},
 		{base + "<Auth_Page_1_>Yes</Auth_Page_1_>", func(l Line) bool { return true }, "", "no page could be let in"},
+		{tokens, func(l Line) bool {
+			return l.OAuth && l.SignIn == "p.example.com:8443" && l.Password == "" && len(l.Orders) == 0
+		}, "Password_1_ is not used", ""},
+		{tokens + "<SIP_OAuth_Server_1_>https://id.example.com</SIP_OAuth_Server_1_>", func(l Line) bool { return l.SignIn == "id.example.com:443" }, "", ""},
+		{tokens + "<SIP_OAuth_Server_1_>http://id.example.com</SIP_OAuth_Server_1_>", func(l Line) bool { return true }, "", "is no place to sign in"},
+		{tokens + "<SIP_OAuth_Server_1_>https://id.example.com/x?y</SIP_OAuth_Server_1_>", func(l Line) bool { return true }, "", "is no place to sign in"},
+		{tokens + "<SIP_OAuth_Server_1_>https://id.example.com</SIP_OAuth_Server_1_><Restricted_Access_Domains>p.example.com</Restricted_Access_Domains>", func(l Line) bool { return true }, "", "id.example.com is refused"},
+		{tokens + "<SIP_Transport_1_>UDP</SIP_Transport_1_>", func(l Line) bool { return l.Clear }, "", "where no access token may go"},
+		{tokens + "<Auth_INVITE_1_>Yes</Auth_INVITE_1_>", func(l Line) bool { return true }, "", "no INVITE could be let in"},
 		{"<Proxy_1_>p.example.com</Proxy_1_>", func(l Line) bool { return true }, "", "no server and user"},
 		{"<Proxy_1_>p.example.com:x</Proxy_1_><User_ID_1_>a</User_ID_1_>", func(l Line) bool { return true }, "", "no server and user"},
 		{base + "<Register_1_>No</Register_1_>", func(l Line) bool { return !l.Register }, "", "does not register"},

@@ -135,6 +135,9 @@ func (j *judge) element(e flatprofile.Element) {
 	if p.Now != "" {
 		j.add(e.Line, Warning, "deprecated", e.Name, "write "+p.Now, "it has another name now")
 	}
+	if p.Own {
+		j.add(e.Line, Note, "unknown", e.Name, "leave it, if that is meant", "it is a parameter of Ringfence: other phones pass it over")
+	}
 	switch e.UA {
 	case "", "na", "ro":
 	case "rw":
@@ -187,6 +190,8 @@ func (j *judge) together(f *flatprofile.File) {
 	j.domains()
 	j.directory()
 	j.proxy()
+	j.paging()
+	j.keys()
 }
 
 // line returns where a parameter is set, or 0.

@@ -6,9 +6,61 @@ import (
 	"net/url"
 	"strings"
 
+	"ringfence"
 	"ringfence/internal/desk/flatprofile"
+	"ringfence/internal/desk/linekey"
+	"ringfence/internal/desk/paging"
 	"ringfence/internal/desk/profilerule"
 )
+
+// paging judges pages by multicast, which are in the clear.
+func (j *judge) paging() {
+	v := j.set.Get(paging.ScriptParameter)
+	if v.Value == "" || v.From == flatprofile.Default {
+		return
+	}
+	groups, err := paging.Parse(v.Value)
+	if err != nil {
+		j.add(v.Line, Error, "ill-formed", v.Name, ringfence.HintOf(err), "%v", err)
+		return
+	}
+	if len(groups) > 0 && j.set.Yes("Paging_Serv") {
+		j.add(v.Line, Danger, "dangerous", v.Name, "take it out, or keep the phones in a network where nobody else is", "pages by multicast are neither sealed nor signed: whoever is on the network hears them, and can make phones speak")
+	}
+}
+
+// keys judges what line keys do besides being lines.
+func (j *judge) keys() {
+	lists := j.set.Text("BLF_List_URI") != "" && !strings.Contains(j.set.Text("BLF_List_Feature_Options"), "prk")
+	var picks, parks string
+	if lists {
+		picks = "BLF_List_URI"
+	}
+	for n := 1; n <= flatprofile.Keys; n++ {
+		v := j.set.Get(fmt.Sprintf("Extended_Function_%d_", n))
+		f, err := linekey.Parse(v.Value)
+		if err != nil {
+			j.add(v.Line, Error, "ill-formed", v.Name, ringfence.HintOf(err), "%v", err)
+			continue
+		}
+		if f.PicksUp && picks == "" {
+			picks = v.Name
+		}
+		if f.Parks && parks == "" {
+			parks = v.Name
+		}
+	}
+	for _, x := range [...]struct{ of, service, code string }{{picks, "Call_Pick_Up_Serv", "Attendant_Console_Call_Pickup_Code"}, {parks, "Call_Park_Serv", "Call_Park_Code"}, {parks, "Call_Park_Serv", "Call_Unpark_Code"}} {
+		if x.of == "" {
+			continue
+		}
+		if !j.set.Yes(x.service) {
+			j.add(j.line(x.of), Warning, "contradiction", x.of, "set "+x.service+" to Yes", "the key does what %s switches off", x.service)
+		} else if j.set.Text(x.code) == "" {
+			j.add(j.line(x.of), Warning, "contradiction", x.of, "set "+x.code+" to what the server wants to have dialled", "%s is empty", x.code)
+		}
+	}
+}
 
 // lines judges each line that is in use.
 func (j *judge) lines() {

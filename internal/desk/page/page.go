@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ringfence"
+	"ringfence/internal/desk/change"
 	"ringfence/internal/desk/feature"
 	"ringfence/internal/trust/quota"
 )
@@ -33,6 +34,7 @@ type Config struct {
 	Desk     Desk
 	Status   func() (rows [][2]string, all any) // what the status page shows, and the same for programs
 	Tabs     func(admin bool) []Tab
+	Change   Changer // nil: parameters are only shown
 	Restart  func()
 	Password map[string]string // by account; an empty one lets nobody in
 	Max      time.Duration     // of a session; 0 means an hour
@@ -90,6 +92,8 @@ func New(c Config) (http.Handler, error) {
 		p.show(w, http.StatusOK, "calls.html", p.view(s, "Calls", "/calls", view{State: p.Desk.State()}))
 	}))
 	mux.HandleFunc("GET /parameters/{tab}", p.signedIn(p.parameters))
+	mux.HandleFunc("POST /parameters/{tab}", p.signedIn(p.changeForm))
+	mux.HandleFunc("POST /parameters.json", p.signedIn(p.changeJSON))
 	mux.HandleFunc("POST /press", p.signedIn(p.press))
 	mux.HandleFunc("POST /restart", p.signedIn(p.restart))
 	mux.HandleFunc("GET /status.json", p.signedIn(func(w http.ResponseWriter, r *http.Request, _ *session) {
@@ -114,7 +118,11 @@ func New(c Config) (http.Handler, error) {
 			http.Error(w, "the pages are served over TLS only", http.StatusForbidden)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+		limit := int64(16 << 10)
+		if strings.HasPrefix(r.URL.Path, "/parameters") && p.sessions.find(r) != nil || r.URL.Path == "/parameters.json" { // a whole tab; of strangers less
+			limit = change.MaxRequest
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		mux.ServeHTTP(w, r)
 	})), nil
 }
@@ -150,10 +158,16 @@ type view struct {
 	State    feature.State
 	Tabs     []string
 	Tab      Tab
+
+	CanChange bool
+	Notice    string
+	Report    change.Report
+	Entered   map[string]string // by name
+	Ask       bool              // whether what is dangerous is meant
 }
 
 func (p *pages) view(s *session, title, at string, v view) view {
-	v.Title, v.At, v.Account, v.Admin, v.Token = title, at, s.user, s.user == Admin, s.token
+	v.Title, v.At, v.Account, v.Admin, v.Token, v.CanChange = title, at, s.user, s.user == Admin, s.token, p.Change != nil
 	for _, t := range p.Tabs(v.Admin) {
 		v.Tabs = append(v.Tabs, t.Name)
 	}

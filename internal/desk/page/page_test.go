@@ -9,11 +9,13 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"ringfence"
+	"ringfence/internal/desk/change"
 	"ringfence/internal/desk/feature"
 	"ringfence/internal/desk/flatprofile"
 )
@@ -45,7 +47,7 @@ func TestTabs(t *testing.T) {
 	admin, user := Tabs(set(t), []int{1, 2}, map[string]string{"User_ID_2_": "is bob's"}, true), Tabs(set(t), []int{1, 2}, nil, false)
 	for _, x := range []struct{ tab, section, name, value, label string }{
 		{"System", "HTTP Proxy Settings", "Use_Auto_Discovery__WPAD_", "Yes", "Use Auto Discovery (WPAD)"}, {"Ext 2", "Subscriber Information", "User_ID_2_", "bob", "User ID"}, {"Ext 2", "Subscriber Information", "Password_2_", "(secret)", "Password"},
-		{"Phone", "Line Key", "Extended_Function_3_", "fnc=sd;ext=1", "Extended Function"}, {"Ext 1", "SIP Settings", "SIP_Transport_1_", "UDP", "SIP Transport"},
+		{"Phone", "Line Key", "Extended_Function_3_", "fnc=sd;ext=1", "Extended Function 3"}, {"Ext 1", "SIP Settings", "SIP_Transport_1_", "UDP", "SIP Transport"},
 	} {
 		if p := find(admin, x.tab, x.section, x.name); p == nil || p.Value != x.value || p.Label != x.label || p.Does == "" {
 			t.Errorf("%s: %+v", x.name, p)
@@ -57,7 +59,7 @@ func TestTabs(t *testing.T) {
 	if p := find(admin, "Ext 1", "Subscriber Information", "Password_1_"); p.Value != "" || p.Set {
 		t.Errorf("%+v", p)
 	}
-	if find(admin, "Phone", "Line Key", "Extended_Function_4_") != nil || find(user, "Ext 2", "Subscriber Information", "Password_2_") != nil || find(user, "System", "HTTP Proxy Settings", "Proxy_Mode") == nil {
+	if find(admin, "Phone", "Line Key", "Short_Name_4_") != nil || find(admin, "Phone", "Line Key", "Extended_Function_4_") == nil || find(user, "Ext 2", "Subscriber Information", "Password_2_") != nil || find(user, "System", "HTTP Proxy Settings", "Proxy_Mode") == nil {
 		t.Error("what is seen is not what the profile lets be seen")
 	}
 	b, err := json.Marshal(admin)
@@ -74,6 +76,26 @@ type site struct {
 	desk      *still
 	now       time.Time
 	restarted int
+	changed   []change.Request
+}
+
+// Change implements Changer: Station_Name may be "bad", which is refused, and "danger", which has to be confirmed.
+func (s *site) Change(account string, admin bool, r change.Request) (change.Report, error) {
+	report := change.Report{Changed: []string{}, Refused: []change.Problem{}, Dangers: []change.Problem{}}
+	s.changed = append(s.changed, r)
+	for _, c := range r.Changes {
+		report.Changed = append(report.Changed, c.Name)
+		switch {
+		case c.Value == "bad" || !admin && c.Name != "Station_Name":
+			report.Refused = append(report.Refused, change.Problem{Name: c.Name, Text: "it is <bad>", Fix: "write good"})
+		case c.Value == "danger" && !r.Confirm:
+			report.Dangers = append(report.Dangers, change.Problem{Name: c.Name, Text: "it is <dangerous>"})
+		case c.Value == "broken":
+			return report, &ringfence.Fault{Kind: ringfence.KindUnsupported, Text: "nowhere to keep it", Hint: "--state"}
+		}
+	}
+	report.Done = len(report.Changed) > 0 && len(report.Refused)+len(report.Dangers) == 0
+	return report, nil
 }
 
 func serve(t *testing.T) *site {
@@ -82,7 +104,7 @@ func serve(t *testing.T) *site {
 	h, err := New(Config{Name: "Desk <7>", Life: t.Context(), Desk: s.desk, Status: func() ([][2]string, any) {
 		return [][2]string{{"Product", "CP-8841"}}, map[string]string{"product": "CP-8841"}
 	},
-		Tabs: func(admin bool) []Tab { return Tabs(set(t), []int{2}, nil, admin) }, Restart: func() { s.restarted++ }, Password: map[string]string{Admin: "of the admin", User: "of the user"},
+		Tabs: func(admin bool) []Tab { return Tabs(set(t), []int{2}, nil, admin) }, Restart: func() { s.restarted++ }, Change: s, Password: map[string]string{Admin: "of the admin", User: "of the user"},
 		Max: time.Hour, Idle: 10 * time.Minute, Now: func() time.Time { return s.now }})
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +174,7 @@ func TestPages(t *testing.T) {
 	if _, text, _ := s.ask("/parameters/Phone", nil); !strings.Contains(text, "&lt;script&gt;alert") || strings.Contains(text, "<script") {
 		t.Error(text)
 	}
-	if _, text, _ := s.ask("/parameters/Ext%202", nil); !strings.Contains(text, ">(secret)<") || strings.Contains(text, "hunter2-line") {
+	if _, text, _ := s.ask("/parameters/Ext%202", nil); !strings.Contains(text, `placeholder="(secret)"`) || strings.Contains(text, "hunter2-line") {
 		t.Error(text)
 	}
 	if code, _, _ := s.ask("/parameters/Nothing", nil); code != 404 {
@@ -207,6 +229,116 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestChanges changes parameters by the form of a tab, and as a program does.
+func TestChanges(t *testing.T) {
+	s := serve(t)
+	if code, _, _ := s.ask("/parameters/Phone", url.Values{"p.Station_Name": {"x"}}); code != 401 || s.changed != nil {
+		t.Errorf("nobody signed in: %d", code)
+	}
+	_, text, _ := s.ask("/signin", url.Values{"account": {"admin"}, "password": {"of the admin"}})
+	token := regexp.MustCompile(`name="token" value="([A-Z2-7]+)"`).FindStringSubmatch(text)[1]
+	if _, text, _ := s.ask("/parameters/Ext%202", nil); !strings.Contains(text, `<input id="Password_2_" name="p.Password_2_" type="password" autocomplete="new-password" value="" placeholder="(secret)">`) || !strings.Contains(text, `<select id="SIP_Transport_2_" name="p.SIP_Transport_2_"><option selected>UDP</option><option>TCP</option>`) {
+		t.Error(text)
+	}
+	if _, text, _ := s.ask("/parameters/Phone", nil); !strings.Contains(text, `value="&lt;script&gt;alert(1)&lt;/script&gt;"`) {
+		t.Error(text)
+	}
+	post := func(want int, tab string, form url.Values) string {
+		t.Helper()
+		s.changed = nil
+		form.Set("token", token)
+		code, text, _ := s.ask("/parameters/"+tab, form)
+		if code != want || strings.Contains(text, "<bad>") || strings.Contains(text, "<dangerous>") {
+			t.Errorf("%d, want %d: %s", code, want, text)
+		}
+		return text
+	}
+	told := func(want ...change.Change) {
+		t.Helper()
+		if len(s.changed) != 1 || !slices.Equal(s.changed[0].Changes, want) {
+			t.Errorf("%+v, want %+v", s.changed, want)
+		}
+	}
+	if text := post(200, "Phone", url.Values{"p.Station_Name": {"Reception"}, "p.Voice_Mail_Number": {""}, "p.Proxy_Mode": {"Manual"}, "p.Nonsense": {"x"}}); !strings.Contains(text, "Changed: Station_Name") { // of this tab, and what differs
+		t.Error(text)
+	}
+	told(change.Change{Name: "Station_Name", Value: "Reception"})
+	if text := post(422, "Phone", url.Values{"p.Station_Name": {"bad"}}); !strings.Contains(text, "it is &lt;bad&gt;; write good") || !strings.Contains(text, `name="p.Station_Name" value="bad"`) { // what was typed stays
+		t.Error(text)
+	}
+	if text := post(409, "Phone", url.Values{"p.Station_Name": {"danger"}}); !strings.Contains(text, "it is &lt;dangerous&gt;") || !strings.Contains(text, `name="confirm" value="yes"`) || strings.Contains(text, "Changed:") {
+		t.Error(text)
+	}
+	if text := post(200, "Phone", url.Values{"p.Station_Name": {"danger"}, "confirm": {"yes"}}); !strings.Contains(text, "Changed:") || !s.changed[0].Confirm {
+		t.Error(text)
+	}
+	if text := post(501, "Phone", url.Values{"p.Station_Name": {"broken"}}); !strings.Contains(text, "nowhere to keep it (--state)") {
+		t.Error(text)
+	}
+	post(200, "Ext%202", url.Values{"p.Password_2_": {""}, "p.User_ID_2_": {"bob"}}) // a secret that nobody typed stays
+	told()
+	post(200, "Ext%202", url.Values{"p.Password_2_": {"new"}})
+	told(change.Change{Name: "Password_2_", Value: "new"})
+	post(200, "Ext%202", url.Values{"p.Password_2_": {""}, "c.Password_2_": {"yes"}})
+	told(change.Change{Name: "Password_2_"})
+	post(200, "Phone", url.Values{"p.Station_Name": {"typed"}, "p.Voice_Mail_Number": {"9"}, "reset": {"Station_Name"}})
+	told(change.Change{Name: "Station_Name", Reset: true})
+	post(404, "Nothing", url.Values{})
+	post(403, "Phone", url.Values{"p.Station_Name": {strings.Repeat("x", change.MaxRequest)}}) // the token is not reached
+	s.changed = nil
+	for name, f := range map[string]func(*http.Request){
+		"no token": func(r *http.Request) {
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("p.Station_Name=x")), 16
+		},
+		"another site": func(r *http.Request) {
+			r.Header.Set("Sec-Fetch-Site", "cross-site")
+			r.Header.Set("Origin", "https://evil.example.com")
+		},
+	} {
+		if code, _, _ := s.ask("/parameters/Phone", url.Values{"p.Station_Name": {"x"}, "token": {token}}, f); code != 403 || s.changed != nil {
+			t.Errorf("%s: %d %+v", name, code, s.changed)
+		}
+	}
+
+	// As a program does.
+	program := func(want int, account, body string) string {
+		t.Helper()
+		code, text, _ := s.ask("/parameters.json", url.Values{}, func(r *http.Request) {
+			r.SetBasicAuth(account, "of the "+account)
+			r.Header.Set("Content-Type", "application/json")
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		})
+		if code != want {
+			t.Errorf("%s: %d, want %d: %s", body, code, want, text)
+		}
+		return text
+	}
+	if text := program(200, User, `{"changes":[{"name":"Station_Name","value":"x"}]}`); !strings.Contains(text, `"done": true`) {
+		t.Error(text)
+	}
+	program(422, User, `{"changes":[{"name":"Proxy_2_","value":"x"}]}`)
+	program(409, Admin, `{"changes":[{"name":"Proxy_2_","value":"danger"}]}`)
+	program(200, Admin, `{"changes":[{"name":"Proxy_2_","value":"danger"}],"confirm":true}`)
+	program(200, Admin, `{"changes":[]}`)
+	program(400, Admin, `{"changes":[{"name":"Proxy_2_","colour":"red"}]}`)
+	program(400, Admin, strings.Repeat(" ", change.MaxRequest+1))
+	program(501, Admin, `{"changes":[{"name":"Proxy_2_","value":"broken"}]}`)
+	_, user, _ := s.ask("/parameters.json", nil, func(r *http.Request) { r.SetBasicAuth(User, "of the user") })
+	var tabs []Tab
+	if err := json.Unmarshal([]byte(user), &tabs); err != nil {
+		t.Fatal(err)
+	}
+	for _, tab := range tabs {
+		for _, section := range tab.Sections {
+			for _, p := range section.Parameters {
+				if p.Editable != (p.Access == "rw") {
+					t.Errorf("%+v", p)
+				}
+			}
+		}
+	}
+}
+
 // TestPrograms has programs send the password with each request, as a user and as the administrator, and one that guesses.
 func TestPrograms(t *testing.T) {
 	s := serve(t)
@@ -257,6 +389,12 @@ func TestNoPassword(t *testing.T) {
 	h, err := New(Config{Password: map[string]string{User: "secret"}, Desk: &still{}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/parameters.json", strings.NewReader(`{"changes":[]}`))
+	r.TLS = &tls.ConnectionState{}
+	r.SetBasicAuth(User, "secret")
+	if h.ServeHTTP(w, r); w.Code != http.StatusNotImplemented {
+		t.Errorf("a phone whose parameters are not changed here: %d", w.Code)
 	}
 	for name, x := range map[string]struct {
 		tls  *tls.ConnectionState

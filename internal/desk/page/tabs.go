@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"ringfence/internal/desk/change"
 	"ringfence/internal/desk/flatprofile"
 )
 
@@ -31,12 +32,18 @@ type Parameter struct {
 	Access  string `json:"access"` // ua: na, ro or rw
 	Does    string `json:"does"`
 	Did     string `json:"did,omitempty"`
+
+	Type     flatprofile.Type `json:"type"`
+	Options  []string         `json:"options,omitempty"` // of a parameter that is one of them
+	Secret   bool             `json:"secret,omitempty"`
+	Editable bool             `json:"editable"` // whoever looks may change it
+	Changed  bool             `json:"changed"`  // somebody changed it at the phone
 }
 
 // secret is what is shown of a secret.
 const secret = "(secret)"
 
-// Tabs returns the parameters by tab and section, in the order of the catalogue. Of lines there is a tab for each that is in lines; of keys those are there that were set, and the first. A user sees
+// Tabs returns the parameters by tab and section, in the order of the catalogue. Of lines there is a tab for each that is in lines; of keys the functions are there, and of their other parameters those that were set, and the first. A user sees
 // what the profile lets a user see (ua ro or rw).
 func Tabs(set *flatprofile.Set, lines []int, did map[string]string, admin bool) []Tab {
 	tabs := []Tab{}
@@ -48,7 +55,14 @@ func Tabs(set *flatprofile.Set, lines []int, did map[string]string, admin bool) 
 		if !admin && access != "ro" && access != "rw" {
 			return
 		}
-		p := Parameter{Name: v.Name, Label: label(v.Name), Value: v.Value, Set: v.Value != "", Default: v.From == flatprofile.Default, From: v.Where(), Access: access, Does: known.Does, Did: did[v.Name]}
+		p := Parameter{Name: v.Name, Label: label(v.Name), Value: v.Value, Set: v.Value != "", Default: v.From == flatprofile.Default, From: v.Where(), Access: access, Does: known.Does, Did: did[v.Name],
+			Type: known.Type, Secret: v.Secret || known.Secret, Editable: admin || access == "rw", Changed: strings.HasPrefix(v.From, change.From)}
+		if _, n, _ := set.Catalogue().Find(v.Name); n > 0 && !known.PerLine { // keys stand one below the other
+			p.Label += fmt.Sprintf(" %d", n)
+		}
+		if known.Type == flatprofile.OneOf {
+			p.Options = known.Options
+		}
 		if v.Secret && p.Value != "" {
 			p.Value = secret
 		}
@@ -72,7 +86,7 @@ func Tabs(set *flatprofile.Set, lines []int, did map[string]string, admin bool) 
 		case strings.HasSuffix(known.Name, "_n_"):
 			for n := 1; n <= flatprofile.Keys; n++ {
 				v := set.Get(strings.TrimSuffix(known.Name, "n_") + fmt.Sprintf("%d_", n))
-				if n == 1 || v.From != flatprofile.Default {
+				if n == 1 || v.From != flatprofile.Default || known.Name == "Extended_Function_n_" { // so that a key can be given one
 					add(known.Tab, known.Section, known, v)
 				}
 			}

@@ -66,7 +66,8 @@ func hears(h codec.Heard, hz float64) bool {
 	return h.Confidence > 0.9 && math.Abs(h.Hz-hz) < hz/100 && h.Level > -20
 }
 
-// Two calls of different rates use the devices of a real sound server at the same time; the programs end with the second, and are there again for a third; and calls go on when the server goes.
+// Two calls of different rates use the devices of a real sound server at the same time; the programs end with the second, and are there again for a third; and calls go on when the server goes, and
+// have sound again when it comes back.
 func TestDevices(t *testing.T) {
 	server := testkit.PulseAudio(t)
 	server.Say(tone(600, rate)) // whole waves
@@ -110,7 +111,13 @@ func TestDevices(t *testing.T) {
 	if err := <-said; ringfence.KindOf(err) != ringfence.KindUnavailable {
 		t.Errorf("%v", err)
 	}
+	until(t, "the third call is silent", func() bool { return third().Level < -60 })
+	server.Start()
+	server.Say(tone(900, rate))
+	until(t, "the third call hears again", func() bool { return hears(third(), 900) })
 	stopThird()
+	until(t, "the programs end again", func() bool { return !runs() })
+	server.Stop()
 	if _, err := List(t.Context(), server.Env); ringfence.KindOf(err) != ringfence.KindUnavailable || !strings.Contains(ringfence.HintOf(err), "pulseaudio-utils") {
 		t.Errorf("no server: %v", err)
 	}

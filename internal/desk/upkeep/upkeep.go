@@ -38,6 +38,14 @@ type Server struct {
 	Password string
 	Agent    string
 	Web      Web
+
+	first *part // what is asked for of the file, if it is not the whole
+}
+
+// part is the beginning of a file.
+type part struct {
+	bytes int
+	total int64 // bytes of the whole; 0: the whole came
 }
 
 const (
@@ -81,6 +89,9 @@ func (s Server) ask(ctx context.Context, method, kind string, body []byte, limit
 		if authorization != "" {
 			req.Header.Set("Authorization", authorization)
 		}
+		if s.first != nil {
+			req.Header.Set("Range", fmt.Sprintf("bytes=0-%d", s.first.bytes-1))
+		}
 		resp, err := s.Web.RoundTrip(req)
 		if err != nil {
 			kind := ringfence.KindUnavailable
@@ -108,6 +119,13 @@ func (s Server) ask(ctx context.Context, method, kind string, body []byte, limit
 			if u, err = ParseURL(next.String()); err != nil {
 				return nil, err
 			}
+		case code == http.StatusPartialContent && s.first == nil:
+			return nil, fault(ringfence.KindInvalid, u.Redacted()+" gives a part where the whole was asked for", "", nil)
+		case code == http.StatusPartialContent:
+			if s.first.total, err = totalOf(resp.Header.Get("Content-Range"), len(b)); err != nil {
+				return nil, fault(ringfence.KindInvalid, u.Redacted()+" gives another part than the one that was asked for", "", err)
+			}
+			return b, nil
 		case code >= 200 && code < 300 && err == nil && int64(len(b)) <= limit:
 			return b, nil
 		case code >= 200 && code < 300 && err == nil:
@@ -118,6 +136,18 @@ func (s Server) ask(ctx context.Context, method, kind string, body []byte, limit
 			return nil, fault(kindOf(code), fmt.Sprintf("the server answers %d %s", code, http.StatusText(code)), "", nil)
 		}
 	}
+}
+
+// totalOf reads how long a file is whose first n bytes came (RFC 9110 section 14.4).
+func totalOf(field string, n int) (total int64, err error) {
+	var last int64
+	if _, err := fmt.Sscanf(field, "bytes 0-%d/%d", &last, &total); err != nil {
+		return 0, err
+	}
+	if last != int64(n)-1 || total <= last || fmt.Sprintf("bytes 0-%d/%d", last, total) != field {
+		return 0, fmt.Errorf("%.60q", field)
+	}
+	return total, nil
 }
 
 func kindOf(status int) ringfence.Kind {
@@ -164,16 +194,58 @@ type Image struct {
 	Time   time.Time `json:"signed_at,omitzero"`
 	Size   int       `json:"size"`
 	Body   []byte    `json:"-"`
+	Raw    []byte    `json:"-"` // the file, with its signature
 }
 
 // Firmware fetches a signed file, and takes it only if one of the signers signed it, by more than SHA-1.
 func (s Server) Firmware(ctx context.Context, signers []*x509.Certificate) (Image, error) {
 	if len(signers) == 0 {
-		return Image{}, fault(ringfence.KindInvalid, "nobody is named whose signature counts", "name the signer's certificate", nil)
+		return Check(nil, nil)
 	}
 	b, err := s.ask(ctx, http.MethodGet, "", nil, signedfile.MaxSize+0xffff)
 	if err != nil {
 		return Image{}, err
+	}
+	return Check(b, signers)
+}
+
+// Wanted says which file a server has, by its beginning.
+type Wanted struct {
+	Header []byte // signature and all
+	Size   int64  // of the whole
+	File   []byte // the whole, if the server gave it
+}
+
+// Beginning asks for the beginning of a signed file: enough to know the file by, wherever it is then fetched.
+func (s Server) Beginning(ctx context.Context) (Wanted, error) {
+	s.first = &part{bytes: 0xffff}
+	b, err := s.ask(ctx, http.MethodGet, "", nil, signedfile.MaxSize+0xffff)
+	if err != nil {
+		return Wanted{}, err
+	}
+	w := Wanted{Size: s.first.total}
+	if w.Size == 0 || w.Size == int64(len(b)) {
+		w.File, w.Size = b, int64(len(b))
+	}
+	var ok bool
+	if w.Header, ok = signedfile.Beginning(b); !ok || w.Size > signedfile.MaxSize+0xffff {
+		return Wanted{}, fault(ringfence.KindInsecure, "the firmware is not signed", "a phone would not take it", nil)
+	}
+	return w, nil
+}
+
+// Is says whether a file is the one that is wanted, and signed by one of the signers.
+func (w Wanted) Is(b []byte, signers []*x509.Certificate) (Image, error) {
+	if int64(len(b)) != w.Size || !bytes.HasPrefix(b, w.Header) {
+		return Image{}, fault(ringfence.KindInsecure, "it is another file than the one that the server has", "", nil)
+	}
+	return Check(b, signers)
+}
+
+// Check says what a signed file holds, if one of the signers signed it.
+func Check(b []byte, signers []*x509.Certificate) (Image, error) {
+	if len(signers) == 0 {
+		return Image{}, fault(ringfence.KindInvalid, "nobody is named whose signature counts", "name the signer's certificate", nil)
 	}
 	f, err := signedfile.Parse(b)
 	if err != nil {
@@ -188,7 +260,7 @@ func (s Server) Firmware(ctx context.Context, signers []*x509.Certificate) (Imag
 	worst := error(nil)
 	for _, c := range signers {
 		if worst = f.Verify(c); worst == nil {
-			return Image{Name: printable(f.Name), Signer: c.Subject.String(), Digest: f.Digest.String(), Time: f.Time, Size: len(f.Body), Body: f.Body}, nil
+			return Image{Name: printable(f.Name), Signer: c.Subject.String(), Digest: f.Digest.String(), Time: f.Time, Size: len(f.Body), Body: f.Body, Raw: b}, nil
 		}
 	}
 	return Image{}, fault(ringfence.KindInsecure, "the firmware is not signed by whom it should be", "a phone would not take it", worst)

@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"mime"
@@ -81,6 +82,58 @@ func TestFirmware(t *testing.T) {
 		"by SHA-1": {sign(crypto.SHA1), []*x509.Certificate{cert}, ringfence.KindInsecure}, "nobody counts": {good, nil, ringfence.KindInvalid}, "too large": {make([]byte, signedfile.MaxSize+0x10000), []*x509.Certificate{cert}, ringfence.KindInvalid}} {
 		if got, err := fetch(x.b, x.by...); ringfence.KindOf(err) != x.kind {
 			t.Errorf("%s: %+v %v", name, got, err)
+		}
+	}
+}
+
+// TestBeginning asks servers for the beginning of a file: those that give it, those that give the whole, and those that give something else.
+func TestBeginning(t *testing.T) {
+	cert, key := signer(t, "Firmware")
+	stranger, _ := signer(t, "Firmware")
+	file, err := signedfile.Sign(signedfile.Options{Version: signedfile.Version{Major: 1}, Name: "x.loads", Time: time.Now(), Digest: crypto.SHA512}, make([]byte, 100_000), cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := func(ranges string, n int) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") != "bytes=0-65534" {
+				t.Error(r.Header)
+			}
+			w.Header().Set("Content-Range", ranges)
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(file[:n])
+		}
+	}
+	total := len(file)
+	ask := func(h http.HandlerFunc) (Wanted, error) {
+		return Server{URL: "https://fw.example.com/x.loads", Web: web{h}}.Beginning(t.Context())
+	}
+	first, err := ask(part(fmt.Sprintf("bytes 0-65534/%d", total), 65535))
+	if err != nil || first.File != nil || first.Size != int64(total) || !bytes.HasPrefix(file, first.Header) || len(first.Header) < 100 {
+		t.Errorf("%d %v", first.Size, err)
+	}
+	whole, err := ask(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(file) })
+	if err != nil || !bytes.Equal(whole.File, file) || whole.Size != first.Size || !bytes.Equal(whole.Header, first.Header) {
+		t.Errorf("%d %v", whole.Size, err)
+	}
+	for name, h := range map[string]http.HandlerFunc{"another part": part(fmt.Sprintf("bytes 1-65535/%d", total), 65535), "another length": part(fmt.Sprintf("bytes 0-65534/%d", total), 100), "no total": part("bytes 0-65534/*", 65535), "a total that is less": part("bytes 0-65534/65534", 65535),
+		"nothing said": part("", 65535), "more than fits": part(fmt.Sprintf("bytes 0-65534/%d", 1<<40), 65535), "something behind": part(fmt.Sprintf("bytes 0-65534/%d x", total), 65535), "not signed": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("firmware")) }} {
+		if got, err := ask(h); err == nil || ringfence.KindOf(err) == ringfence.KindInternal {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if _, err := (Server{URL: "https://fw.example.com/x.loads", Web: web{func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusPartialContent) }}}).Firmware(t.Context(), []*x509.Certificate{cert}); ringfence.KindOf(err) != ringfence.KindInvalid {
+		t.Errorf("a part that nobody asked for: %v", err)
+	}
+	changed := bytes.Clone(file)
+	changed[total-1] ^= 1
+	for name, x := range map[string]struct {
+		b  []byte
+		by *x509.Certificate
+	}{"it": {file, cert}, "changed": {changed, cert}, "longer": {append(bytes.Clone(file), 0), cert}, "another signer": {file, stranger}, "another beginning": {make([]byte, total), cert}} {
+		image, err := first.Is(x.b, []*x509.Certificate{x.by})
+		if good := name == "it"; (err == nil) != good || good != bytes.Equal(image.Raw, file) || !good && ringfence.KindOf(err) != ringfence.KindInsecure {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

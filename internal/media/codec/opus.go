@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -66,6 +67,16 @@ func readOpusWish(fmtp string) opusWish {
 	return w
 }
 
+// Shared returns an encoder whose payloads everybody takes, and whether a far end that says fmtp of the codec may be sent those: so that a sound which many
+// hear is encoded once where that costs much. It is so for Opus, unless the far end asks for less than we send.
+func Shared(name Name, fmtp string) (Codec, bool) {
+	w := readOpusWish(fmtp)
+	if !strings.EqualFold(string(name), string(Opus)) || w.bitrate != opusBitrate || w.band != gopus.BandwidthWideband {
+		return nil, false
+	}
+	return newOpus("useinbandfec=1"), true // who cannot use the second copy must bear it (RFC 7587 section 6.1)
+}
+
 func newOpus(fmtp string) *opus {
 	return &opus{wish: readOpusWish(fmtp), pcm: make([]int16, opusLongest), last: opusFrame}
 }
@@ -104,9 +115,7 @@ func (o *opus) Encode(dst []byte, samples []int16) []byte {
 		return dst
 	}
 	at := len(dst)
-	for cap(dst) < at+opusBytes {
-		dst = append(dst[:cap(dst)], 0)
-	}
+	dst = slices.Grow(dst, opusBytes)
 	n, err := e.EncodeInt16(samples, dst[at:at+opusBytes])
 	if err != nil {
 		return dst[:at]

@@ -1,6 +1,8 @@
 package player
 
 import (
+	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,7 +29,11 @@ func TestRecordingInEveryCodec(t *testing.T) {
 				turns = map[int]int{rate / 8000: 51 * rate / 8000}
 			}
 			for times, frames := range turns {
-				a, b := r.Play(codecOf(t, name), times), r.Play(codecOf(t, name), 1)
+				a, err := r.Play(name, "", times)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, _ := r.Play(name, "", 1)
 				c := codecOf(t, name)
 				var buf [1280]byte
 				var out []int16
@@ -57,7 +63,42 @@ func TestRecordingRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if none.Play(codecOf(t, codec.PCMU), 100).Next(make([]byte, 1280)) != 0 {
-		t.Error("nothing is not over at once")
+	for _, name := range []codec.Name{codec.PCMU, codec.Opus} {
+		src, err := none.Play(name, "", 100)
+		if err != nil || src.Next(make([]byte, 1280)) != 0 || src.Next(make([]byte, 1280)) != 0 {
+			t.Errorf("%s: nothing is not over at once: %v", name, err)
+		}
+	}
+	if _, err := none.Play("G729", "", 1); ringfence.KindOf(err) != ringfence.KindUnsupported {
+		t.Errorf("G.729: %v", err)
+	}
+}
+
+// What many hear in Opus is encoded once, from its beginning for each of them; who asks for less than we send gets it encoded anew.
+func TestRecordingIsEncodedOnce(t *testing.T) {
+	r, err := NewRecording(sine(700, 16000, 16000/2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first [][]byte
+	for turn, fmtp := range []string{"", "useinbandfec=1;stereo=1", "maxaveragebitrate=12000"} {
+		src, err := r.Play(codec.Opus, fmtp, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var buf [1280]byte
+		n, same := 0, 0
+		for k := src.Next(buf[:]); k > 0; k = src.Next(buf[:]) {
+			if turn == 0 {
+				first = append(first, slices.Clone(buf[:k]))
+			}
+			if bytes.Equal(buf[:k], first[n]) {
+				same++
+			}
+			n++
+		}
+		if n != 25 || (same == 25) != (turn < 2) || len(r.shared.packets) != 25 {
+			t.Errorf("%q: %d frames, %d as before, %d encoded for all", fmtp, n, same, len(r.shared.packets))
+		}
 	}
 }

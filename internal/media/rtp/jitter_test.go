@@ -27,6 +27,9 @@ func TestJitterBufferOrdersAndConceals(t *testing.T) {
 		if what != want.what || stamp != want.stamp || what == Frame && p[0] != byte(stamp) {
 			t.Fatalf("tick %d: %v %d", i, what, stamp)
 		}
+		if next := j.Peek(); what == Missing && (len(next) != 2 || next[0] == 0) || what == Waiting && next != nil {
+			t.Fatalf("tick %d: then comes %v", i, next)
+		}
 	}
 	if push(j, 2) {
 		t.Fatal("a late packet was taken")

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ringfence/internal/desk/flatprofile"
+	"ringfence/internal/desk/paging"
 	"ringfence/internal/network/need"
 )
 
@@ -36,6 +37,7 @@ type View struct {
 	Open        []Open    `json:"open"`
 	Ping        bool      `json:"answers_ping"`
 	Unreachable bool      `json:"sends_unreachable"` // for UDP ports outside the range of RTP
+	Multicast   bool      `json:"joins_groups"`      // and answers the queries of IGMP and MLD
 	Problems    []Problem `json:"problems"`
 }
 
@@ -114,6 +116,11 @@ func Look(set *flatprofile.Set) View {
 		open("udp", 4051, 4051, "peer firmware sharing", "set Peer_Firmware_Sharing to No", whyUpgrade, why)
 		open("tcp", 4051, 4051, "peer firmware sharing", "set Peer_Firmware_Sharing to No", whyUpgrade, why)
 		open("tcp", 6970, 6970, "peer firmware sharing", "set Peer_Firmware_Sharing to No", whyUpgrade, why)
+	}
+	pages := paging.Of(p.set)
+	for _, g := range pages.Heard() {
+		open("udp", int(g.At.Port()), int(g.At.Port()), "multicast pages to "+g.At.Addr().String()+", in the clear", "set listen=no in "+paging.ScriptParameter, pages.From)
+		v.Multicast = true
 	}
 	if acs, why := yes("Enable_TR-069"); acs {
 		open("udp", 7999, 7999, "TR-069 STUN", "set Enable_TR-069 to No", why)

@@ -35,14 +35,16 @@ func (v View) String() string {
 func TestTables(t *testing.T) {
 	const always = "udp 68, udp 546, "
 	for name, x := range map[string]struct{ cfg, want string }{
-		"nothing is set":  {"", always + "udp 4051, udp 5060, udp 16384-16539, udp 53240-53245, tcp 80, tcp 4051, tcp 6970"},
-		"TLS":             {`<SIP_Transport_1_ ua="na">TLS</SIP_Transport_1_>`, always + "udp 4051, udp 16384-16539, udp 53240-53245, tcp 80, tcp 4051, tcp 6970"},
-		"two lines":       {`<SIP_Transport_1_>TLS</SIP_Transport_1_><Line_Enable_2_>Yes</Line_Enable_2_><SIP_Transport_2_>Auto</SIP_Transport_2_><SIP_Port_2_>5070</SIP_Port_2_>`, always + "udp 4051, udp 5070, udp 16384-16539, udp 53240-53245, tcp 80, tcp 4051, tcp 6970"},
-		"no sharing":      {`<SIP_Transport_1_>TLS</SIP_Transport_1_><Peer_Firmware_Sharing>No</Peer_Firmware_Sharing><Enable_Web_Server>No</Enable_Web_Server>`, always + "udp 16384-16539, udp 53240-53245"},
-		"TR-069":          {`<SIP_Transport_1_>TLS</SIP_Transport_1_><Upgrade_Enable>No</Upgrade_Enable><Enable_TR-069>Yes</Enable_TR-069><Web_Server_Port>8080</Web_Server_Port>`, always + "udp 7999, udp 16384-16539, udp 53240-53245, tcp 8000-9999 one of, tcp 8080"},
-		"the example":     {`<SIP_Transport_1_>TLS</SIP_Transport_1_><Upgrade_Enable>No</Upgrade_Enable><Enable_Web_Server>No</Enable_Web_Server><Firewall_Config ua="na">NO_ICMP_PING,TCP:12000,UDP:8000:8010</Firewall_Config>`, always + "udp 8000-8010, udp 16384-16539, udp 53240-53245, tcp 12000"},
-		"no TFTP":         {`<SIP_Transport_1_>TCP</SIP_Transport_1_><Upgrade_Enable>No</Upgrade_Enable><Enable_Web_Server>No</Enable_Web_Server><Firewall_Config>NO_CISCO_TFTP</Firewall_Config><RTP_Port_Min>20000</RTP_Port_Min><RTP_Port_Max>20099</RTP_Port_Max>`, always + "udp 20000-20100"},
-		"the last counts": {`<SIP_Transport_1_>UDP</SIP_Transport_1_><SIP_Transport_1_>TLS</SIP_Transport_1_><Upgrade_Enable>No</Upgrade_Enable><Enable_Web_Server>No</Enable_Web_Server>`, always + "udp 16384-16539, udp 53240-53245"},
+		"nothing is set":                  {"", always + "udp 4051, udp 5060, udp 16384-16539, udp 53240-53245, tcp 80, tcp 4051, tcp 6970"},
+		"TLS":                             {`<SIP_Transport_1_ ua="na">TLS</SIP_Transport_1_>`, always + "udp 4051, udp 16384-16539, udp 53240-53245, tcp 80, tcp 4051, tcp 6970"},
+		"two lines":                       {`<SIP_Transport_1_>TLS</SIP_Transport_1_><Line_Enable_2_>Yes</Line_Enable_2_><SIP_Transport_2_>Auto</SIP_Transport_2_><SIP_Port_2_>5070</SIP_Port_2_>`, always + "udp 4051, udp 5070, udp 16384-16539, udp 53240-53245, tcp 80, tcp 4051, tcp 6970"},
+		"no sharing":                      {`<SIP_Transport_1_>TLS</SIP_Transport_1_><Peer_Firmware_Sharing>No</Peer_Firmware_Sharing><Enable_Web_Server>No</Enable_Web_Server>`, always + "udp 16384-16539, udp 53240-53245"},
+		"TR-069":                          {`<SIP_Transport_1_>TLS</SIP_Transport_1_><Upgrade_Enable>No</Upgrade_Enable><Enable_TR-069>Yes</Enable_TR-069><Web_Server_Port>8080</Web_Server_Port>`, always + "udp 7999, udp 16384-16539, udp 53240-53245, tcp 8000-9999 one of, tcp 8080"},
+		"the example":                     {`<SIP_Transport_1_>TLS</SIP_Transport_1_><Upgrade_Enable>No</Upgrade_Enable><Enable_Web_Server>No</Enable_Web_Server><Firewall_Config ua="na">NO_ICMP_PING,TCP:12000,UDP:8000:8010</Firewall_Config>`, always + "udp 8000-8010, udp 16384-16539, udp 53240-53245, tcp 12000"},
+		"no TFTP":                         {`<SIP_Transport_1_>TCP</SIP_Transport_1_><Upgrade_Enable>No</Upgrade_Enable><Enable_Web_Server>No</Enable_Web_Server><Firewall_Config>NO_CISCO_TFTP</Firewall_Config><RTP_Port_Min>20000</RTP_Port_Min><RTP_Port_Max>20099</RTP_Port_Max>`, always + "udp 20000-20100"},
+		"pages":                           {`<SIP_Transport_1_>TCP</SIP_Transport_1_><Proxy_1_>p.example.com</Proxy_1_><Upgrade_Enable>No</Upgrade_Enable><Enable_Web_Server>No</Enable_Web_Server><Group_Paging_Script>pggrp=239.1.2.3:34560;num=500;listen=yes;pggrp=239.1.2.3:34562;num=501;</Group_Paging_Script>`, always + "udp 16384-16539, udp 34560, udp 53240-53245"},
+		"pages of a phone that is sealed": {`<SIP_Transport_1_>TLS</SIP_Transport_1_><Proxy_1_>p.example.com</Proxy_1_><Upgrade_Enable>No</Upgrade_Enable><Enable_Web_Server>No</Enable_Web_Server><Group_Paging_Script>pggrp=239.1.2.3:34560;num=500;listen=yes;</Group_Paging_Script>`, always + "udp 16384-16539, udp 53240-53245"},
+		"the last counts":                 {`<SIP_Transport_1_>UDP</SIP_Transport_1_><SIP_Transport_1_>TLS</SIP_Transport_1_><Upgrade_Enable>No</Upgrade_Enable><Enable_Web_Server>No</Enable_Web_Server>`, always + "udp 16384-16539, udp 53240-53245"},
 	} {
 		v := look(t, x.cfg)
 		if got := v.String(); got != x.want || !v.Firewall {

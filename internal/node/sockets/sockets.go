@@ -123,6 +123,44 @@ func (s *Opener) ListenUDP(ctx context.Context, flow string, addr netip.AddrPort
 	return pc, nil
 }
 
+// ListenMulticast joins a group by the link that the host's routes name for it, and hears what is sent to the group and to nothing else. Others on this host may hear the same.
+func (s *Opener) ListenMulticast(ctx context.Context, flow string, group netip.AddrPort) (net.PacketConn, error) {
+	if _, err := s.flow(flow, ringfence.Listens, "udp", group); err != nil {
+		return nil, err
+	}
+	if !group.Addr().IsMulticast() {
+		return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindInvalid, Text: group.String() + " is no multicast group"}
+	}
+	from, err := s.SourceFor(group)
+	if err != nil {
+		return nil, err
+	}
+	link, err := linkOf(from)
+	if err != nil {
+		return nil, err
+	}
+	pc, err := net.ListenMulticastUDP("udp", link, net.UDPAddrFromAddrPort(group))
+	if err != nil {
+		return nil, inUse(err, flow, group)
+	}
+	_ = pc.SetReadBuffer(queue) // a system that gives less still receives
+	return pc, nil
+}
+
+// linkOf returns the link that has an address.
+func linkOf(a netip.Addr) (*net.Interface, error) {
+	links, err := net.Interfaces()
+	for i := range links {
+		addrs, _ := links[i].Addrs() // one that went away has none
+		for _, at := range addrs {
+			if n, ok := at.(*net.IPNet); ok && n.IP.Equal(a.AsSlice()) {
+				return &links[i], nil
+			}
+		}
+	}
+	return nil, &ringfence.Fault{Op: "sockets", Kind: ringfence.KindUnavailable, Text: "no link of this host has the address " + a.String(), Err: err}
+}
+
 // ListenLink opens a datagram socket of one link of this host: it hears and sends there alone, before the link has an address as well.
 func (s *Opener) ListenLink(ctx context.Context, flow, link string, addr netip.AddrPort) (net.PacketConn, error) {
 	f, err := s.flow(flow, ringfence.Listens, "udp", addr)

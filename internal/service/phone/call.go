@@ -59,7 +59,9 @@ type CallOptions struct {
 	// RingTime is how long it may ring before we give up; 0 means 3 min.
 	RingTime time.Duration
 
-	replaces   string // Replaces value (RFC 3891)
+	// Replaces takes the place of a dialog (RFC 3891), as in "call-id;to-tag=a;from-tag=b;early-only"; see [DialogState.Replaces].
+	Replaces string
+
 	referredBy string
 }
 

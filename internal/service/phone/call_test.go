@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"strings"
@@ -406,6 +407,84 @@ func TestAnswerWithAllCodecs(t *testing.T) {
 		}
 		out.Hangup()
 	})
+}
+
+// A far end may put less into a packet than 20 ms, or more; the tone has no gap in it all the same.
+func TestPacketsOfOtherLengths(t *testing.T) {
+	for _, ms := range []int{10, 20, 30, 60} {
+		m := &media{jitter: rtp.NewJitterBuffer(), receiver: rtp.NewReceiver(8000), decoders: map[uint8]codec.Codec{}}
+		m.listen(sdp.PCMU())
+		enc, err := codec.New(codec.PCMU)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, at := make([]int16, 8000), 0
+		codec.NewTone(codec.Signal{Hz: []float64{500}}, 8000, -13).Read(said)
+		var f frames
+		var heard []int16
+		for tick := range 50 {
+			for ; at*ms < (tick+1)*20; at++ { // what has come by now
+				m.jitter.Push(&rtp.Header{Sequence: uint16(at)}, enc.Encode(nil, said[at*ms*8%6400:][:ms*8]))
+			}
+			m.play(&f, 8000)
+			heard = append(heard, f.heard...)
+		}
+		tail := heard[len(heard)-4000:]
+		for i := 0; i+160 <= len(tail); i += 80 {
+			if h := codec.Hear(tail[i:i+160], 8000); !near(h.Hz, 500) || h.Confidence < 0.9 {
+				t.Fatalf("%d ms a packet: at %d %+v", ms, i, h)
+			}
+		}
+	}
+}
+
+// Of every seventh packet of Opus, which is lost, there is a second copy in the next one, and it is that which is played: the decoder's own guess of a voice that
+// changes is far from it.
+func TestSecondCopyIsPlayed(t *testing.T) {
+	enc, err := codec.NewFor(codec.Opus, opusFormat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := make([]int16, 16000)
+	for i := range said { // a pitch that moves, in syllables
+		at := float64(i) / 16000
+		said[i] = int16(9000 * math.Sin(2*math.Pi*(300*at+40*math.Sin(2*math.Pi*3*at))) * (0.55 - 0.45*math.Cos(2*math.Pi*6*at)))
+	}
+	var packets [][]byte
+	for at := 0; at < len(said); at += 320 {
+		packets = append(packets, enc.Encode(nil, said[at:at+320]))
+	}
+	play := func(lost func(int) bool) (heard []int16) {
+		m := &media{jitter: rtp.NewJitterBuffer(), receiver: rtp.NewReceiver(48000), decoders: map[uint8]codec.Codec{}}
+		m.listen(sdp.Opus(111))
+		var f frames
+		for i, p := range packets {
+			if !lost(i) {
+				m.jitter.Push(&rtp.Header{Sequence: uint16(i)}, p)
+			}
+			if i > 1 {
+				m.play(&f, 16000)
+				heard = append(heard, f.heard...)
+			}
+		}
+		if _, missing := m.jitter.Trouble(); (missing > 0) != lost(5) {
+			t.Errorf("%d frames are missing", missing)
+		}
+		return heard
+	}
+	noise := func(a, b []int16) (n float64) {
+		for i := range min(len(a), len(b)) {
+			n += math.Pow(float64(a[i])-float64(b[i]), 2)
+		}
+		return n
+	}
+	none := func(int) bool { return false }
+	some := func(i int) bool { return i%7 == 5 }
+	whole := play(none)
+	power, with := noise(whole, make([]int16, len(whole))), noise(whole, play(some))
+	if with > power/10 {
+		t.Errorf("the second copies are off by %.3f of the sound", with/power)
+	}
 }
 
 func TestLossyNetworkLowersTheScore(t *testing.T) {

@@ -75,6 +75,26 @@ type DialogState struct {
 	State     string // "trying", "proceeding", "early", "confirmed" or "terminated"
 	Direction string // "initiator", "recipient" or empty
 	Remote    string // URI of the other side; may be empty
+	Target    string // URI of the other side's device; may be empty
+	CallID    string // these three name the dialog, as whom it is of has it; they may be empty
+	LocalTag  string
+	RemoteTag string
+}
+
+// Replaces returns what an INVITE to the other side must carry to take this call over while it rings (RFC 3891), and where it goes. ok is false if whoever told of the call did not say enough.
+func (d DialogState) Replaces() (to, value string, ok bool) {
+	if to = d.Target; to == "" {
+		to = d.Remote
+	}
+	for _, v := range []string{d.CallID, d.LocalTag, d.RemoteTag} {
+		if v == "" || len(v) > 256 || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`;,"\`, r) }) {
+			return "", "", false
+		}
+	}
+	if !strings.HasPrefix(to, "sip:") && !strings.HasPrefix(to, "sips:") {
+		return "", "", false
+	}
+	return to, d.CallID + ";to-tag=" + d.RemoteTag + ";from-tag=" + d.LocalTag + ";early-only", true
 }
 
 // ParseDialogInfo reads an application/dialog-info+xml body. The error is a KindInvalid fault.
@@ -95,10 +115,16 @@ func ParseDialogInfo(body []byte) (DialogInfo, error) {
 		Entity  string   `xml:"entity,attr"`
 		Dialogs []struct {
 			ID        string `xml:"id,attr"`
+			CallID    string `xml:"call-id,attr"`
+			LocalTag  string `xml:"local-tag,attr"`
+			RemoteTag string `xml:"remote-tag,attr"`
 			Direction string `xml:"direction,attr"`
 			State     string `xml:"state"`
 			Remote    struct {
 				Identity string `xml:"identity"`
+				Target   struct {
+					URI string `xml:"uri,attr"`
+				} `xml:"target"`
 			} `xml:"remote"`
 		} `xml:"dialog"`
 	}
@@ -110,7 +136,8 @@ func ParseDialogInfo(body []byte) (DialogInfo, error) {
 	}
 	out := DialogInfo{Entity: doc.Entity, Version: doc.Version, Full: doc.State == "full"}
 	for _, d := range doc.Dialogs {
-		out.Dialogs = append(out.Dialogs, DialogState{ID: d.ID, State: strings.ToLower(strings.TrimSpace(d.State)), Direction: d.Direction, Remote: strings.TrimSpace(d.Remote.Identity)})
+		out.Dialogs = append(out.Dialogs, DialogState{ID: d.ID, State: strings.ToLower(strings.TrimSpace(d.State)), Direction: d.Direction, Remote: strings.TrimSpace(d.Remote.Identity),
+			Target: strings.TrimSpace(d.Remote.Target.URI), CallID: d.CallID, LocalTag: d.LocalTag, RemoteTag: d.RemoteTag})
 	}
 	return out, nil
 }

@@ -85,8 +85,8 @@ func (c *Call) invite(uri string) error {
 			if c.opt.Private {
 				w.Header(sip.HeaderPrivacy, "id")
 			}
-			if c.opt.replaces != "" {
-				w.Header(sip.HeaderReplaces, c.opt.replaces)
+			if c.opt.Replaces != "" {
+				w.Header(sip.HeaderReplaces, c.opt.Replaces)
 				w.Header(sip.HeaderRequire, "replaces")
 			}
 			if c.opt.referredBy != "" {

@@ -227,6 +227,18 @@ func (p *Phone) Reconnect() {
 	})
 }
 
+// Retry registers at once if the last attempt failed on a connection that is up, as when there was no access token.
+func (p *Phone) Retry() {
+	p.home.Do(func() {
+		if p.stopping || p.currentConn() == nil || p.Registration().State != Failed {
+			return
+		}
+		p.refresh.Stop()
+		p.answered = 0
+		p.sendRegister()
+	})
+}
+
 func (p *Phone) connected(attempt int) {
 	conn := p.currentConn()
 	if p.stopping || attempt != p.attempt || conn == nil {

@@ -282,6 +282,16 @@ func TestParseDialogInfo(t *testing.T) {
 		info.Dialogs[0] != (DialogState{ID: "1", State: "early", Direction: "recipient", Remote: "sip:c@d"}) {
 		t.Errorf("%+v %v", info, err)
 	}
+	named := DialogState{Remote: "sip:c@d", CallID: "x@y", LocalTag: "b", RemoteTag: "c"}
+	if to, value, ok := named.Replaces(); !ok || to != "sip:c@d" || value != "x@y;to-tag=c;from-tag=b;early-only" {
+		t.Errorf("%q %q %v", to, value, ok)
+	}
+	for name, d := range map[string]DialogState{"no tag": {Remote: "sip:c@d", CallID: "x", LocalTag: "b"}, "a line end": {Remote: "sip:c@d", CallID: "x\r\nX: y", LocalTag: "b", RemoteTag: "c"}, "a parameter": {Remote: "sip:c@d", CallID: "x", LocalTag: "b;x", RemoteTag: "c"},
+		"no address": {CallID: "x", LocalTag: "b", RemoteTag: "c"}, "not of SIP": {Target: "tel:1", Remote: "sip:c@d", CallID: "x", LocalTag: "b", RemoteTag: "c"}} {
+		if to, value, ok := d.Replaces(); ok {
+			t.Errorf("%s: %q %q", name, to, value)
+		}
+	}
 	if _, err := ParseDialogInfo([]byte(`<!DOCTYPE x [<!ENTITY a "b">]><dialog-info/>`)); err == nil {
 		t.Error("a document type was taken")
 	}

@@ -11,6 +11,9 @@ import (
 	"ringfence/internal/sip/transaction"
 )
 
+// ListType is the type of what a server says of a list of resources. A subscription that accepts it may be to a list (RFC 4662).
+const ListType = "application/rlmi+xml"
+
 // Notice is one NOTIFY of a subscription.
 type Notice struct {
 	State       string // "active", "pending" or "terminated"
@@ -158,6 +161,9 @@ func (s *Subscription) send() {
 		w.Uint(sip.HeaderExpires, uint64(wanted/time.Second))
 		if s.accept != "" {
 			w.Header(sip.HeaderAccept, s.accept)
+			if strings.Contains(s.accept, ListType) {
+				w.Header(sip.HeaderSupported, "eventlist")
+			}
 		}
 		w.Header(sip.HeaderUserAgent, p.stack.cfg.UserAgent)
 		p.authorize(w, sip.SUBSCRIBE, s.target)

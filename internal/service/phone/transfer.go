@@ -200,7 +200,7 @@ func (p *Phone) transferred(tx *transaction.Server, notify func(line string, fin
 		tx.Reply(501, "", nil)
 		return
 	}
-	opt := CallOptions{referredBy: string(m.Get(sip.HeaderReferredBy)), replaces: uriHeader(to.URI.Headers, "Replaces")}
+	opt := CallOptions{referredBy: string(m.Get(sip.HeaderReferredBy)), Replaces: uriHeader(to.URI.Headers, "Replaces")}
 	uri, _, _ := strings.Cut(to.URI.String(), "?")
 	if string(m.GetName("Refer-Sub")) == "false" { // RFC 4488
 		notify = func(string, bool) {}

@@ -221,6 +221,18 @@ func Parse(b []byte) (*File, error) {
 	return f, nil
 }
 
+// Beginning returns the header that b begins with, signature and all; ok is false if it is not whole. It says for certain which file it is of, if that file is signed.
+func Beginning(b []byte) (header []byte, ok bool) {
+	if len(b) < 10 || b[0] != tagVersion || b[5] != tagHeaderLength || binary.BigEndian.Uint16(b[6:]) != 2 {
+		return nil, false
+	}
+	n := int(binary.BigEndian.Uint16(b[8:]))
+	if n < 10 || n > len(b) {
+		return nil, false
+	}
+	return b[:n], true
+}
+
 // take reads one element of the header.
 func (f *File) take(e Element) (err error) {
 	v := e.Value
