@@ -292,8 +292,8 @@ func (l *link) setAddress(ctx context.Context, a dhcp.Answer) error {
 	return runIP(ctx, args...)
 }
 
-// hold renews what was leased, and asks again for options that came alone, until ctx ends; and gives back what was leased then. later hears each answer, and lost why an address is gone.
-func (l *link) hold(ctx context.Context, answers []dhcp.Answer, later func(dhcp.Answer), lost func(error)) (release func()) {
+// hold renews what was leased, and asks again for options that came alone, until ctx ends; and gives back what was leased then. later hears each answer, conflict of another host that has the address, and lost why it is gone.
+func (l *link) hold(ctx context.Context, answers []dhcp.Answer, later func(dhcp.Answer), conflict func(string), lost func(error)) (release func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	for _, a := range answers {
@@ -315,12 +315,15 @@ func (l *link) hold(ctx context.Context, answers []dhcp.Answer, later func(dhcp.
 		wg.Go(func() {
 			err := error(nil)
 			if a.Family == dhcp.IPv4 {
-				err = l.v4.Keep(ctx, a, changed)
+				err = l.keep4(ctx, a, changed, conflict)
 			} else {
 				err = l.v6.Keep(ctx, a, changed)
 			}
 			last := context.WithoutCancel(ctx)
 			if err != nil {
+				if ringfence.KindOf(err) == ringfence.KindConflict && a.Family == dhcp.IPv4 {
+					_ = l.v4.Decline(a)
+				}
 				lost(err)
 			} else if a.Family == dhcp.IPv4 {
 				_ = l.v4.Release(a)
@@ -333,6 +336,32 @@ func (l *link) hold(ctx context.Context, answers []dhcp.Answer, later func(dhcp.
 		})
 	}
 	return func() { cancel(); wg.Wait() }
+}
+
+// keep4 renews an address of IPv4 and watches over it, until ctx ends or it is lost.
+func (l *link) keep4(ctx context.Context, a dhcp.Answer, changed func(dhcp.Answer), conflict func(string)) error {
+	frames, err := l.arp()
+	if err != nil {
+		return l.v4.Keep(ctx, a, changed) // a host that hears no ARP has the address all the same
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defended := make(chan error, 1)
+	go func() {
+		err := l.v4.Defend(ctx, frames, a.Address.Addr(), func(other net.HardwareAddr) {
+			conflict(fmt.Sprintf("%s says that it has %s as well", other, a.Address.Addr()))
+		})
+		if ringfence.KindOf(err) == ringfence.KindConflict {
+			cancel()
+		}
+		defended <- err
+	}()
+	err = l.v4.Keep(ctx, a, changed)
+	cancel()
+	if fought := <-defended; err == nil && ringfence.KindOf(fought) == ringfence.KindConflict && fought != nil {
+		return fought
+	}
+	return err
 }
 
 // refresh asks again for options that came without an address, when their time is over.

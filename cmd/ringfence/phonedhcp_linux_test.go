@@ -177,14 +177,14 @@ func TestPhoneDHCPLater(t *testing.T) {
 	dnsmasq, python, enter := testkit.Need(t, "/usr/sbin/dnsmasq", "dnsmasq-base"), testkit.Need(t, "/usr/bin/python3", "python3"), testkit.Need(t, "/usr/bin/nsenter", "util-linux")
 	far := router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", `cd "$1"; exec "$2" ../server.py "$3" "$4"`, "sh", file("web"), python, cert, key)
 	var server *exec.Cmd
-	serve := func(address string) {
+	serve := func(address, last string) {
 		t.Helper()
 		if server != nil {
 			_ = server.Process.Kill()
 			_ = server.Wait()
 		}
 		server = exec.Command(enter, "--net=/proc/"+strconv.Itoa(far.Pid)+"/ns/net", dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--pid-file", "--no-ping", "--dhcp-leasefile="+file("leases"+address), "--dhcp-authoritative",
-			"--dhcp-range="+address+","+address+",1h", "--address=/prov.desk.example/10.9.0.1", "--dhcp-option-force=option:T1,3", "--dhcp-optsfile="+file("options"), "--log-dhcp", "--log-facility="+file("log"))
+			"--dhcp-range="+address+","+last+",1h", "--address=/prov.desk.example/10.9.0.1", "--dhcp-option-force=option:T1,3", "--dhcp-optsfile="+file("options"), "--log-dhcp", "--log-facility="+file("log"))
 		server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		if err := server.Start(); err != nil {
 			t.Fatal(err)
@@ -199,7 +199,7 @@ func TestPhoneDHCPLater(t *testing.T) {
 		}
 	}
 	options("160,https://prov.desk.example/old/$MA.xml", "option:router,10.9.0.1")
-	serve("10.9.0.50")
+	serve("10.9.0.50", "10.9.0.50")
 	d := startDesk(t, dir, "desk", "<IP_Mode>IPv4 Only</IP_Mode>", "--dhcp=eth0", "--firewall")
 	at := func(what, address, url string, more func(deskStatus) bool) deskStatus {
 		t.Helper()
@@ -241,7 +241,7 @@ func TestPhoneDHCPLater(t *testing.T) {
 	}
 	// The server gives the address to somebody else: the phone asks for another one, and is there again.
 	options("160,https://prov.desk.example/new/$MA.xml", "option:router,10.9.0.1")
-	serve("10.9.0.60")
+	serve("10.9.0.60", "10.9.0.60")
 	at("it has another address", "10.9.0.60/24", "https://prov.desk.example/new/020000000950.xml", func(deskStatus) bool { return true })
 	d.says("the address is gone, and the phone asks for another", 1)
 	if text := router.Run(t, "/sbin/ip", "", "-4", "address", "show", "dev", "eth0"); strings.Contains(text, "10.9.0.50") || !strings.Contains(text, "10.9.0.60") {
@@ -250,11 +250,21 @@ func TestPhoneDHCPLater(t *testing.T) {
 	if rules := router.Run(t, nft, "", "list", "table", "inet", phoneTable); !strings.Contains(rules, "tcp dport 12000 accept") {
 		t.Error(rules)
 	}
+	// Another host takes the phone's address: the phone says once that it is its own, and then asks for another.
+	serve("10.9.0.60", "10.9.0.63")
+	there := []string{"--net=/proc/" + strconv.Itoa(far.Pid) + "/ns/net"}
+	router.Run(t, enter, "", append(there, "/sbin/ip", "address", "add", "10.9.0.60/32", "dev", "eth0far")...)
+	router.Run(t, enter, "", append(there, python, "-c", "import socket\nfor port in range(3):\n s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n s.bind(('10.9.0.60', 0))\n s.sendto(b'x', ('10.9.0.%d' % (200 + port), 9))")...)
+	d.says("says that it has 10.9.0.60 as well; the phone says that it is its own", 1)
+	d.says("the address is gone, and the phone asks for another", 2)
+	d.stands("it has an address that nobody else has", func(s deskStatus) bool {
+		return s.DHCP != nil && len(s.DHCP.Answers) == 1 && s.DHCP.Answers[0].Address.Addr().String() != "10.9.0.60" && len(s.Lines) == 1 && s.Lines[0].State == "registered"
+	})
 	d.stop()
 	if rules := router.Run(t, nft, "", "list", "ruleset"); strings.Contains(rules, phoneTable) {
 		t.Error(rules)
 	}
-	if text := router.Run(t, "/sbin/ip", "", "-4", "address", "show", "dev", "eth0"); strings.Contains(text, "10.9.0.60") {
+	if text := router.Run(t, "/sbin/ip", "", "-4", "address", "show", "dev", "eth0"); strings.Contains(text, "10.9.0.6") {
 		t.Error(text)
 	}
 	// A phone whose server is not there waits for it.

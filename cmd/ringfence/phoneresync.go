@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ringfence/internal/desk/flatprofile"
+	"ringfence/internal/desk/resync"
 	"ringfence/internal/network/phoneports"
 )
 
@@ -103,15 +104,22 @@ const leastBetween = 30 * time.Second
 
 // resyncs fetches the profiles again when their time has come or the server orders it, and has the phone start again if they changed anything. A profile that cannot be had changes nothing.
 func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Writer) {
-	failed, began := x.profiles.result.Failed() != nil, time.Now()
+	began, failures := time.Now(), 0
+	if x.profiles.result.Failed() != nil {
+		failures = 1
+	}
+	x.latest.Store(x.profiles)
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		x.watchTriggers(ctx, out)
+	}()
+	defer func() { <-watching }()
 	for {
-		wait := x.seconds("Resync_Periodic")
-		if failed {
-			wait = x.seconds("Resync_Error_Retry_Delay")
-		}
 		var due <-chan time.Time
-		if wait > 0 && x.profiles.fetched {
-			due = time.After(wait + rand.N(max(x.seconds("Resync_Random_Delay"), 1)))
+		now := time.Now()
+		if at, _ := resync.Next(x.inForce.Load(), now, failures, func(d time.Duration) time.Duration { return rand.N(max(d, 1)) }); !at.IsZero() && x.profiles.fetched {
+			due = time.After(at.Sub(now))
 		}
 		what, stays, others := "resync", true, false
 		select {
@@ -123,6 +131,8 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 				fmt.Fprintf(out, "the server orders: %s\n", what)
 				stays = what == "resync"
 			}
+		case why := <-x.triggered:
+			fmt.Fprintf(out, "%s holds: the phone resyncs\n", why)
 		case others = <-x.network:
 			if others { // a server that changes its mind all the time does not keep the phone from its calls
 				select {
@@ -150,7 +160,11 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 				x.outcomes = p.result.Outcomes
 				x.mu.Unlock()
 			}
-			if failed = err != nil; failed {
+			if err == nil {
+				failures = 0
+				x.latest.Store(p)
+			} else {
+				failures++
 				fmt.Fprintf(out, "WARNING: the resync failed, and the phone goes on as it was: %v\n", err)
 				continue
 			}
@@ -174,6 +188,58 @@ func (x *desk) resyncs(ctx context.Context, cancel context.CancelFunc, out io.Wr
 			x.again(cancel, stays)
 		}
 		return
+	}
+}
+
+// Looks at the conditions of a profile.
+const (
+	triggerLook  = 5 * time.Second
+	triggerLeast = time.Minute // until one that holds again, or still, after a resync is told once more
+)
+
+// watchTriggers tells when a condition of the profile comes to hold (Resync_Trigger_1 and _2), until ctx ends.
+func (x *desk) watchTriggers(ctx context.Context, out io.Writer) {
+	if set := x.inForce.Load(); !x.profiles.fetched || set.Text("Resync_Trigger_1") == "" && set.Text("Resync_Trigger_2") == "" {
+		return
+	}
+	tick := time.NewTicker(triggerLook)
+	defer tick.Stop()
+	lost, held, told, last, fetched := map[int]time.Time{}, "", false, time.Time{}, x.latest.Load()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		for i, q := range x.lines {
+			switch n := x.plan.Lines[i].Number; {
+			case q == nil || q.Registered():
+				delete(lost, n)
+			case lost[n].IsZero():
+				lost[n] = now
+			}
+		}
+		latest := x.latest.Load()
+		which, err := latest.phone.Triggered(x.inForce.Load(), func(macro string) (string, bool) {
+			n := map[string]int{"REGTMR1": 1, "REGTMR2": 2}[macro]
+			if since := lost[n]; n > 0 && !since.IsZero() {
+				return strconv.Itoa(int(now.Sub(since) / time.Second)), true
+			}
+			return "0", n > 0
+		})
+		if err != nil && !told {
+			told = true
+			fmt.Fprintf(out, "WARNING: %v\n", err)
+		}
+		if which != "" && (which != held || latest != fetched && now.Sub(last) >= triggerLeast) {
+			last, fetched = now, latest
+			select {
+			case x.triggered <- which:
+			default:
+			}
+		}
+		held = which
 	}
 }
 

@@ -83,6 +83,7 @@ type desk struct {
 	flags      *deskPhone
 	profiles   *profiles
 	inForce    atomic.Pointer[flatprofile.Set]
+	latest     atomic.Pointer[profiles] // that were fetched
 	plan       line.Plan
 	walled     bool     // the firewall is put into force
 	managed    *managed // by an ACS; or nil
@@ -94,6 +95,7 @@ type desk struct {
 	// restarting is set when the phone ends to start again.
 	restarting atomic.Bool
 	orders     chan string // of the server
+	triggered  chan string // the parameter whose condition came to hold
 	network    chan bool   // that DHCP says otherwise, and whether the phone has to ask others
 	mu         sync.Mutex
 	outcomes   []resync.Outcome // of the last resync
@@ -186,7 +188,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	}
 	p, err := d.read(ctx, tr069Flows()...)
 	if d.link != nil && d.release == nil {
-		d.release = d.link.hold(cmd.Context(), d.answers(), func(a dhcp.Answer) { d.later(cmd.Context(), a) }, func(err error) { (*d.onLost.Load())(err) })
+		d.release = d.link.hold(cmd.Context(), d.answers(), func(a dhcp.Answer) { d.later(cmd.Context(), a) }, func(what string) { d.say("WARNING: %s; the phone says that it is its own", what) }, func(err error) { (*d.onLost.Load())(err) })
 	}
 	if err != nil {
 		switch {
@@ -206,7 +208,7 @@ func (d *deskPhone) up(cmd *cobra.Command, h *handset, answers answering, web st
 	}
 	defer h.devices.Wait()
 	defer cancel()
-	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), network: make(chan bool, 1), outcomes: p.result.Outcomes, out: cmd.ErrOrStderr(), paging: paging.Of(p.set)}
+	x := &desk{handset: h, flags: d, profiles: p, plan: line.Of(p.set), view: phoneports.Look(p.set), at: map[int]*lineServers{}, orders: make(chan string, 1), network: make(chan bool, 1), triggered: make(chan string, 1), outcomes: p.result.Outcomes, out: cmd.ErrOrStderr(), paging: paging.Of(p.set)}
 	x.inForce.Store(p.set)
 	x.features = feature.New(feature.Config{Setting: feature.Of(p.set), Answers: !answers.never, After: answers.after, Sound: func() (feature.Sound, error) { return x.sound(out) },
 		Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }})

@@ -75,7 +75,7 @@ func TestPhoneVPN(t *testing.T) {
 	}
 	over := t.TempDir()
 	writeCertificates(t, over, "vpn.example.com")
-	router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", "sleep 1000 | "+testkit.Need(t, "/usr/bin/openssl", "openssl")+" s_server -quiet -accept 8443 -cert "+over+"/expired.pem -key "+over+"/expired.key & "+dnsmasq+" --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file --address=/example.com/10.9.0.1 --listen-address=10.9.0.1 --bind-interfaces; exec "+ocserv+" -f -d 2 -c "+file("ocserv.conf"))
+	router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", "sleep 1000 | "+testkit.Need(t, "/usr/bin/openssl", "openssl")+" s_server -quiet -accept 8443 -cert "+over+"/expired.pem -key "+over+"/expired.key & "+dnsmasq+" --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file --address=/example.com/10.9.0.1 --listen-address=10.9.0.1 --bind-interfaces & exec "+ocserv+" -f -d 2 -c "+file("ocserv.conf"))
 	router.Run(t, "/sbin/ip", "", "address", "add", "10.9.0.50/24", "dev", "eth0")
 	router.Until(t, "ocserv listens", func() bool {
 		c, err := net.Dial("tcp", "10.9.0.1:443")
@@ -173,7 +173,7 @@ func TestPhoneVPNHolds(t *testing.T) {
 	dnsmasq, kamailio, python := testkit.Need(t, "/usr/sbin/dnsmasq", "dnsmasq-base"), testkit.Need(t, "/usr/sbin/kamailio", "kamailio"), testkit.Need(t, "/usr/bin/python3", "python3")
 	router.Run(t, ocpasswd, "right password\nright password\n", "-c", file("users"), "-g", "phones", "desk")
 	for name, text := range map[string]string{"ocserv.conf": strings.ReplaceAll(gateway, "DIR", dir), "server.py": strings.Replace(webServer, "443", "8443", 1), "key.pem": "", "chain.pem": "",
-		"desk.xml":    "<flat-profile><Proxy_1_>pbx.example.com:" + sealed + "</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_><Resync_Periodic>2</Resync_Periodic></flat-profile>",
+		"desk.xml":    "<flat-profile><Proxy_1_>pbx.example.com:" + sealed + "</Proxy_1_><User_ID_1_>alice</User_ID_1_><Password_1_>secret</Password_1_><SIP_Transport_1_>TLS</SIP_Transport_1_><Resync_Trigger_2>$PRVTMR ge 2 and $REGTMR1 lt 1</Resync_Trigger_2></flat-profile>",
 		"outside.nft": "table inet outside {\n chain in {\n type filter hook input priority 0;\n ip saddr 10.9.0.0/24 ip daddr 10.30.0.1 counter\n ip saddr 10.20.0.0/24 ip daddr 10.30.0.1 counter\n }\n chain shut {\n type filter hook input priority 1;\n tcp dport 443 ct state new reject with tcp reset\n }\n}\n"} {
 		if err := os.WriteFile(file(name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -189,7 +189,7 @@ func TestPhoneVPNHolds(t *testing.T) {
 		}
 	}
 	script := `ip address add 10.30.0.1/32 dev lo; "$2" -f "$1/outside.nft"; cd "$1"; "$3" server.py pbx.example.com.pem pbx.example.com.key & "$4" -DD -E -f "$1/kamailio.cfg" -Y "$1" -w "$1" &
-"$5" --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file --address=/pbx.example.com/10.30.0.1 --address=/vpn.example.com/10.9.0.1 --listen-address=10.9.0.1 --bind-interfaces; exec "$6" -f -d 2 -c "$1/ocserv.conf"`
+"$5" --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file --address=/pbx.example.com/10.30.0.1 --address=/vpn.example.com/10.9.0.1 --listen-address=10.9.0.1 --bind-interfaces & exec "$6" -f -d 2 -c "$1/ocserv.conf"`
 	far := router.Neighbour(t, "eth0", "02:00:00:00:09:50", []string{"10.9.0.1/24"}, "/bin/sh", "-c", script, "sh", dir, nft, python, kamailio, dnsmasq, ocserv)
 	there := func(args ...string) string {
 		t.Helper()
@@ -236,7 +236,8 @@ func TestPhoneVPNHolds(t *testing.T) {
 	}
 
 	// Profiles that are fetched again come through the tunnel that is there: no second one is opened.
-	d.says("the profile is what it was", 2)
+	d.says("Resync_Trigger_2 holds: the phone resyncs", 1)
+	d.says("the profile is what it was", 1)
 	if out := users(); strings.Count(out, `"desk"`) != 1 {
 		t.Errorf("the phone signed in more than once: %s", out)
 	}

@@ -533,6 +533,55 @@ func TestTaken(t *testing.T) {
 	})
 }
 
+// TestDefend has another host say that it has the phone's address: once, and again.
+func TestDefend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		own, other := netip.MustParseAddr("10.0.0.50"), netip.MustParseAddr("10.0.0.9")
+		stranger := [6]byte{2, 9}
+		c := &cable{in: make(chan []byte), sent: make(chan []byte, 10), closed: make(chan struct{})}
+		told := 0
+		ended := make(chan error, 1)
+		go func() {
+			ended <- (&V4{Hardware: mac()}).Defend(t.Context(), c, own, func(by net.HardwareAddr) {
+				if told++; by.String() != "02:09:00:00:00:00" {
+					t.Error(by)
+				}
+			})
+		}()
+		say := func(b []byte) { c.in <- b; synctest.Wait() }
+		for _, b := range [][]byte{announcement(stranger, other), announcement(mac(), own), probe(stranger, own), []byte("x")} { // nobody has it by these
+			say(b)
+		}
+		if told != 0 || len(c.sent) != 0 {
+			t.Errorf("%d %d", told, len(c.sent))
+		}
+		for i := range 3 {
+			say(announcement(stranger, own))
+			if told != i+1 || len(c.sent) != i+1 {
+				t.Errorf("%d %d", told, len(c.sent))
+			}
+			time.Sleep(defendFor)
+		}
+		if a, err := ParseARP(<-c.sent); err != nil || a.Sender != own || a.Target != own || a.Hardware != mac() {
+			t.Errorf("%+v %v", a, err)
+		}
+		say(announcement(stranger, own))
+		time.Sleep(time.Second)
+		say(announcement(stranger, own))
+		if err := <-ended; ringfence.KindOf(err) != ringfence.KindConflict || !strings.Contains(err.Error(), "02:09:00:00:00:00 has 10.0.0.50 as well") {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		c = &cable{in: make(chan []byte), sent: make(chan []byte, 10), closed: make(chan struct{})}
+		go func() { ended <- (&V4{Hardware: mac()}).Defend(ctx, c, own, func(net.HardwareAddr) {}) }()
+		synctest.Wait()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func FuzzParseARP(f *testing.F) {
 	f.Add(probe(mac(), netip.MustParseAddr("10.0.0.50")))
 	f.Fuzz(func(t *testing.T, b []byte) {

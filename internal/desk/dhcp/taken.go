@@ -3,7 +3,9 @@ package dhcp
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"time"
 
@@ -18,6 +20,7 @@ const (
 	maxFrame     = 1600
 	probes       = 3
 	probeWait    = 300 * time.Millisecond // RFC 5227 waits longer, for links that are slow to start
+	defendFor    = 10 * time.Second       // DEFEND_INTERVAL
 )
 
 // ARP is what a host of a link says of an address.
@@ -46,6 +49,48 @@ func probe(hardware [6]byte, address netip.Addr) []byte {
 	b = append(append(b, hardware[:]...), 0, 0, 0, 0)
 	b = append(append(b, 0, 0, 0, 0, 0, 0), address.AsSlice()...)
 	return append(b, make([]byte, 60-len(b))...) // the shortest frame of Ethernet
+}
+
+// announcement says of an address that this host has it.
+func announcement(hardware [6]byte, address netip.Addr) []byte {
+	b := probe(hardware, address)
+	copy(b[28:32], address.AsSlice())
+	return b
+}
+
+// Defend watches over an address that the phone has until ctx ends (RFC 5227 section 2.4): when another host says that it has it as well, the phone says once that it is its own, and tell hears of it. If that host, or another, goes on
+// within ten seconds, the address is given up: the error says who has it. link carries frames of ARP and is closed.
+func (v *V4) Defend(ctx context.Context, link io.ReadWriteCloser, address netip.Addr, tell func(other net.HardwareAddr)) error {
+	stop := context.AfterFunc(ctx, func() { _ = link.Close() })
+	defer func() {
+		if stop() {
+			_ = link.Close()
+		}
+	}()
+	var last time.Time
+	b := make([]byte, maxFrame+1)
+	for {
+		n, err := link.Read(b)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fault(ringfence.KindUnavailable, "nobody watches over "+address.String()+" any more", "is the interface up?", err)
+		}
+		a, err := ParseARP(b[:n])
+		if err != nil || a.Sender != address || a.Hardware == v.Hardware {
+			continue
+		}
+		now, other := time.Now(), net.HardwareAddr(a.Hardware[:])
+		if !last.IsZero() && now.Sub(last) < defendFor {
+			return fault(ringfence.KindConflict, fmt.Sprintf("%s has %s as well, and goes on using it", other, address), "find it by its hardware address; it has the address by hand, or takes the phone's place on purpose", nil)
+		}
+		last = now
+		tell(other)
+		if _, err := link.Write(announcement(v.Hardware, address)); err != nil && ctx.Err() == nil {
+			return fault(ringfence.KindUnavailable, "nobody watches over "+address.String()+" any more", "is the interface up?", err)
+		}
+	}
 }
 
 // Taken reports whether another host of the link has an IPv4 address, or is about to take it. link carries frames of ARP and is closed.

@@ -323,10 +323,10 @@ func (s Server) Search(ctx context.Context, q Query) (found []Entry, more bool, 
 			break // all of them, or as many as the server gives
 		}
 	}
-	_, _ = c.send(tlv(opUnbind))
-	if err != nil {
+	if err != nil { // who talks nonsense is not taken leave of
 		return nil, false, c.proof, err
 	}
+	_, _ = c.send(tlv(opUnbind))
 	return found, more, c.proof, nil
 }
 

@@ -189,7 +189,12 @@ func (p *Phone) profile(ctx context.Context, set *flatprofile.Set, text string, 
 		return nil
 	}
 	if err != nil {
-		return p.lastGood(set, o, err)
+		cause := p.lastGood(set, o, err)
+		if ringfence.KindOf(err) == ringfence.KindNotFound && set.Text("Resync_Fails_On_FNF") == "No" && !o.LastGood.IsZero() {
+			o.Decoded = append(o.Decoded, "nothing: the file is not there, and the one kept from "+o.LastGood.UTC().Format(time.RFC3339)+" stays in force")
+			return nil
+		}
+		return cause
 	}
 	o.Parameters = len(f.Elements)
 	set.Add(f, from(o.Rule, o.URL))

@@ -147,7 +147,13 @@ func TestRulesInOrder(t *testing.T) {
 func TestLastGood(t *testing.T) {
 	ca := testkit.NewAuthority("CA")
 	body := profile("<Station_Name>good</Station_Name>")
-	port := serve(t, ca.Server("prov.example.com"), func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) })
+	gone := false
+	port := serve(t, ca.Server("prov.example.com"), func(w http.ResponseWriter, _ *http.Request) {
+		if gone {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = w.Write(body)
+	})
 	s := newSite(t, ca.Client("phone", "x"))
 	s.names["prov.example.com"] = loopback
 	set := with(t, `<Profile_Rule>https://prov.example.com:`+port+`/a.xml</Profile_Rule>`)
@@ -162,7 +168,18 @@ func TestLastGood(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, v, r.Failed())
 		}
 	}
+	gone = true
+	if r := s.Run(t.Context(), set); ringfence.KindOf(r.Failed()) != ringfence.KindNotFound || r.Set.Text("Station_Name") != "good" {
+		t.Errorf("%+v", r.Outcomes)
+	}
+	calm := with(t, `<Resync_Fails_On_FNF>No</Resync_Fails_On_FNF><Profile_Rule>https://prov.example.com:`+port+`/a.xml</Profile_Rule>`)
+	if r := s.Run(t.Context(), calm); r.Failed() != nil || r.Set.Text("Station_Name") != "good" || r.Outcomes[0].LastGood.IsZero() { // a file that is not there is no failure, if there was one before
+		t.Errorf("%+v", r.Outcomes)
+	}
 	s.names["prov.example.com"] = nil
+	if r := s.Run(t.Context(), calm); ringfence.KindOf(r.Failed()) != ringfence.KindUnavailable {
+		t.Errorf("%+v", r.Outcomes)
+	}
 	if r := s.Run(t.Context(), set); ringfence.KindOf(r.Failed()) != ringfence.KindUnavailable || r.Set.Text("Station_Name") != "good" {
 		t.Errorf("%+v", r.Outcomes)
 	}
