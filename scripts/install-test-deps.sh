@@ -129,6 +129,7 @@ needs() {
 /usr/sbin/ufw ufw cmd/ringfence the same under ufw
 /usr/sbin/iptables-legacy iptables cmd/ringfence whose rules are proved while they are in force,
 /usr/sbin/ipset ipset cmd/ringfence with their sets
+/usr/bin/systemd-analyze systemd cmd/ringfence what units of services mean
 /sbin/ip iproute2 internal/network/ready/probe a site, a router and a cloud on networks of their own,
 /usr/sbin/nft nftables internal/network/ready/probe with filters, kinds of NAT and a SIP gateway,
 /usr/sbin/ocserv ocserv internal/network/ready/probe a VPN gateway as phones use it,

@@ -258,6 +258,24 @@ func TestHostapd(t *testing.T) {
 	}
 }
 
+// TestServerIsOver has an authentication server whose certificate is over: neither kind of phone believes it.
+func TestServerIsOver(t *testing.T) {
+	if !router.Alone(t, 0) {
+		return
+	}
+	b := newBed(t)
+	b.site.leaf("radius.example.com", -time.Hour, x509.ExtKeyUsageServerAuth)
+	b.authenticator(users)
+	for name, c := range map[string]Config{
+		"EAP-TLS":  b.phone(),
+		"EAP-FAST": {Methods: []Method{FAST}, Identity: "anonymous", CA: b.file("site.pem"), ServerName: "radius.example.com", User: "phone-user", Password: "right password"},
+	} {
+		if s, err := b.settle(c, 20*time.Second); ringfence.KindOf(err) != ringfence.KindInsecure || !strings.Contains(err.Error(), "not believed") || s.State == Authenticated {
+			t.Errorf("%s: %+v %v", name, s, err)
+		}
+	}
+}
+
 // TestNobodyAsks is a port of a switch without 802.1X.
 func TestNobodyAsks(t *testing.T) {
 	if !router.Alone(t, 0) {
