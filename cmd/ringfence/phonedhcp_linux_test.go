@@ -46,6 +46,7 @@ func writePair(t *testing.T, ca *testkit.Authority, dir, name string) (cert, key
 
 // TestPhoneDHCP plugs a phone that knows nothing into a network: it gets an address, finds its profile by an option, fetches it by HTTPS, registers, and gives the address back.
 func TestPhoneDHCP(t *testing.T) {
+	t.Parallel()
 	if !router.Alone(t, 0) {
 		return
 	}
@@ -149,6 +150,7 @@ func TestPhoneDHCP(t *testing.T) {
 
 // TestPhoneDHCPLater has a phone live with a server that changes its mind, talks nonsense, and gives its addresses to others.
 func TestPhoneDHCPLater(t *testing.T) {
+	t.Parallel()
 	if !router.Alone(t, 0) {
 		return
 	}

@@ -15,6 +15,7 @@ import (
 
 // TestPhonePaging has gstreamer page a phone behind the phone's own firewall, and the phone page gstreamer.
 func TestPhonePaging(t *testing.T) {
+	t.Parallel()
 	if !router.Alone(t, 0) {
 		return
 	}

@@ -91,6 +91,7 @@ time.sleep(1000)
 
 // TestPhoneSharesFirmware has a phone take its firmware from a phone of another make on its link, which lies at first, and give it to that one.
 func TestPhoneSharesFirmware(t *testing.T) {
+	t.Parallel()
 	if !router.Alone(t, 0) {
 		return
 	}

@@ -55,6 +55,7 @@ dtls-legacy = true
 
 // TestPhoneVPN opens a tunnel to ocserv, with and without everything going into it, and has it refused.
 func TestPhoneVPN(t *testing.T) {
+	t.Parallel()
 	if !router.Alone(t, 0) {
 		return
 	}
@@ -160,6 +161,7 @@ func TestPhoneVPN(t *testing.T) {
 // TestPhoneVPNHolds has a phone live in its tunnel: it waits for it at its start, fetches its profile and registers through it, and when the server ends it nothing goes around it until it is open again. The kernel of the server's
 // side counts what comes from outside.
 func TestPhoneVPNHolds(t *testing.T) {
+	t.Parallel()
 	if !router.Alone(t, 0) {
 		return
 	}
