@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,6 +73,7 @@ type Engine struct {
 	legs   map[ringfence.LegID]*Endpoint
 	loops  []*loop  // made when the first kernel socket is opened
 	shelf  []parked // oldest first
+	room   int      // of the shelf
 
 	players players
 }
@@ -94,6 +96,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.Shards = runtime.GOMAXPROCS(0)
 	}
 	e := &Engine{cfg: cfg, origin: cfg.Now(), ports: newPorts(cfg.Ports, cfg.Rest), legs: map[ringfence.LegID]*Endpoint{}}
+	e.room = min(maxParked, descriptors()/3) // two thirds of them, after a second of very many calls
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.wg.Go(e.watch)
 	return e, nil
@@ -169,8 +172,13 @@ type parker interface {
 	unpark(*Endpoint)
 }
 
-// maxParked is how many pairs of sockets stay open without a leg.
-const maxParked = 4096
+const (
+	// maxParked is how many pairs of sockets stay open without a leg, unless a process may not have so many: those of 13,000 calls a
+	// second, while they rest.
+	maxParked = 8192
+	// parkFor is how long a pair waits for a leg, after its rest, before it is closed.
+	parkFor = time.Minute
+)
 
 // parked is a pair of sockets that rests.
 type parked struct {
@@ -187,7 +195,7 @@ func (e *Engine) park(port uint16, socks [2]socket) bool {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed || len(e.shelf) >= maxParked {
+	if e.closed || len(e.shelf) >= e.room {
 		return false
 	}
 	a.park()
@@ -213,6 +221,26 @@ func (e *Engine) unpark(p *Endpoint, now time.Time) bool {
 		sock.unpark(p)
 	}
 	return true
+}
+
+// trim closes the pairs that no leg has wanted for long.
+func (e *Engine) trim(now time.Time) {
+	e.mu.Lock()
+	n := 0
+	for n < len(e.shelf) && now.Sub(e.shelf[n].until) > parkFor {
+		n++
+	}
+	old := slices.Clone(e.shelf[:n])
+	clear(e.shelf[:n])
+	e.shelf = e.shelf[n:]
+	e.mu.Unlock()
+	for _, s := range old {
+		s.pair[0].close()
+		s.pair[1].close()
+		e.mu.Lock()
+		e.ports.give(s.port, now)
+		e.mu.Unlock()
+	}
 }
 
 func (e *Engine) bindPair(p *Endpoint, port uint16) error {
@@ -327,6 +355,7 @@ func (e *Engine) watch() {
 		}
 		e.mu.Unlock()
 		now := e.cfg.Now()
+		e.trim(now)
 		for _, p := range legs {
 			p.checkSilence(now)
 			p.report(now)

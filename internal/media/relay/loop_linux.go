@@ -400,6 +400,15 @@ func (s *kernelSocket) close() {
 	_ = syscall.Close(s.fd)
 }
 
+// descriptors returns how many files this process may have open.
+func descriptors() int {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return 1024
+	}
+	return int(min(l.Cur, 1<<30))
+}
+
 // stop makes run return; free gives the descriptors back once it has.
 func (l *loop) stop() {
 	l.ended.Store(true)

@@ -54,6 +54,37 @@ func TestParkedSockets(t *testing.T) {
 	}
 }
 
+// Sockets that nobody has wanted for long are closed, and their port serves again.
+func TestShelfIsTrimmed(t *testing.T) {
+	e := newHostEngine(t, 24200, func(c *Config) { c.Ports.Last = c.Ports.First + 1 })
+	old, err := e.Open("old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := old.Local()
+	old.Close()
+	parked := time.Now()
+	e.trim(parked.Add(parkFor)) // it has rested for a little less
+	stray, err := net.Dial("udp", port.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stray.Close()
+	if _, err := stray.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stray.Write([]byte("x")); err != nil {
+		t.Errorf("the port was closed too early: %v", err)
+	}
+	e.trim(parked.Add(parkFor + time.Minute))
+	for err == nil { // the first is refused, the second says so
+		_, err = stray.Write([]byte("x"))
+	}
+	if _, ok := e.ports.take(parked.Add(time.Hour)); !ok || len(e.shelf) > 0 {
+		t.Errorf("the port of a closed pair does not serve again")
+	}
+}
+
 // What finds the queue full is not lost silently: every datagram is either seen by the leg or counted as overrun, and the next leg on
 // the same socket begins at zero.
 func TestOverrunIsCounted(t *testing.T) {

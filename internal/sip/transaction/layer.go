@@ -35,7 +35,7 @@ type Config struct {
 	// it is not at hand.
 	Trace func(c *transport.Conn, callID, msg []byte, sent bool)
 	// MaxTransactions bounds server transactions without a final response over all shards; above it new INVITEs get 503 with Retry-After,
-	// and above twice as many all requests do. So they do while four times as many are kept, those included that were answered and only
+	// and above twice as many all requests do. So they do while ten times as many are kept, those included that were answered and only
 	// wait for retransmissions. 0 means 100,000.
 	MaxTransactions int
 }

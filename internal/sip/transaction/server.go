@@ -156,8 +156,9 @@ func (tx *Server) store(branch []byte) {
 	tx.Shard.layer.kept.Add(1)
 }
 
-// keptLimit is how many times more transactions may be kept, those that only wait for retransmissions included, than may be unanswered.
-const keptLimit = 4
+// keptLimit is how many times more transactions may be kept, those that only wait for retransmissions included, than may be unanswered:
+// over UDP each of them waits for half a minute, as the few bytes that are written again.
+const keptLimit = 10
 
 // answered takes tx off the count of those that are work yet.
 func (tx *Server) answered() {

@@ -232,7 +232,7 @@ func TestAnsweredIsNoLoad(t *testing.T) {
 	eachTransport(t, func(t *testing.T, network string) {
 		r := newRig(t, network, func(c *Config) { c.MaxTransactions = 1 })
 		r.onRequest = func(tx *Server) { tx.Reply(200, "", nil) }
-		for i := range 4 {
+		for i := range keptLimit {
 			r.send(incoming("INVITE", fmt.Sprintf("z9hG4bK%d", i), network))
 			if got := startLines(r.take()); got != "200" {
 				t.Errorf("INVITE %d: %s", i+1, got)
@@ -242,13 +242,13 @@ func TestAnsweredIsNoLoad(t *testing.T) {
 			}
 		}
 		// What is kept has a bound too.
-		r.send(incoming("INVITE", "z9hG4bK9", network))
+		r.send(incoming("INVITE", "z9hG4bKmore", network))
 		want := "200"
 		if network == "UDP" {
 			want = "503"
 		}
 		if got := startLines(r.take()); got != want {
-			t.Errorf("the fifth: %s, want %s", got, want)
+			t.Errorf("one more: %s, want %s", got, want)
 		}
 		r.after(40 * time.Second)
 		r.close()

@@ -260,9 +260,13 @@ func (w *recordWriter) cdr(c *CDR) {
 	for _, t := range [...]time.Time{c.Start, c.Answer, c.End} {
 		w.time(t)
 	}
-	w.uint(uint64(len(c.Legs)))
-	for i := range c.Legs {
-		w.proof(&c.Legs[i])
+	w.proofs(c.Legs)
+}
+
+func (w *recordWriter) proofs(legs []ringfence.Proof) {
+	w.uint(uint64(len(legs)))
+	for i := range legs {
+		w.proof(&legs[i])
 	}
 }
 
@@ -271,8 +275,13 @@ func (r *recordReader) cdr() (c CDR) {
 	c.From, c.To, c.Direction, c.Cause = r.text(), r.text(), r.text(), r.text()
 	c.Verdict = ringfence.Verdict(r.text())
 	c.Start, c.Answer, c.End = r.time(), r.time(), r.time()
-	for n := r.upTo(maxRecordList); n > 0 && !r.bad; n-- {
-		c.Legs = append(c.Legs, r.proof())
-	}
+	c.Legs = r.proofs()
 	return c
+}
+
+func (r *recordReader) proofs() (legs []ringfence.Proof) {
+	for n := r.upTo(maxRecordList); n > 0 && !r.bad; n-- {
+		legs = append(legs, r.proof())
+	}
+	return legs
 }

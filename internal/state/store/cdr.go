@@ -24,13 +24,21 @@ type CDR struct {
 	Legs      []ringfence.Proof
 }
 
-const cdrColumns = `call_id, started, answered, ended, from_name, to_name, direction, cause, verdict, legs`
+const cdrColumns = `call_id, started, answered, ended, from_name, to_name, direction, cause, verdict, proofs, legs`
 
 func scanCDR(row scanner) (c CDR, err error) {
 	var legs string
+	var proofs []byte
 	var start, answer, end int64
-	err = row.Scan(&c.Call, &start, &answer, &end, &c.From, &c.To, &c.Direction, &c.Cause, &c.Verdict, &legs)
+	err = row.Scan(&c.Call, &start, &answer, &end, &c.From, &c.To, &c.Direction, &c.Cause, &c.Verdict, &proofs, &legs)
 	c.Start, c.Answer, c.End = instant(start), instant(answer), instant(end)
+	if err == nil && proofs != nil {
+		r := recordReader{b: proofs}
+		if c.Legs = r.proofs(); r.bad || len(r.b) > 0 {
+			err = fault("store.cdr", ringfence.KindInternal, "the proof of call "+string(c.Call)+" is damaged", "", nil)
+		}
+		return c, err
+	}
 	return c, firstOf(err, decode(legs, &c.Legs))
 }
 
@@ -42,19 +50,23 @@ func (s *Store) KeepCDRs(ctx context.Context, cs []CDR) error {
 		return nil
 	}
 	values := make([]any, 0, len(cs)*cdrWidth)
-	for _, c := range cs {
-		legs, err := encode(op, c.Legs)
-		if err != nil {
-			return err
+	w := recordWriter{b: make([]byte, 0, 256*len(cs))}
+	for i := range cs {
+		c := &cs[i]
+		if len(c.Legs) > maxRecordList {
+			return fault(op, ringfence.KindInvalid, "a call cannot have so many legs", "", nil)
 		}
-		values = append(values, string(c.Call), micros(c.Start), micros(c.Answer), micros(c.End), c.From, c.To, c.Direction, c.Cause, string(c.Verdict), legs)
+		start := len(w.b)
+		w.proofs(c.Legs)
+		proofs := w.b[start:len(w.b):len(w.b)]
+		values = append(values, string(c.Call), micros(c.Start), micros(c.Answer), micros(c.End), c.From, c.To, c.Direction, c.Cause, string(c.Verdict), proofs)
 		if err := checkText(op, values[len(values)-cdrWidth:]); err != nil {
 			return err
 		}
 	}
 	// Two statements, prepared once: taking one apart would cost more than the row. Many rows at a time cost less each.
 	into := func(rows int) string {
-		return `INSERT INTO cdrs (` + cdrColumns + `) VALUES ` + s.placeholders(rows, cdrWidth) + ` ON CONFLICT (call_id) DO NOTHING`
+		return `INSERT INTO cdrs (` + cdrColumns + `) VALUES ` + s.cdrRows(rows) + ` ON CONFLICT (call_id) DO NOTHING`
 	}
 	one, err := s.keepCDR.on(ctx, s.writer, into(1))
 	if err != nil {
@@ -98,16 +110,16 @@ func (s *statement) on(ctx context.Context, db *sql.DB, q string) (_ *sql.Stmt, 
 	return s.stmt, err
 }
 
-// placeholders returns rows of placeholders: ($1,$2),($3,$4). Those of SQLite have no numbers, because its driver looks each of them
-// up by name.
-func (s *Store) placeholders(rows, columns int) string {
-	b := make([]byte, 0, 5*rows*columns)
-	for i := range rows * columns {
+// cdrRows returns rows of placeholders: ($1,$2,”),($3,$4,”); nothing is written into legs any more. Those of SQLite have no numbers,
+// because its driver looks each of them up by name.
+func (s *Store) cdrRows(rows int) string {
+	b := make([]byte, 0, 6*rows*cdrWidth)
+	for i := range rows * cdrWidth {
 		switch {
 		case i == 0:
 			b = append(b, '(')
-		case i%columns == 0:
-			b = append(b, "),("...)
+		case i%cdrWidth == 0:
+			b = append(b, ",''),("...)
 		default:
 			b = append(b, ',')
 		}
@@ -117,7 +129,7 @@ func (s *Store) placeholders(rows, columns int) string {
 			b = append(b, '?')
 		}
 	}
-	return string(append(b, ')'))
+	return string(append(b, ",'')"...))
 }
 
 // CDR returns the record of one call.

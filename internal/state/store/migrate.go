@@ -25,11 +25,14 @@ type migration struct {
 }
 
 // migrations reads the embedded steps for one dialect: "0001_name.sql" is for both, "0002_name.sqlite.sql" for one. In the text,
-// {{serial}} stands for a primary key that counts up by itself, which the two databases spell differently.
+// {{serial}} stands for a primary key that counts up by itself and {{bytes}} for a column of bytes, which the two databases spell
+// differently.
 func migrations(postgres bool) ([]migration, error) {
-	mine, other, serial := "sqlite", "postgres", "INTEGER PRIMARY KEY AUTOINCREMENT"
+	mine, other := "sqlite", "postgres"
+	words := strings.NewReplacer("{{serial}}", "INTEGER PRIMARY KEY AUTOINCREMENT", "{{bytes}}", "BLOB")
 	if postgres {
-		mine, other, serial = other, mine, "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+		mine, other = other, mine
+		words = strings.NewReplacer("{{serial}}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "{{bytes}}", "BYTEA")
 	}
 	entries, err := migrationFiles.ReadDir("migrations")
 	if err != nil {
@@ -50,7 +53,7 @@ func migrations(postgres bool) ([]migration, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, migration{n, title, strings.ReplaceAll(string(b), "{{serial}}", serial)})
+		out = append(out, migration{n, title, words.Replace(string(b))})
 	}
 	slices.SortFunc(out, func(a, b migration) int { return cmp.Compare(a.n, b.n) })
 	for i, m := range out {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -240,5 +241,30 @@ func BenchmarkPutBindings(b *testing.B) {
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(i), "ns/binding")
 			})
 		}
+	}
+}
+
+// Call records are written by the thousand: what one costs is what each call pays.
+func BenchmarkKeepCDRs(b *testing.B) {
+	for _, p := range places(b) {
+		b.Run(p.name, func(b *testing.B) {
+			s := open(b, config(b, p))
+			batch := make([]CDR, 1024)
+			i := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				for j := range batch {
+					c := journalCall(ringfence.CallID("node-1-k3v9x2-" + strconv.FormatInt(int64(i), 36)))
+					c.Start = at(1).Add(time.Duration(i) * 127 * time.Microsecond)
+					c.End = c.Start.Add(time.Second)
+					batch[j] = c
+					i++
+				}
+				if err := s.KeepCDRs(ctx(), batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(i), "ns/record")
+		})
 	}
 }

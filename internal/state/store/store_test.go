@@ -429,6 +429,19 @@ func checkCDRs(t *testing.T, s *Store) {
 		noErr(t, err)
 		same(t, len(list), r.want)
 	}
+	// Records of before had the proof as JSON; what is damaged is said.
+	_, err = s.writer.ExecContext(ctx(), `UPDATE cdrs SET legs='[{"id":"old","peer":"","verdict":"sealed","at":"2026-01-02T03:04:05Z"}]', proofs=NULL`)
+	noErr(t, err)
+	got, err = s.CDR(ctx(), "c1")
+	noErr(t, err)
+	same(t, got.Legs, []ringfence.Proof{{ID: "old", Verdict: ringfence.Sealed, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}})
+	for _, bad := range [][]byte{{2, 0}, {0, 0}} {
+		_, err = s.writer.ExecContext(ctx(), `UPDATE cdrs SET proofs=$1`, bad)
+		noErr(t, err)
+		_, err = s.CDR(ctx(), "c1")
+		wantKind(t, err, ringfence.KindInternal)
+	}
+	wantKind(t, s.KeepCDRs(ctx(), []CDR{{Call: "c3", Legs: make([]ringfence.Proof, maxRecordList+1)}}), ringfence.KindInvalid)
 	// Many at once: all of them or none.
 	many := make([]CDR, 500)
 	for i := range many {
