@@ -217,7 +217,7 @@ func fieldEnd(b []byte, pos, limit int) (int, error) {
 func (m *Message) parseField(b []byte, pos, end int) error {
 	line := b[pos:end]
 	n := 0
-	for n < len(line) && tokenChar[line[n]] {
+	for n < len(line) && chars[line[n]]&inToken != 0 {
 		n++
 	}
 	i := n
@@ -318,26 +318,4 @@ func parseUint(b []byte, limit uint64) (n uint64, ok bool) {
 		n = n*10 + uint64(c-'0')
 	}
 	return n, n <= limit
-}
-
-// isToken reports whether b is a token (RFC 3261 section 25.1).
-func isToken(b []byte) bool {
-	for _, c := range b {
-		if !tokenChar[c] {
-			return false
-		}
-	}
-	return len(b) > 0
-}
-
-func isTokenChar(c byte) bool { return tokenChar[c] }
-
-// tokenChar says which bytes may be in a token. It is never written.
-var tokenChar = [256]bool{
-	'!': true, '%': true, '\'': true, '*': true, '+': true, '-': true, '.': true, '_': true, '`': true, '~': true,
-	'0': true, '1': true, '2': true, '3': true, '4': true, '5': true, '6': true, '7': true, '8': true, '9': true,
-	'A': true, 'B': true, 'C': true, 'D': true, 'E': true, 'F': true, 'G': true, 'H': true, 'I': true, 'J': true, 'K': true, 'L': true, 'M': true,
-	'N': true, 'O': true, 'P': true, 'Q': true, 'R': true, 'S': true, 'T': true, 'U': true, 'V': true, 'W': true, 'X': true, 'Y': true, 'Z': true,
-	'a': true, 'b': true, 'c': true, 'd': true, 'e': true, 'f': true, 'g': true, 'h': true, 'i': true, 'j': true, 'k': true, 'l': true, 'm': true,
-	'n': true, 'o': true, 'p': true, 'q': true, 'r': true, 's': true, 't': true, 'u': true, 'v': true, 'w': true, 'x': true, 'y': true, 'z': true,
 }

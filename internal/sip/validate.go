@@ -72,7 +72,8 @@ func (m *Message) fieldError(id HeaderID, what string) *ParseError {
 	return bad(offset, what+id.String())
 }
 
-// validateVias reads every Via: responses go where they say. The branch of the top one must not be only the cookie.
+// validateVias reads every Via: responses go where they say. The branch of the top one, if it has one (RFC 2543), is there once
+// and is a token with something after the cookie.
 func (m *Message) validateVias() error {
 	top := true
 	for line := range m.All(HeaderVia) {
@@ -81,7 +82,8 @@ func (m *Message) validateVias() error {
 			if err != nil {
 				return m.fieldError(HeaderVia, "Bad ")
 			}
-			if !validParams(via.Params) || top && !validBranch(&via) {
+			branch, n, ok := via.Params.check("branch")
+			if !ok || top && n > 0 && (n > 1 || !isToken(branch) || string(branch) == MagicCookie) {
 				return m.fieldError(HeaderVia, "Bad Parameter In ")
 			}
 			if top {
@@ -96,71 +98,18 @@ func (m *Message) validateVias() error {
 	return nil
 }
 
-// validParams reports whether every parameter is a token with, perhaps, a value that is one word or one quoted string.
-// A stray quote, bracket or parenthesis could make two parsers find different tags in the same field.
-func validParams(p Params) bool {
-	for rest := []byte(p); len(rest) > 0; {
-		var item []byte
-		item, rest = cut(rest, ';')
-		if item = trim(item); len(item) == 0 {
-			continue
-		}
-		i := 0
-		for i < len(item) && tokenChar[item[i]] {
-			i++
-		}
-		value := trim(item[i:])
-		if i == 0 || len(value) > 0 && value[0] != '=' {
-			return false
-		}
-		if len(value) == 0 {
-			continue
-		}
-		value = trim(value[1:])
-		if len(value) > 0 && value[0] == '"' {
-			if closingQuote(value) != len(value)-1 {
-				return false
-			}
-			continue
-		}
-		for _, c := range value {
-			if c == '"' || c == '<' || c == '>' || c == '(' || c == ')' || c == '\\' || isBlank(c) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// validBranch: none (RFC 2543) or one, which is a token with something after the cookie.
-func validBranch(v *Via) bool {
-	seen := false
-	for name, value := range v.Params.All() {
-		if EqualFold(name, "branch") {
-			if seen || !isToken(value) || string(value) == MagicCookie {
-				return false
-			}
-			seen = true
-		}
-	}
-	return true
-}
-
 func (m *Message) validateDialogFields() error {
+	var a NameAddr
 	for _, id := range [...]HeaderID{HeaderFrom, HeaderTo} {
-		a, err := ParseNameAddr(m.Get(id))
-		if err != nil || !validParams(a.Params) {
+		if a.parse(m.Get(id)) != nil {
 			return m.fieldError(id, "Bad ")
 		}
-		var tag []byte
-		tags := 0
-		for name, value := range a.Params.All() {
-			if EqualFold(name, "tag") {
-				if tags++; tags > 1 || !isToken(value) {
-					return m.fieldError(id, "Bad Tag In ")
-				}
-				tag = value
-			}
+		tag, tags, ok := a.Params.check("tag")
+		if !ok {
+			return m.fieldError(id, "Bad ")
+		}
+		if tags > 0 && (tags > 1 || !isToken(tag)) {
+			return m.fieldError(id, "Bad Tag In ")
 		}
 		if id == HeaderFrom {
 			m.fromTag = tag
@@ -185,19 +134,14 @@ func (m *Message) validateDialogFields() error {
 	return nil
 }
 
-func isBlank(c byte) bool { return c == ' ' || c == '\t' }
-
 // isCallID reports whether b is word ["@" word] (RFC 3261 section 25.1).
 func isCallID(b []byte) bool {
 	at := 0
 	for i, c := range b {
-		switch {
-		case c == '@':
-			if at++; at > 1 || i == 0 || i == len(b)-1 {
-				return false
-			}
-		case isTokenChar(c), bytes.IndexByte([]byte(`()<>:\"/[]?{}`), c) >= 0:
-		default:
+		if chars[c]&inWord != 0 {
+			continue
+		}
+		if at++; c != '@' || at > 1 || i == 0 || i == len(b)-1 {
 			return false
 		}
 	}
@@ -222,6 +166,7 @@ func (m *Message) validateRequestURI() error {
 
 // validateAddresses reads the fields that hold addresses. Contact may be "*"; routes need brackets (section 20.34).
 func (m *Message) validateAddresses() error {
+	var a NameAddr
 	for _, id := range [...]HeaderID{HeaderContact, HeaderRoute, HeaderRecordRoute, HeaderPath, HeaderServiceRoute, HeaderReferTo,
 		HeaderReferredBy, HeaderPAssertedIdentity, HeaderPPreferredIdentity} {
 		if !m.Has(id) {
@@ -235,8 +180,10 @@ func (m *Message) validateAddresses() error {
 				continue
 			}
 			for v := range Values(line) {
-				a, err := ParseNameAddr(v)
-				if err != nil || !validParams(a.Params) || needsBrackets(id) && bytes.IndexByte(v, '<') < 0 {
+				if a.parse(v) != nil || needsBrackets(id) && bytes.IndexByte(v, '<') < 0 {
+					return m.fieldError(id, "Bad ")
+				}
+				if _, _, ok := a.Params.check(""); !ok {
 					return m.fieldError(id, "Bad ")
 				}
 			}
