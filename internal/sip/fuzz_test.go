@@ -75,10 +75,25 @@ func FuzzMessage(f *testing.F) {
 				t.Fatalf("Frame = %d, %d, %v of %d bytes", start, n, err, len(m.Bytes()))
 			}
 		}
-		if m.IsRequest() && m.Validate() == nil {
-			answerParses(t, &m)
+		if m.Validate() == nil {
+			keptRight(t, &m)
+			if m.IsRequest() {
+				answerParses(t, &m)
+			}
 		}
 	})
+}
+
+// keptRight asserts that what Validate has kept, in the message and in a clone, is what is read anew.
+func keptRight(t *testing.T, m *Message) {
+	t.Helper()
+	var anew Message
+	if err := anew.Parse(bytes.Clone(m.Bytes()), Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := answers(t, &anew); answers(t, m) != want || answers(t, m.Clone()) != want {
+		t.Fatalf("%q is kept, %q of a clone, want %q", answers(t, m), answers(t, m.Clone()), want)
+	}
 }
 
 // answerParses asserts that a response to any valid request is valid and goes back on the same path.

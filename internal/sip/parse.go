@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 )
 
 // Limits bound what a message may be before work is done on it. A field that is 0 has the value of [DefaultLimits].
@@ -94,7 +95,7 @@ func (m *Message) parseStartLine(b []byte) (next int, err error) {
 		return 0, bad(0, "Bad Start Line")
 	}
 	line := b[:end-1]
-	if len(line) > 4 && (line[0]|0x20 == 's') && line[3] == '/' && EqualFold(line[:4], "SIP/") {
+	if len(line) > 4 && line[3] == '/' && EqualFold(line[:4], "SIP/") {
 		return end + 1, m.parseStatusLine(line)
 	}
 	return end + 1, m.parseRequestLine(line)
@@ -105,7 +106,7 @@ func (m *Message) parseStatusLine(line []byte) error {
 	if len(line) < len(sipVersion)+4 || line[len(sipVersion)] != ' ' {
 		return bad(0, "Bad Status Line")
 	}
-	if !EqualFold(line[:len(sipVersion)], sipVersion) {
+	if version := line[:len(sipVersion)]; string(version) != sipVersion && !EqualFold(version, sipVersion) {
 		return &ParseError{Status: 505, Reason: "Version Not Supported"}
 	}
 	status := 0
@@ -149,13 +150,13 @@ func (m *Message) parseRequestLine(line []byte) error {
 		return bad(sp, "Bad Request-URI")
 	}
 	for i := sp + 1; i < uriEnd; i++ {
-		if c := line[i]; c <= ' ' || c == 0x7f || c == '<' || c == '>' || c == '"' {
+		if chars[line[i]]&notInURI != 0 {
 			return bad(i, "Bad Request-URI")
 		}
 	}
 	m.uri = span{uint16(sp + 1), uint16(uriEnd)}
 	version := line[uriEnd+1:]
-	if !EqualFold(version, sipVersion) {
+	if string(version) != sipVersion && !EqualFold(version, sipVersion) {
 		if len(version) > 4 && EqualFold(version[:4], "SIP/") && bytes.IndexByte(version, ' ') < 0 {
 			return &ParseError{Status: 505, Reason: "Version Not Supported", Offset: uriEnd + 1}
 		}
@@ -178,15 +179,28 @@ func (m *Message) parseFields(b []byte, pos int, lim Limits) (next int, err erro
 		if len(m.fields) >= lim.Headers {
 			return 0, bad(pos, "Too Many Header Fields")
 		}
-		end, err := fieldEnd(b, pos, lim.Header)
-		if err != nil {
-			return 0, err
+		end, plain := plainEnd(b, pos, lim.Header)
+		if !plain {
+			if end, err = fieldEnd(b, pos, lim.Header); err != nil {
+				return 0, err
+			}
 		}
-		if err := m.parseField(b, pos, end); err != nil {
+		if err := m.parseField(b, pos, end, plain); err != nil {
 			return 0, err
 		}
 		pos = end + 2
 	}
+}
+
+// plainEnd is fieldEnd for nearly every field: one line without any control character, tabs included. What is not plain may be right or wrong.
+func plainEnd(b []byte, pos, limit int) (end int, plain bool) {
+	for end = pos; end+8 <= len(b); end += 8 {
+		if hits := controlBits(binary.LittleEndian.Uint64(b[end:])); hits != 0 {
+			end += bits.TrailingZeros64(hits) / 8 // the first hit is a true one
+			return end, end > pos && end-pos <= limit && end+2 < len(b) && b[end] == '\r' && b[end+1] == '\n' && !isBlank(b[end+2])
+		}
+	}
+	return 0, false
 }
 
 // fieldEnd returns the offset of the CRLF that ends the field starting at pos, unfolding continued lines in place.
@@ -214,7 +228,8 @@ func fieldEnd(b []byte, pos, limit int) (int, error) {
 	}
 }
 
-func (m *Message) parseField(b []byte, pos, end int) error {
+// parseField adds the field between pos and end. plain tells that it has no control character.
+func (m *Message) parseField(b []byte, pos, end int, plain bool) error {
 	line := b[pos:end]
 	n := 0
 	for n < len(line) && chars[line[n]]&inToken != 0 {
@@ -234,13 +249,17 @@ func (m *Message) parseField(b []byte, pos, end int) error {
 	for end > start && isBlank(b[end-1]) {
 		end--
 	}
-	if at := controlAt(b[start:end]); at >= 0 {
-		return bad(start+at, "Control Character In Header Field")
+	if !plain {
+		if at := controlAt(b[start:end]); at >= 0 {
+			return bad(start+at, "Control Character In Header Field")
+		}
 	}
 	id := LookupHeader(line[:n])
 	m.fields = append(m.fields, field{id: id, name: span{uint16(pos), uint16(nameEnd)}, value: span{uint16(start), uint16(end)}})
 	if m.first[id] == 0 {
 		m.first[id] = uint8(len(m.fields))
+	} else {
+		m.again |= 1 << id
 	}
 	return nil
 }
@@ -293,6 +312,9 @@ func slowControlAt(b []byte) int {
 }
 
 func (m *Message) contentLength() (n int, ok bool, err error) {
+	if !m.Has(HeaderContentLength) {
+		return 0, false, nil
+	}
 	for v := range m.All(HeaderContentLength) {
 		length, valid := parseUint(v, 1<<31-1)
 		if !valid {

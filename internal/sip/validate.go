@@ -12,9 +12,11 @@ func (m *Message) Validate() error {
 	if m.valid {
 		return nil
 	}
-	for _, id := range [...]HeaderID{HeaderFrom, HeaderTo, HeaderCallID, HeaderCSeq, HeaderMaxForwards, HeaderContentType} {
-		if m.repeated(id) {
-			return m.fieldError(id, "Repeated ")
+	if m.again != 0 {
+		for _, id := range [...]HeaderID{HeaderFrom, HeaderTo, HeaderCallID, HeaderCSeq, HeaderMaxForwards, HeaderContentType} {
+			if m.repeated(id) {
+				return m.fieldError(id, "Repeated ")
+			}
 		}
 	}
 	for _, id := range [...]HeaderID{HeaderVia, HeaderFrom, HeaderTo, HeaderCallID, HeaderCSeq} {
@@ -51,18 +53,8 @@ func (m *Message) Validate() error {
 	return nil
 }
 
-// repeated reports whether a field that may occur once occurs again.
-func (m *Message) repeated(id HeaderID) bool {
-	if m.first[id] == 0 {
-		return false
-	}
-	for _, f := range m.fields[m.first[id]:] {
-		if f.id == id {
-			return true
-		}
-	}
-	return false
-}
+// repeated reports whether there is more than one field with this id.
+func (m *Message) repeated(id HeaderID) bool { return m.again>>id&1 == 1 }
 
 func (m *Message) fieldError(id HeaderID, what string) *ParseError {
 	offset := 0
@@ -87,7 +79,7 @@ func (m *Message) validateVias() error {
 				return m.fieldError(HeaderVia, "Bad Parameter In ")
 			}
 			if top {
-				m.via = via
+				m.keepVia(&via, branch)
 			}
 			top = false
 		}
@@ -96,6 +88,16 @@ func (m *Message) validateVias() error {
 		return m.fieldError(HeaderVia, "Empty ")
 	}
 	return nil
+}
+
+func (m *Message) keepVia(v *Via, branch []byte) {
+	k, whole := &m.kept, m.fields[m.first[HeaderVia]-1].value
+	var transport, host, params, found bool
+	k.transport, transport = m.spanIn(whole, v.Transport)
+	k.host, host = m.spanIn(whole, v.Host)
+	k.params, params = m.spanIn(whole, v.Params)
+	k.branch, found = m.spanIn(whole, branch)
+	k.port, k.top = v.Port, transport && host && params && found
 }
 
 func (m *Message) validateDialogFields() error {
@@ -111,19 +113,21 @@ func (m *Message) validateDialogFields() error {
 		if tags > 0 && (tags > 1 || !isToken(tag)) {
 			return m.fieldError(id, "Bad Tag In ")
 		}
+		at, _ := m.spanIn(m.fields[m.first[id]-1].value, tag) // no part of a parameter is a copy
 		if id == HeaderFrom {
-			m.fromTag = tag
+			m.kept.fromTag = at
 		} else {
-			m.toTag = tag
+			m.kept.toTag = at
 		}
 	}
 	if !isCallID(m.CallID()) {
 		return m.fieldError(HeaderCallID, "Bad ")
 	}
-	_, method, ok := m.CSeq()
+	seq, method, ok := m.readCSeq()
 	if !ok {
 		return m.fieldError(HeaderCSeq, "Bad ")
 	}
+	m.kept.seq, m.kept.method = seq, method
 	if !m.request {
 		return nil
 	}

@@ -8,6 +8,8 @@ type Via struct {
 	Host      []byte
 	Port      uint16 // 0 if absent
 	Params    Params
+
+	branch []byte // if it was found already
 }
 
 // MagicCookie starts every branch made by an RFC 3261 client.
@@ -76,6 +78,9 @@ func squeeze(b []byte) []byte {
 
 // Branch returns the branch parameter, or nil.
 func (v *Via) Branch() []byte {
+	if v.branch != nil {
+		return v.branch
+	}
 	branch, _ := v.Params.Get("branch")
 	return branch
 }
