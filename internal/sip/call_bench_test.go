@@ -206,3 +206,17 @@ func writeForCall(received []Message, out []byte, source netip.AddrPort) {
 		panic("not written")
 	}
 }
+
+func BenchmarkNonce(b *testing.B) {
+	nonces, err := NewNonces(time.Now, zeros{}, time.Hour)
+	if err != nil {
+		b.Fatal(err)
+	}
+	two := [2][]byte{[]byte(nonces.New()), []byte(nonces.New())}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if nonces.Check(two[i&1]) != NonceGood {
+			b.Fatal("not good")
+		}
+	}
+}
