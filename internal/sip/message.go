@@ -127,7 +127,7 @@ func (m *Message) All(id HeaderID) iter.Seq[[]byte] {
 			return
 		}
 		for i := int(m.first[id]) - 1; i < len(m.fields); i++ {
-			if m.fields[i].id == id && !yield(m.text(m.fields[i].value)) {
+			if m.fields[i].id == id && (!yield(m.text(m.fields[i].value)) || m.again>>id&1 == 0) {
 				return
 			}
 		}

@@ -43,7 +43,7 @@ func (p Params) All() iter.Seq2[[]byte, []byte] {
 // nextParam splits the first parameter off b. ok is false if there is none.
 func nextParam(b []byte) (name, value, rest []byte, ok bool) {
 	for len(b) > 0 {
-		if nameEnd, end, plain := plainParam(b); plain {
+		if nameEnd, end, _, plain := plainParam(b); plain {
 			if end > nameEnd {
 				value = b[nameEnd+1 : end]
 			}
@@ -63,45 +63,54 @@ func nextParam(b []byte) (name, value, rest []byte, ok bool) {
 }
 
 // plainParam reports whether b begins with a parameter as nearly all are, without white space and quotes: its name ends at nameEnd, and
-// it at end, which is where the name ends too if it has no value.
-func plainParam(b []byte) (nameEnd, end int, plain bool) {
+// it at end, which is where the name ends too if it has no value. word tells that the value is a token.
+func plainParam(b []byte) (nameEnd, end int, word, plain bool) {
 	for end < len(b) && chars[b[end]]&inToken != 0 {
 		end++
 	}
 	nameEnd = end
 	if end < len(b) && b[end] == '=' {
-		for end++; end < len(b) && chars[b[end]]&notInValue == 0; {
-			end++
+		all := byte(inToken)
+		for end++; end < len(b); end++ {
+			is := chars[b[end]]
+			if is&notInValue != 0 {
+				break
+			}
+			all &= is
 		}
+		word = all != 0 && end > nameEnd+1
 	}
-	return nameEnd, end, nameEnd > 0 && (end == len(b) || b[end] == ';')
+	return nameEnd, end, word, nameEnd > 0 && (end == len(b) || b[end] == ';')
 }
 
-// check reports whether every parameter is a token with, perhaps, a value that is one word or one quoted string. A stray quote,
-// bracket or parenthesis could make two parsers find different tags in the same field. It also returns how many parameters have
-// this name, and the value of the last of them.
-func (p Params) check(name string) (value []byte, n int, ok bool) {
+// check reports whether every parameter is a token with, perhaps, a value that is one word or one quoted string (ok). A stray quote,
+// bracket or parenthesis could make two parsers find different tags in the same field. It also returns the value of the parameter with
+// this name, nil if there is none, and whether that is good: a token, and there once.
+func (p Params) check(name string) (value []byte, good, ok bool) {
+	good = true
 	for rest := []byte(p); len(rest) > 0; {
 		var key, v []byte
-		if nameEnd, end, plain := plainParam(rest); plain {
-			if end > nameEnd {
+		nameEnd, end, word, plain := plainParam(rest)
+		if plain {
+			if key = rest[:nameEnd]; end > nameEnd {
 				v = rest[nameEnd+1 : end]
 			}
-			key, rest = rest[:nameEnd], rest[min(end+1, len(rest)):]
+			rest = rest[min(end+1, len(rest)):]
 		} else {
 			var item []byte
 			item, rest = cut(rest, ';')
 			if item = trim(item); !validParam(item) {
-				return nil, 0, false
+				return nil, false, false
 			}
 			key, v, _, _ = nextParam(item)
+			word = isToken(v)
 		}
 		if len(key) == len(name) && len(key) > 0 && EqualFold(key, name) {
+			good = good && word && value == nil
 			value = v
-			n++
 		}
 	}
-	return value, n, true
+	return value, good, true
 }
 
 // validParam is check for one parameter of any form; it may be empty.
@@ -136,14 +145,24 @@ func validParam(item []byte) bool {
 // members. Commas inside quotes, angle brackets and comments do not split (RFC 3261 section 7.3.1).
 func Values(b []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		for rest := b; len(rest) > 0; {
+		for rest := b; ; {
 			var item []byte
-			item, rest = cut(rest, ',')
-			if item = trim(item); len(item) > 0 && !yield(item) {
+			if item, rest = nextValue(rest); item == nil || !yield(item) {
 				return
 			}
 		}
 	}
+}
+
+// nextValue splits the first member that is not empty off b; it is nil if there is none.
+func nextValue(b []byte) (item, rest []byte) {
+	for len(b) > 0 {
+		item, b = cut(b, ',')
+		if item = trim(item); len(item) > 0 {
+			return item, b
+		}
+	}
+	return nil, nil
 }
 
 // cut splits b at the first sep outside quotes, angle brackets and comments.

@@ -69,13 +69,13 @@ func (m *Message) fieldError(id HeaderID, what string) *ParseError {
 func (m *Message) validateVias() error {
 	top := true
 	for line := range m.All(HeaderVia) {
-		for v := range Values(line) {
+		for v, rest := nextValue(line); v != nil; v, rest = nextValue(rest) {
 			via, err := ParseVia(v)
 			if err != nil {
 				return m.fieldError(HeaderVia, "Bad ")
 			}
-			branch, n, ok := via.Params.check("branch")
-			if !ok || top && n > 0 && (n > 1 || !isToken(branch) || string(branch) == MagicCookie) {
+			branch, good, ok := via.Params.check("branch")
+			if !ok || top && (!good || string(branch) == MagicCookie) {
 				return m.fieldError(HeaderVia, "Bad Parameter In ")
 			}
 			if top {
@@ -106,11 +106,11 @@ func (m *Message) validateDialogFields() error {
 		if a.parse(m.Get(id)) != nil {
 			return m.fieldError(id, "Bad ")
 		}
-		tag, tags, ok := a.Params.check("tag")
+		tag, good, ok := a.Params.check("tag")
 		if !ok {
 			return m.fieldError(id, "Bad ")
 		}
-		if tags > 0 && (tags > 1 || !isToken(tag)) {
+		if !good {
 			return m.fieldError(id, "Bad Tag In ")
 		}
 		at, _ := m.spanIn(m.fields[m.first[id]-1].value, tag) // no part of a parameter is a copy
@@ -183,7 +183,7 @@ func (m *Message) validateAddresses() error {
 				}
 				continue
 			}
-			for v := range Values(line) {
+			for v, rest := nextValue(line); v != nil; v, rest = nextValue(rest) {
 				if a.parse(v) != nil || needsBrackets(id) && bytes.IndexByte(v, '<') < 0 {
 					return m.fieldError(id, "Bad ")
 				}

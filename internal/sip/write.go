@@ -334,7 +334,7 @@ func (w *Writer) vias(req *Message, source netip.AddrPort) {
 		w.b = append(w.b, part...)
 		for left != nil {
 			var name []byte
-			if nameEnd, end, plain := plainParam(left); plain {
+			if nameEnd, end, _, plain := plainParam(left); plain {
 				name, part = left[:nameEnd], left[:end]
 				if left = left[end:]; len(left) > 0 {
 					left = left[1:]
