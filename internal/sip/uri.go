@@ -49,6 +49,9 @@ func ParseURI(b []byte) (URI, error) {
 
 // parse reads a URI into u, which is empty, from the beginning of b up to the first byte that no URI holds, and returns where that is.
 func (u *URI) parse(b []byte) (n int, err error) {
+	if n := u.parsePlain(b); n > 0 {
+		return n, nil
+	}
 	colon, second, at, escaped := -1, -1, -1, false
 scan:
 	for ; n < len(b); n++ {
@@ -95,6 +98,27 @@ scan:
 		return n, bad(colon, "Bad URI")
 	}
 	return n, nil
+}
+
+// parsePlain is parse for "sip:user@host:port" without escapes and parameters, which most are; it returns 0 for anything else.
+func (u *URI) parsePlain(b []byte) (n int) {
+	if len(b) < 5 || string(b[:4]) != "sip:" {
+		return 0
+	}
+	at := 4
+	for at < len(b) && chars[b[at]]&(inToken|marksURI) == inToken {
+		at++
+	}
+	if at == 4 || at == len(b) || b[at] != '@' {
+		return 0
+	}
+	host, port, n, ok := hostPort(b[at+1:])
+	if n += at + 1; !ok || n < len(b) && chars[b[n]]&notInURI == 0 {
+		return 0
+	}
+	u.raw, u.Scheme, u.Opaque = b[:n], b[:3], b[4:n]
+	u.User, u.HasUser, u.Host, u.Port = b[4:at], true, host, port
+	return n
 }
 
 // parseSIP reads what follows the scheme: its first colon, its first "@" and whether it has escapes are known.

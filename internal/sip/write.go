@@ -323,19 +323,15 @@ func (w *Writer) vias(req *Message, source netip.AddrPort) {
 			w.Value(HeaderVia, v)
 			continue
 		}
-		asked, told := askedFor(via.Params)
-		if !asked && !told && via.from(source.Addr()) {
-			w.Value(HeaderVia, v)
-			continue
-		}
 		start := w.begin(HeaderVia)
 		value, rest := cut(v, ',')
 		part, left := cut(trim(value), ';')
 		w.b = append(w.b, part...)
+		var rport, asked, told bool
 		for left != nil {
-			var name []byte
+			var name, number []byte
 			if nameEnd, end, _, plain := plainParam(left); plain {
-				name, part = left[:nameEnd], left[:end]
+				name, number, part = left[:nameEnd], left[min(nameEnd+1, end):end], left[:end]
 				if left = left[end:]; len(left) > 0 {
 					left = left[1:]
 				} else {
@@ -343,17 +339,26 @@ func (w *Writer) vias(req *Message, source netip.AddrPort) {
 				}
 			} else {
 				part, left = cut(left, ';')
-				name, _ = cut(part, '=')
-				name = trim(name)
+				name, number, _, _ = nextParam(part)
 			}
 			switch {
-			case asked && EqualFold(name, "rport"):
-				w.Raw(";rport=")
-				w.b = strconv.AppendUint(w.b, uint64(source.Port()), 10)
-			case !EqualFold(name, "received"): // who sends a request does not say where it came from
-				w.b = append(w.b, ';')
-				w.b = append(w.b, part...)
+			case EqualFold(name, "rport"):
+				asked = asked || !rport && len(number) == 0
+				if rport = true; asked {
+					w.Raw(";rport=")
+					w.b = strconv.AppendUint(w.b, uint64(source.Port()), 10)
+					continue
+				}
+			case EqualFold(name, "received"): // who sends a request does not say where it came from
+				told = true
+				continue
 			}
+			w.b = append(append(w.b, ';'), part...)
+		}
+		if !asked && !told && via.from(source.Addr()) {
+			w.b = append(w.b[:start], v...)
+			w.end(start)
+			continue
 		}
 		w.Raw(";received=")
 		w.b = source.Addr().WithZone("").AppendTo(w.b)
@@ -362,23 +367,6 @@ func (w *Writer) vias(req *Message, source netip.AddrPort) {
 			w.b = append(w.b, trim(rest)...)
 		}
 		w.end(start)
-	}
-}
-
-// askedFor reports whether the parameters of a Via ask for the port that the request came from, and whether they say themselves where it did.
-func askedFor(p Params) (port, told bool) {
-	rport := false
-	for rest := []byte(p); ; {
-		name, value, tail, ok := nextParam(rest)
-		switch {
-		case !ok:
-			return port, told
-		case !rport && EqualFold(name, "rport"):
-			rport, port = true, len(value) == 0
-		case EqualFold(name, "received"):
-			told = true
-		}
-		rest = tail
 	}
 }
 
