@@ -192,11 +192,14 @@ func (m *Message) parseFields(b []byte, pos int, lim Limits) (next int, err erro
 	}
 }
 
-// plainEnd is fieldEnd for nearly every field: one line without any control character, tabs included. What is not plain may be right or wrong.
+// plainEnd is fieldEnd for nearly every field: one line of printable ASCII. What is not plain may be right or wrong.
 func plainEnd(b []byte, pos, limit int) (end int, plain bool) {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
 	for end = pos; end+8 <= len(b); end += 8 {
-		if hits := controlBits(binary.LittleEndian.Uint64(b[end:])); hits != 0 {
-			end += bits.TrailingZeros64(hits) / 8 // the first hit is a true one
+		// The high bit is set in each byte that is below ' ', above '~' or behind such a one.
+		x := binary.LittleEndian.Uint64(b[end:])
+		if hits := ((x - ' '*ones) | x | (x + ones)) & high; hits != 0 {
+			end += bits.TrailingZeros64(hits) / 8
 			return end, end > pos && end-pos <= limit && end+2 < len(b) && b[end] == '\r' && b[end+1] == '\n' && !isBlank(b[end+2])
 		}
 	}
@@ -231,16 +234,20 @@ func fieldEnd(b []byte, pos, limit int) (int, error) {
 // parseField adds the field between pos and end. plain tells that it has no control character.
 func (m *Message) parseField(b []byte, pos, end int, plain bool) error {
 	line := b[pos:end]
-	n := 0
-	for n < len(line) && chars[line[n]]&inToken != 0 {
-		n++
-	}
+	n := bytes.IndexByte(line[:min(len(line), len(headerIndex))], ':')
+	id := LookupHeader(line[:max(n, 0)])
 	i := n
-	for i < len(line) && isBlank(line[i]) {
-		i++
-	}
-	if n == 0 || i == len(line) || line[i] != ':' {
-		return bad(pos, "Bad Header Field Name")
+	if id == HeaderOther { // unknown, or not followed by its colon at once
+		for n = 0; n < len(line) && chars[line[n]]&inToken != 0; {
+			n++
+		}
+		for i = n; i < len(line) && isBlank(line[i]); {
+			i++
+		}
+		if n == 0 || i == len(line) || line[i] != ':' {
+			return bad(pos, "Bad Header Field Name")
+		}
+		id = LookupHeader(line[:n])
 	}
 	nameEnd, start := pos+n, pos+i+1
 	for start < end && isBlank(b[start]) {
@@ -254,7 +261,6 @@ func (m *Message) parseField(b []byte, pos, end int, plain bool) error {
 			return bad(start+at, "Control Character In Header Field")
 		}
 	}
-	id := LookupHeader(line[:n])
 	m.fields = append(m.fields, field{id: id, name: span{uint16(pos), uint16(nameEnd)}, value: span{uint16(start), uint16(end)}})
 	if m.first[id] == 0 {
 		m.first[id] = uint8(len(m.fields))

@@ -191,11 +191,11 @@ func hostPort(b []byte) (host []byte, port uint16, n int, ok bool) {
 	if n == len(b) || b[n] != ':' {
 		return host, 0, n, true
 	}
-	digits := n + 1
-	for n = digits; n < len(b) && b[n] >= '0' && b[n] <= '9'; n++ {
+	digits, number := n+1, uint64(0)
+	for n = digits; n < len(b) && b[n] >= '0' && b[n] <= '9' && n < digits+20; n++ {
+		number = number*10 + uint64(b[n]-'0')
 	}
-	number, ok := parseUint(b[digits:n], 65535)
-	return host, uint16(number), n, ok && number > 0
+	return host, uint16(number), n, n < digits+20 && number > 0 && number <= 65535
 }
 
 func validEscapes(b []byte) bool {

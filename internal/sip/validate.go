@@ -155,8 +155,8 @@ func isCallID(b []byte) bool {
 // validateRequestURI: 416 for a scheme that is not for SIP (section 8.2.2.1), 400 for header parameters, which a
 // Request-URI may not have (section 19.1.1).
 func (m *Message) validateRequestURI() error {
-	u, err := ParseURI(m.RequestURI())
-	if err != nil {
+	var u URI
+	if n, err := u.parse(m.RequestURI()); err != nil || n != len(m.RequestURI()) {
 		return bad(int(m.uri.start), "Bad Request-URI")
 	}
 	if !u.IsSIP() && !EqualFold(u.Scheme, "tel") {
