@@ -2,6 +2,7 @@ package sip
 
 import (
 	"bytes"
+	"net/netip"
 	"testing"
 )
 
@@ -78,7 +79,8 @@ func FuzzMessage(f *testing.F) {
 		if m.Validate() == nil {
 			keptRight(t, &m)
 			if m.IsRequest() {
-				answerParses(t, &m)
+				answerParses(t, &m, netip.AddrPort{})
+				answerParses(t, &m, netip.MustParseAddrPort("198.51.100.7:40001"))
 			}
 		}
 	})
@@ -96,12 +98,12 @@ func keptRight(t *testing.T, m *Message) {
 	}
 }
 
-// answerParses asserts that a response to any valid request is valid and goes back on the same path.
-func answerParses(t *testing.T, req *Message) {
+// answerParses asserts that a response to any valid request, wherever it came from, is valid and goes back on the same path.
+func answerParses(t *testing.T, req *Message, source netip.AddrPort) {
 	t.Helper()
 	var w Writer
 	w.Reset(nil)
-	w.Response(req, 486, "", "totag")
+	w.ResponseTo(req, 486, "", "totag", source)
 	w.Body("", nil)
 	var resp Message
 	if err := resp.Parse(w.Bytes(), Limits{}); err != nil {

@@ -313,7 +313,8 @@ func Phrase(status int) string {
 func (w *Writer) vias(req *Message, source netip.AddrPort) {
 	top := source.IsValid()
 	for v := range req.All(HeaderVia) {
-		if !top {
+		value, rest := nextValue(v)
+		if !top || value == nil {
 			w.Value(HeaderVia, v)
 			continue
 		}
@@ -324,8 +325,7 @@ func (w *Writer) vias(req *Message, source netip.AddrPort) {
 			continue
 		}
 		start := w.begin(HeaderVia)
-		value, rest := cut(v, ',')
-		part, left := cut(trim(value), ';')
+		part, left := cut(value, ';')
 		w.b = append(w.b, part...)
 		var rport, asked, told bool
 		for left != nil {
@@ -362,7 +362,7 @@ func (w *Writer) vias(req *Message, source netip.AddrPort) {
 		}
 		w.Raw(";received=")
 		w.b = source.Addr().WithZone("").AppendTo(w.b)
-		if rest != nil {
+		if len(rest) > 0 {
 			w.Raw(", ")
 			w.b = append(w.b, trim(rest)...)
 		}
