@@ -10,9 +10,8 @@ type NameAddr struct {
 }
 
 // ParseNameAddr reads name-addr or addr-spec with parameters.
-func ParseNameAddr(b []byte) (NameAddr, error) {
-	var a NameAddr
-	err := a.parse(b)
+func ParseNameAddr(b []byte) (a NameAddr, err error) {
+	err = a.parse(b)
 	return a, err
 }
 

@@ -219,11 +219,13 @@ func tagOf(v []byte) []byte {
 }
 
 // Contact returns the first Contact. For the "*" form use Get(HeaderContact).
-func (m *Message) Contact() (NameAddr, error) {
-	for v := range Values(m.Get(HeaderContact)) {
-		return ParseNameAddr(v)
+func (m *Message) Contact() (a NameAddr, err error) {
+	v, _ := nextValue(m.Get(HeaderContact))
+	if v == nil {
+		return a, bad(0, "Missing Contact")
 	}
-	return NameAddr{}, bad(0, "Missing Contact")
+	err = a.parse(v)
+	return a, err
 }
 
 // TopVia returns the first Via.
@@ -259,7 +261,7 @@ func (m *Message) HasOption(id HeaderID, tag string) bool {
 		return false
 	}
 	for line := range m.All(id) {
-		for v := range Values(line) {
+		for v, rest := nextValue(line); v != nil; v, rest = nextValue(rest) {
 			if EqualFold(v, tag) {
 				return true
 			}

@@ -38,8 +38,7 @@ func (u *URI) IsSIP() bool {
 func (u *URI) IsSIPS() bool { return len(u.Scheme) == 4 && u.IsSIP() }
 
 // ParseURI reads one URI without angle brackets.
-func ParseURI(b []byte) (URI, error) {
-	var u URI
+func ParseURI(b []byte) (u URI, err error) {
 	n, err := u.parse(b)
 	if err == nil && n != len(b) {
 		err = bad(n, "Bad URI")
