@@ -63,12 +63,23 @@ func (a DigestAlgorithm) sum(out *[32]byte, b []byte) []byte {
 	case DigestMD5:
 		h := md5.Sum(b)
 		copy(out[:], h[:])
-	case DigestSHA256:
-		*out = sha256.Sum256(b)
-	case DigestSHA512256:
-		*out = sha512.Sum512_256(b)
+	case DigestSHA256, DigestSHA512256:
+		a.sha(out, b)
 	}
 	return out[:a.Size()]
+}
+
+// sha is sum for SHA-2. It hashes a copy: a compiler that has a profile keeps what is hashed so in the heap, and with b all that b may be a
+// part of, for MD5 too.
+func (a DigestAlgorithm) sha(out *[32]byte, b []byte) {
+	var few [320]byte
+	text := append(few[:0], b...)
+	if a == DigestSHA512256 {
+		*out = sha512.Sum512_256(text)
+	} else {
+		*out = sha256.Sum256(text)
+	}
+	clear(text)
 }
 
 // HA1 returns H(user:realm:password), which is what a server stores instead of the password (RFC 7616 section 3.4.2).
