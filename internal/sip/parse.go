@@ -195,6 +195,7 @@ func (m *Message) parseFields(b []byte, pos int, lim Limits) (next int, err erro
 // plainEnd is fieldEnd for nearly every field: one line of printable ASCII. What is not plain may be right or wrong.
 func plainEnd(b []byte, pos, limit int) (end int, plain bool) {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
+	b = b[:min(len(b), pos+limit+10)] // CRLF of the longest field, and a whole step beyond
 	for end = pos; end+8 <= len(b); end += 8 {
 		// The high bit is set in each byte that is below ' ', above '~' or behind such a one.
 		x := binary.LittleEndian.Uint64(b[end:])
