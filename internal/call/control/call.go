@@ -357,8 +357,8 @@ func (call *Call) finish() {
 			c.idle[l.User] = cdr.End
 		}
 	}
-	if c.cfg.Record != nil {
-		c.cfg.Shard.BeforeSending(func() { c.cfg.Record(cdr) })
+	if c.cfg.Records != nil {
+		c.cfg.Records.Ended(&cdr)
 	}
 	c.cfg.Events.CallEnded(Ended{CDR: cdr, Legs: call.spans()})
 }
@@ -369,9 +369,9 @@ func (call *Call) connected() {
 		call.Answered = time.Now()
 		call.ctl.cfg.Events.CallAnswered(call.ID, call.Answered)
 	}
-	if c := call.ctl; c.cfg.Answered != nil {
+	if c := call.ctl; c.cfg.Records != nil {
 		cdr := call.record()
-		c.cfg.Shard.BeforeSending(func() { c.cfg.Answered(cdr) })
+		c.cfg.Records.Answered(&cdr)
 	}
 }
 

@@ -22,7 +22,6 @@ import (
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
-	"ringfence/internal/state/store"
 	"ringfence/internal/trust/profile"
 )
 
@@ -36,12 +35,8 @@ type Config struct {
 	Roster    *roster.Roster
 	Plan      func() dialplan.Plan
 	Log       *slog.Logger
-	// Record hears the record of each finished call, before the phones hear that it is over; it may wait for the disk.
-	Record func(store.CDR)
-	Events Events // nil: nobody hears
-	// Answered, if set, hears of each call that was answered, and again when other parties were connected: what its record would be,
-	// without an end. It is called before the phones hear of it, and may wait for the disk.
-	Answered func(store.CDR)
+	Records   Records // nil: none are kept
+	Events    Events  // nil: nobody hears
 	// Elsewhere, if set, adds to the contacts that a user has here those at other nodes, each with a connection to its node. It may take a moment, and is called off the shard.
 	Elsewhere func(user ringfence.UserID, here []registrar.Contact) []registrar.Contact
 	// NextHop, if set, returns a connection to another server of the proxy at the other end of c, which has said 503 and is to be left alone for a while, or nil. It may
