@@ -56,13 +56,13 @@ type Call struct {
 
 // newLeg adds a leg of a user's device to the call.
 func (call *Call) newLeg(side string, device ringfence.DeviceID, user ringfence.UserID) *Leg {
-	id := string(call.ID) + "-"
-	if n := len(call.legs); n < 26 {
-		id += string(rune('a' + n))
-	} else {
-		id += strconv.Itoa(n)
+	const letters = "abcdefghijklmnopqrstuvwxyz"
+	n := len(call.legs)
+	name := letters[n%len(letters):][:1]
+	if n >= len(letters) {
+		name = strconv.Itoa(n)
 	}
-	l := &Leg{ID: ringfence.LegID(id), call: call, Side: side, Device: device, User: user, Since: time.Now()}
+	l := &Leg{ID: ringfence.LegID(string(call.ID) + "-" + name), call: call, Side: side, Device: device, User: user, Since: time.Now()}
 	call.legs = append(call.legs, l)
 	if user != "" { // trunks have no lines
 		call.ctl.lines[user] = append(call.ctl.lines[user], l)
@@ -388,8 +388,9 @@ func (call *Call) record() store.CDR {
 		cdr.To = call.Dialled
 	}
 	cdr.Legs = make([]ringfence.Proof, 0, len(call.legs))
+	now := time.Now()
 	for _, l := range call.legs {
-		p := l.Proof()
+		p := l.proof(now)
 		cdr.Legs = append(cdr.Legs, p)
 		if p.Verdict == ringfence.Refused || p.Verdict == ringfence.Exception && cdr.Verdict == ringfence.Sealed {
 			cdr.Verdict = p.Verdict

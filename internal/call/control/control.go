@@ -227,7 +227,7 @@ func unsupported(m *sip.Message) string {
 
 // contact is our Contact value on a connection. For WebSocket the parameter is ws, secure or not (RFC 7118 section 5.2.4).
 func (c *Control) contact(conn *transport.Conn) string {
-	scheme := strings.ToLower(conn.Network)
+	var scheme string
 	switch conn.Network {
 	case "UDP":
 		scheme = "udp"
@@ -235,6 +235,8 @@ func (c *Control) contact(conn *transport.Conn) string {
 		scheme = "tls"
 	case "WSS":
 		scheme = "ws"
+	default:
+		scheme = strings.ToLower(conn.Network)
 	}
 	at := conn.SentBy()
 	if conn.Dialled && c.cfg.Port != nil { // the peer must find us when this connection is gone
@@ -263,12 +265,7 @@ func (c *Control) hungUp(l *Leg) {
 	if l.User == "" {
 		return
 	}
-	left := slices.DeleteFunc(c.lines[l.User], func(x *Leg) bool { return x == l })
-	if len(left) == 0 {
-		delete(c.lines, l.User)
-		return
-	}
-	c.lines[l.User] = left
+	c.lines[l.User] = slices.DeleteFunc(c.lines[l.User], func(x *Leg) bool { return x == l }) // whoever called once will call again
 }
 
 func (c *Control) mediaAddr(conn *transport.Conn, port uint16) netip.AddrPort {
