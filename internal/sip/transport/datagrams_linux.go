@@ -30,11 +30,16 @@ type kernelDatagrams struct {
 	fail error
 	some func(uintptr) bool // bound once
 	busy bool               // the next datagrams are hardly far
+	last time.Time          // when datagrams were fetched
 }
 
 // coalesce is how long a reader that has just worked lets datagrams gather: nobody who calls notices, and a reader that is woken for
-// each of them, and wakes each peer for each answer, spends more on that than on the messages.
-const coalesce = time.Millisecond
+// each of them, and wakes each peer for each answer, spends more on that than on the messages. One that has worked for longer than plenty
+// since it fetched the last ones needs no more of them at a time.
+const (
+	coalesce = 2 * time.Millisecond
+	plenty   = coalesce / 4
+)
 
 // sockaddr is a struct sockaddr_in or sockaddr_in6.
 type sockaddr struct {
@@ -69,15 +74,17 @@ func newDatagrams(pc net.PacketConn) datagrams {
 }
 
 func (k *kernelDatagrams) read(each func(b []byte, from netip.AddrPort)) error {
-	if k.busy {
-		time.Sleep(coalesce)
+	since := time.Now()
+	if worked := since.Sub(k.last); k.busy && worked < plenty {
+		time.Sleep(coalesce - worked)
+		since = time.Now()
 	}
 	k.got, k.fail = 0, nil
-	since := time.Now()
 	if err := k.raw.Read(k.some); err != nil {
 		return err
 	}
-	k.busy = k.got < atOnce && time.Since(since) < coalesce
+	k.last = time.Now()
+	k.busy = k.got < atOnce && k.last.Sub(since) < coalesce
 	for i := range k.got {
 		each(k.bufs[i][:k.heads[i].length], k.from[i].addr())
 	}
