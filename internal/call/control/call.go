@@ -170,8 +170,8 @@ func (call *Call) answer(l *Leg) {
 		l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 		return
 	}
+	call.connected() // it is on record before the caller hears of it
 	call.caller.session.Answer(sdp, nil)
-	call.connected()
 	call.ctl.changed(call)
 }
 
@@ -192,7 +192,7 @@ func (call *Call) drop(l *Leg) bool {
 func (call *Call) hush(answered *Leg) {
 	call.ringer.Stop()
 	ringing := call.ringing
-	call.ringing, call.next = nil, nil
+	call.ringing, call.next, call.rings = nil, nil, ""
 	for _, l := range ringing {
 		if l != answered {
 			l.session.Cancel(`SIP;cause=200;text="Call completed elsewhere"`)
