@@ -129,11 +129,13 @@ func (s *Shard) response(conn *transport.Conn, m *sip.Message) {
 		id &^= 1 << 63
 	}
 	c := s.clients[id]
-	if e, ok := s.heard.find(id, nil); ok && c == nil {
-		if e.kind == pastCall && method == sip.INVITE && m.Status() >= 200 && m.Status() < 300 && s.layer.late != nil {
-			s.layer.late(s, conn, m)
+	if c == nil {
+		if e, ok := s.heard.find(id, nil); ok {
+			if e.kind == pastCall && method == sip.INVITE && m.Status() >= 200 && m.Status() < 300 && s.layer.late != nil {
+				s.layer.late(s, conn, m)
+			}
+			return
 		}
-		return
 	}
 	if c == nil || c.Method != method || c.Conn != conn && (conn.Reliable() || c.Conn.Reliable()) {
 		s.layer.stats.stray.Add(1)

@@ -65,8 +65,8 @@ func TestPast(t *testing.T) {
 		})
 		time.Sleep(time.Minute)
 		do(func() {
-			if gone != 2002 || len(p.pages) != 0 || len(p.index) != 0 || p.timer.Active() {
-				t.Errorf("%d gone, %d pages, %d keys", gone, len(p.pages), len(p.index))
+			if gone != 2002 || len(p.pages) != 0 || p.count != 0 || p.index.slots != 0 || p.timer.Active() {
+				t.Errorf("%d gone, %d pages, %d slots", gone, len(p.pages), p.index.slots)
 			}
 			p.add(s, 5, memory{branch: branch(5), text: bytes.Repeat(branch(5), 30)})
 			if !known(5) {

@@ -79,9 +79,13 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 		tx.again(m)
 		return
 	}
-	if e, ok := s.answered.find(key, via.Branch()); ok {
-		s.repeated(c, m, e)
-		return
+	if method != sip.ACK { // one to a 2xx is the user's, whether it rightly has a branch of its own or that of its INVITE (RFC 6026 section 7.1)
+		if e, ok := s.answered.find(key, via.Branch()); ok {
+			if s.layer.stats.retransmissions.Add(1); e.kind == pastAnswer {
+				s.Send(c, e.text)
+			}
+			return
+		}
 	}
 	switch method {
 	case sip.CANCEL:
@@ -196,24 +200,14 @@ func (tx *Server) again(m *sip.Message) {
 	}
 }
 
-// repeated handles a request whose transaction is over.
-func (s *Shard) repeated(conn *transport.Conn, m *sip.Message, e memory) {
-	switch {
-	case m.Method() == sip.ACK: // an ACK to a 2xx that wrongly has the branch of its INVITE (RFC 6026 section 7.1)
-		s.layer.cfg.User.Request(&Server{Shard: s, Conn: conn, Request: m, Method: sip.ACK})
-		return
-	case e.kind == pastAnswer:
-		s.Send(conn, e.text)
-	}
-	s.layer.stats.retransmissions.Add(1)
-}
-
 func (s *Shard) cancel(c *transport.Conn, m *sip.Message, via *sip.Via) {
 	key := s.layer.serverKey(m, via, sip.INVITE)
 	invite := s.servers[key]
-	if e, ok := s.answered.find(key, via.Branch()); ok && invite == nil { // too late
-		s.stateless(c, m, 200, "", string(e.text), 0)
-		return
+	if invite == nil {
+		if e, ok := s.answered.find(key, via.Branch()); ok { // too late
+			s.stateless(c, m, 200, "", string(e.text), 0)
+			return
+		}
 	}
 	if invite == nil || !bytes.Equal(invite.branch, via.Branch()) || invite.Conn != c && c.Reliable() {
 		s.stateless(c, m, 481, "", "", 0)
