@@ -29,7 +29,7 @@ func newPast(keep time.Duration, gone func(n int)) past {
 type page struct {
 	text  []byte
 	count int
-	since time.Time // when its first entry came
+	since time.Duration // when its first entry came, on the clock of the shard
 }
 
 const (
@@ -57,9 +57,9 @@ const (
 
 // add remembers e under key for as long as p keeps things, and up to pageSpan longer.
 func (p *past) add(s *Shard, key uint64, e memory) {
-	now := s.clock()
+	now := s.Clock()
 	n, size := len(p.pages), pageHead+len(e.branch)+len(e.text)
-	if n == 0 || now.Sub(p.pages[n-1].since) > pageSpan || len(p.pages[n-1].text)+size > pageSize {
+	if n == 0 || now-p.pages[n-1].since > pageSpan || len(p.pages[n-1].text)+size > pageSize {
 		first := pageMin
 		if n > 0 && cap(p.pages[n-1].text) >= pageSize { // as busy as a moment ago
 			first = pageSize
@@ -104,7 +104,7 @@ func read(b []byte) memory {
 // forget lets go of the pages that have been there for long enough, and asks to be called again.
 func (p *past) forget(s *Shard) {
 	n := 0
-	for ; n < len(p.pages) && s.clock().Sub(p.pages[n].since) >= p.keep+pageSpan; n++ {
+	for ; n < len(p.pages) && s.Clock()-p.pages[n].since >= p.keep+pageSpan; n++ {
 		p.count -= p.pages[n].count
 		p.gone(p.pages[n].count)
 	}
@@ -114,5 +114,5 @@ func (p *past) forget(s *Shard) {
 	if len(p.pages) == 0 {
 		return
 	}
-	s.After(&p.timer, p.pages[0].since.Add(p.keep+pageSpan).Sub(s.clock()), func() { p.forget(s) })
+	s.After(&p.timer, p.pages[0].since+p.keep+pageSpan-s.Clock(), func() { p.forget(s) })
 }
