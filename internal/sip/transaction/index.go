@@ -1,7 +1,7 @@
 package transaction
 
 // index tells where in the pages of past an entry is, by a key that nobody outside can choose: a hash with a seed of this process, or a
-// random number. It is a hash table with open addressing and linear probing, at most half full, so that a search misses the cache once
+// random number. It is a hash table with open addressing and linear probing, at most five eighths full, so that a search misses the cache once
 // where a map does three times, which counts when there are a million keys. Nothing is deleted: a slot that points to a page which is no
 // more goes when its part is full, and the part is small enough to do that within the cache, and while a message waits.
 type index struct {
@@ -38,7 +38,7 @@ func (x *index) get(key uint64) (page uint32, offset int, ok bool) {
 // put remembers where the entry for key is. Pages before oldest are no more.
 func (x *index) put(key uint64, page uint32, offset int, oldest uint32) {
 	p := x.part(key)
-	if 2*p.used >= len(p.slots) {
+	if 8*p.used >= 5*len(p.slots) { // and 3 of 8 after that
 		x.renew(p, oldest)
 	}
 	s := p.find(key)
