@@ -4,12 +4,15 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
-// atOnce is how many datagrams one system call fetches.
+// atOnce is how many datagrams one system call fetches or sends.
 const atOnce = 32
 
 // kernelDatagrams reads and writes a UDP socket of the kernel: several datagrams a call, and without telling the scheduler (see
@@ -22,15 +25,20 @@ type kernelDatagrams struct {
 	bufs   [atOnce][65536]byte
 	from   [atOnce]sockaddr
 	iovecs [atOnce]syscall.Iovec
-	heads  [atOnce]struct { // struct mmsghdr
-		syscall.Msghdr
-		length uint32
-	}
-	got  int
-	fail error
-	some func(uintptr) bool // bound once
-	busy bool               // the next datagrams are hardly far
-	last time.Time          // when datagrams were fetched
+	heads  [atOnce]multiHead
+	got    int
+	fail   error
+	some   func(uintptr) bool // bound once
+	busy   bool               // the next datagrams are hardly far
+	last   time.Time          // when datagrams were fetched
+
+	batches sync.Pool // of *batch
+}
+
+// multiHead is a struct mmsghdr.
+type multiHead struct {
+	syscall.Msghdr
+	length uint32
 }
 
 // coalesce is how long a reader that has just worked lets datagrams gather: nobody who calls notices, and a reader that is woken for
@@ -112,46 +120,88 @@ func (k *kernelDatagrams) readSome(fd uintptr) bool {
 	}
 }
 
-func (k *kernelDatagrams) writer(to netip.AddrPort) func(msg []byte) error {
+func (k *kernelDatagrams) writer(to netip.AddrPort) writer {
 	sa, ok := k.sockaddr(to)
 	if !ok {
 		return plainWriter(k.PacketConn, to)
 	}
-	w := &datagramWriter{raw: k.raw, to: sa}
+	w := &datagramWriter{raw: k.raw, batches: &k.batches, to: sa}
 	w.once = w.try
 	return w.write
 }
 
 // datagramWriter sends to one address. It is for one goroutine at a time.
 type datagramWriter struct {
-	raw   syscall.RawConn
-	to    *sockaddr
-	msg   []byte
-	errno syscall.Errno
-	once  func(uintptr) bool // bound once
+	raw     syscall.RawConn
+	batches *sync.Pool
+	to      *sockaddr
+	rest    []byte
+	lengths []int
+	err     error
+	once    func(uintptr) bool // bound once
 }
 
-func (w *datagramWriter) write(msg []byte) error {
-	if len(msg) == 0 {
-		return nil
+func (w *datagramWriter) write(b []byte, lengths []int) error {
+	w.rest, w.lengths, w.err = b, lengths, nil
+	if err := w.raw.Write(w.once); err != nil {
+		w.err = err
 	}
-	w.msg, w.errno = msg, 0
-	err := w.raw.Write(w.once)
-	w.msg = nil
-	if err == nil && w.errno != 0 {
-		err = w.errno
-	}
-	return err
+	w.rest, w.lengths = nil, nil
+	return w.err
 }
 
+// try sends everything: a full queue loses datagrams, as the network may; nobody waits here.
 func (w *datagramWriter) try(fd uintptr) bool {
-	for {
-		_, _, w.errno = syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&w.msg[0])), uintptr(len(w.msg)),
-			syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, uintptr(unsafe.Pointer(&w.to.bytes)), uintptr(w.to.length))
-		if w.errno != syscall.EINTR {
-			return true // a full queue loses the datagram, as the network may; nobody waits here
+	for len(w.lengths) > 0 {
+		var n int
+		var errno syscall.Errno
+		if len(w.lengths) == 1 { // dearer in a batch
+			_, _, errno = syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(w.rest))), uintptr(w.lengths[0]),
+				syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, uintptr(unsafe.Pointer(&w.to.bytes)), uintptr(w.to.length))
+			n = 1
+		} else {
+			n, errno = w.batch(fd)
 		}
+		switch errno {
+		case 0:
+		case syscall.EINTR:
+			continue
+		default: // it is about the first one
+			w.err, n = errno, 1
+		}
+		for _, length := range w.lengths[:n] {
+			w.rest = w.rest[length:]
+		}
+		w.lengths = w.lengths[n:]
 	}
+	return true
+}
+
+// batch is what sendmmsg(2) takes.
+type batch struct {
+	iovecs [atOnce]syscall.Iovec
+	heads  [atOnce]multiHead
+}
+
+// batch sends up to atOnce datagrams and returns how many the kernel took.
+func (w *datagramWriter) batch(fd uintptr) (int, syscall.Errno) {
+	b, ok := w.batches.Get().(*batch)
+	if !ok {
+		b = &batch{}
+	}
+	n, rest := min(len(w.lengths), atOnce), w.rest
+	for i, length := range w.lengths[:n] {
+		b.iovecs[i].Base = unsafe.SliceData(rest)
+		b.iovecs[i].SetLen(length)
+		h := &b.heads[i]
+		h.Name, h.Namelen, h.Iov, h.Iovlen = &w.to.bytes[0], w.to.length, &b.iovecs[i], 1
+		rest = rest[length:]
+	}
+	sent, _, errno := syscall.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.heads)), uintptr(n), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+	clear(b.iovecs[:n]) // it keeps nothing alive
+	clear(b.heads[:n])
+	w.batches.Put(b)
+	return int(sent), errno
 }
 
 // sockaddr returns the kernel's form of an address. It fails where that needs more than the address itself: an IPv6 zone, or an IPv6

@@ -55,7 +55,7 @@ func TestDatagrams(t *testing.T) {
 						t.Fatalf("%d bytes from %s, which is not %s", len(b), from, client)
 					}
 					delete(want, string(b))
-					if err := reply(b[:1]); err != nil {
+					if err := reply(b[:1], []int{1}); err != nil {
 						t.Fatal(err)
 					}
 				})
@@ -70,6 +70,31 @@ func TestDatagrams(t *testing.T) {
 			if _, from, err := phone.ReadFrom(buf[:]); err != nil || addrPort(from) != server {
 				t.Errorf("the answer came from %v: %v", from, err)
 			}
+			// More than one system call takes, and one in the middle that is longer than a datagram can be: the others go, in order.
+			var many []byte
+			var lengths []int
+			for i := range 70 {
+				b := fmt.Appendf(nil, "many %d", i)
+				if i == 16 {
+					b = make([]byte, 66_000)
+				}
+				many, lengths = append(many, b...), append(lengths, len(b))
+			}
+			if err := reply(many, lengths); err == nil {
+				t.Error("a datagram of 66,000 bytes was sent")
+			}
+			for i := range lengths {
+				if i == 16 {
+					continue
+				}
+				want := fmt.Sprintf("many %d", i)
+				for n := 0; string(buf[:n]) != want; { // behind the rest of what came before
+					var err error
+					if n, _, err = phone.ReadFrom(buf[:]); err != nil {
+						t.Fatalf("%s did not arrive: %v", want, err)
+					}
+				}
+			}
 		})
 	}
 }
@@ -82,14 +107,14 @@ func TestDatagramsThatCannotGo(t *testing.T) {
 	}
 	defer pc.Close()
 	d := newDatagrams(pc)
-	if err := d.writer(netip.MustParseAddrPort("[::1]:5060"))([]byte("x")); err == nil {
+	if err := d.writer(netip.MustParseAddrPort("[::1]:5060"))([]byte("x"), []int{1}); err == nil {
 		t.Error("an IPv6 address was reached from an IPv4 socket")
 	}
-	if err := d.writer(addrPort(pc.LocalAddr()))(nil); err != nil {
+	if err := d.writer(addrPort(pc.LocalAddr()))(nil, nil); err != nil {
 		t.Error(err)
 	}
 	pc.Close()
-	if err := d.writer(addrPort(pc.LocalAddr()))([]byte("x")); err == nil {
+	if err := d.writer(addrPort(pc.LocalAddr()))([]byte("x"), []int{1}); err == nil {
 		t.Error("a closed socket was written to")
 	}
 	if err := d.read(func([]byte, netip.AddrPort) {}); err == nil {
