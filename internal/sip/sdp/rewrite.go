@@ -40,10 +40,11 @@ func Rewrite(s *Session, o RewriteOptions) (*Session, error) {
 		return nil, invalid("there is no audio in the session description")
 	}
 	from := &s.Media[at]
-	m := Media{Type: "audio", PTime: from.PTime, MaxPTime: from.MaxPTime, Direction: from.Direction.And(o.Direction)}
-	m.Codecs, m.Formats = make([]Codec, 0, len(from.Codecs)), make([]string, 0, len(from.Codecs))
-	for _, c := range from.Codecs {
-		if c.Name != "" {
+	out := &description{}
+	m := out.section(len(from.Codecs))
+	m.PTime, m.MaxPTime, m.Direction = from.PTime, from.MaxPTime, from.Direction.And(o.Direction)
+	for i := range from.Codecs {
+		if c := &from.Codecs[i]; c.Name != "" {
 			m.addCodec(c)
 		}
 	}
@@ -52,7 +53,7 @@ func Rewrite(s *Session, o RewriteOptions) (*Session, error) {
 			m.Attributes = append(m.Attributes, a)
 		}
 	}
-	return o.assemble(s.Media, at, m)
+	return o.assemble(out, s.Media, at)
 }
 
 // formatAttribute is the allow list: attributes about the format of media that name no host, person, key or network.
@@ -64,17 +65,18 @@ func formatAttribute(name string) bool {
 	return false
 }
 
-func (m *Media) addCodec(c Codec) {
-	m.Codecs = append(m.Codecs, c)
-	m.Formats = append(m.Formats, formatOf(c))
+func (m *Media) addCodec(c *Codec) {
+	m.Codecs = append(m.Codecs, *c)
+	m.Formats = append(m.Formats, formatOf(c.PayloadType))
 }
 
-// assemble completes our section m and puts it in a description with the sections of like, or of o.Offer, refused
-// around it. at is the place of audio in like.
-func (o RewriteOptions) assemble(like []Media, at int, m Media) (*Session, error) {
+// assemble completes out, whose only section is our audio, and puts the sections of like, or of o.Offer, refused around it.
+// at is the place of audio in like.
+func (o *RewriteOptions) assemble(out *description, like []Media, at int) (*Session, error) {
 	if !o.Addr.IsValid() || o.Addr.Port() == 0 || o.Addr.Addr().IsUnspecified() {
 		return nil, &ringfence.Fault{Op: "sdp.rewrite", Kind: ringfence.KindInternal, Text: "no media address for the session description"}
 	}
+	m := &out.Media[0]
 	if len(m.Codecs) == 0 {
 		return nil, &ringfence.Fault{Op: "sdp.rewrite", Kind: ringfence.KindUnsupported, Text: "no audio codec that both sides know"}
 	}
@@ -84,32 +86,35 @@ func (o RewriteOptions) assemble(like []Media, at int, m Media) (*Session, error
 			return nil, invalid("there is no audio in the offer being answered")
 		}
 	}
-	if err := o.seal(&m, at); err != nil {
+	if err := o.seal(m, out, at); err != nil {
 		return nil, err
 	}
-	m.Port = o.Addr.Port()
+	m.Type, m.Port = "audio", o.Addr.Port()
 	m.Mux = o.Mux && (o.Offer == nil || o.Offer.Media[at].Mux)
 	if o.RTCP != 0 && !m.Mux && o.RTCP != m.Port+1 {
 		m.RTCPPort = o.RTCP
 	}
-	out := &Session{Name: "-", Connection: ConnectionOf(o.Addr.Addr())}
+	out.Name, out.Connection = "-", ConnectionOf(o.Addr.Addr())
 	out.Origin = Origin{User: "-", ID: o.Origin.ID, Version: o.Origin.Version, Addr: out.Connection}
-	for i := range like {
-		if i == at {
-			out.Media = append(out.Media, m)
-		} else {
-			out.Media = append(out.Media, refused(&like[i]))
+	if len(like) > 1 {
+		out.Media = make([]Media, len(like))
+		for i := range like {
+			if i == at {
+				out.Media[i] = *m
+			} else {
+				out.Media[i] = refused(&like[i])
+			}
 		}
 	}
-	return out, nil
+	return &out.Session, nil
 }
 
 // seal sets the profile and the keys of our section.
-func (o RewriteOptions) seal(m *Media, at int) error {
+func (o *RewriteOptions) seal(m *Media, out *description, at int) error {
 	if o.Offer == nil {
-		for _, c := range o.Crypto {
-			if c.Supported() {
-				m.Crypto = append(m.Crypto, c)
+		for i := range o.Crypto {
+			if c := &o.Crypto[i]; c.Supported() {
+				out.addCrypto(m, c, len(o.Crypto))
 			}
 		}
 		switch {
@@ -136,7 +141,7 @@ func (o RewriteOptions) seal(m *Media, at int) error {
 	if !ok {
 		return insecure("there is no SRTP suite that both sides support", "enable the same suite on both sides")
 	}
-	m.Crypto = []Crypto{local}
+	out.addCrypto(m, &local, 1)
 	return nil
 }
 
