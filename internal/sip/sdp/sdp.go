@@ -115,20 +115,20 @@ func direction(send, recv bool) Direction {
 // Media is one m= section (RFC 8866 section 5.14).
 type Media struct {
 	Type       string     // "audio", "video", "image", "application", ...
+	Proto      string     // "RTP/SAVP", "udptl", ...
 	Port       uint16     // 0: refused or disabled
 	Ports      uint16     // number of ports if the m-line had "/n", else 0
-	Proto      string     // "RTP/SAVP", "udptl", ...
-	Formats    []string   // as on the m-line; payload types for RTP
-	Connection Connection // media-level c=; zero if absent
-	Direction  Direction  // effective: session default and the old c=0.0.0.0 hold are applied (RFC 3264 section 8.4)
 	PTime      uint16     // milliseconds a packet; 0 if absent
 	MaxPTime   uint16     // milliseconds; 0 if absent
+	RTCPPort   uint16     // a=rtcp port (RFC 3605); 0 if absent
+	BadCrypto  uint16     // a=crypto lines that were malformed, and are not kept
+	Mux        bool       // a=rtcp-mux (RFC 5761)
+	Direction  Direction  // effective: session default and the old c=0.0.0.0 hold are applied (RFC 3264 section 8.4)
+	Formats    []string   // as on the m-line; payload types for RTP
 	Codecs     []Codec    // for RTP, one for each format, in the order of the m-line
 	Crypto     []Crypto   // well-formed a=crypto lines, in order (RFC 4568)
-	BadCrypto  int        // a=crypto lines that were malformed, and are not kept
-	RTCPPort   uint16     // a=rtcp port (RFC 3605); 0 if absent
+	Connection Connection // media-level c=; zero if absent
 	RTCPAddr   Connection // a=rtcp address; zero if absent
-	Mux        bool       // a=rtcp-mux (RFC 5761)
 	Lines      []Line     // media-level lines not named here, in order, without k=
 	Attributes []Attribute
 }
