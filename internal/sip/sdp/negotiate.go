@@ -22,7 +22,7 @@ func formatOf(pt uint8) string {
 // BuildOffer makes an offer of one audio section with these codecs, first the one we like best. Payload types must differ.
 func BuildOffer(o RewriteOptions, codecs ...Codec) (*Session, error) {
 	out := &description{}
-	m := out.section(len(codecs))
+	m := out.addMedia(len(codecs))
 	m.Direction, m.PTime = o.Direction, 20
 	for i := range codecs {
 		c := &codecs[i]
@@ -32,7 +32,7 @@ func BuildOffer(o RewriteOptions, codecs ...Codec) (*Session, error) {
 		m.addCodec(c)
 	}
 	o.Offer = nil
-	return o.assemble(out, out.Media, 0)
+	return o.assemble(&out.audio, out.Media, 0)
 }
 
 // Choice is what an offer and its answer agreed on.
@@ -60,7 +60,7 @@ func Answer(offer *Session, o RewriteOptions, supported ...Codec) (*Session, Cho
 	from := &offer.Media[at]
 	var ch Choice
 	made := &description{}
-	m := made.section(min(len(supported), len(from.Codecs)+1))
+	m := made.addMedia(min(len(supported), len(from.Codecs)+1))
 	m.PTime, m.Direction = from.PTime, from.Direction.Reverse().And(o.Direction)
 	for _, want := range supported {
 		i := indexCodec(from.Codecs, &want)
@@ -82,7 +82,7 @@ func Answer(offer *Session, o RewriteOptions, supported ...Codec) (*Session, Cho
 	}
 	ch.Events = answerEvents(m, from, supported, ch.Codec.Clock)
 	o.Offer = offer
-	out, err := o.assemble(made, offer.Media, at)
+	out, err := o.assemble(&made.audio, offer.Media, at)
 	if err != nil {
 		return nil, Choice{}, err
 	}

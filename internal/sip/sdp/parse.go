@@ -20,26 +20,31 @@ const (
 	MaxAttributes = 200 // attributes of one section
 )
 
-// description is a Session and the room for what one usually holds, an audio section with the formats that phones have in
-// common: one allocation instead of seven, and no larger than those.
-type description struct {
+// audio is a Session with room for its only section, which is what most have, and a line of keys: one allocation.
+type audio struct {
 	Session
-	audio   [1]Media
+	media  [1]Media
+	crypto [1]Crypto
+}
+
+// description is audio with room for the formats that phones have in common: one allocation instead of six, and no larger
+// than those.
+type description struct {
+	audio
 	lines   [1]Line
 	codecs  [4]Codec
 	formats [4]string
-	crypto  [1]Crypto
 }
 
-// section appends a section for up to n formats.
-func (d *description) section(n int) *Media {
+// addMedia appends a section for up to n formats.
+func (d *description) addMedia(n int) *Media {
 	if len(d.Media) > 0 {
 		d.Media = append(d.Media, Media{})
 	} else {
-		d.Media = d.audio[:]
+		d.Media = d.media[:]
 		if n <= len(d.formats) {
-			d.audio[0].Formats, d.audio[0].Codecs = d.formats[:0], d.codecs[:0]
-			return &d.audio[0]
+			d.media[0].Formats, d.media[0].Codecs = d.formats[:0], d.codecs[:0]
+			return &d.media[0]
 		}
 	}
 	m := &d.Media[len(d.Media)-1]
@@ -48,9 +53,9 @@ func (d *description) section(n int) *Media {
 }
 
 // addCrypto appends a line to section m; more says how many there will be with it, as far as is known.
-func (d *description) addCrypto(m *Media, c *Crypto, more int) {
+func (d *audio) addCrypto(m *Media, c *Crypto, more int) {
 	switch {
-	case m.Crypto == nil && more == 1 && m == &d.audio[0]:
+	case m.Crypto == nil && more == 1 && m == &d.media[0]:
 		m.Crypto = d.crypto[:0]
 	case len(m.Crypto) == cap(m.Crypto):
 		m.Crypto = slices.Grow(m.Crypto, max(more, len(Suites())))
@@ -76,8 +81,8 @@ func (r *reader) fault(text string) error {
 // characters, anything over the limits, and m-lines that it cannot understand. Errors are ringfence.KindInvalid and hold
 // nothing that was received.
 func Parse(b []byte) (*Session, error) {
-	r := reader{description: &description{Session: Session{Name: "-", Origin: Origin{User: "-"}}}}
-	r.Lines = r.lines[:0]
+	r := reader{description: &description{}}
+	r.Name, r.Origin.User, r.Lines = "-", "-", r.lines[:0]
 	if len(b) > MaxSize {
 		return nil, r.fault(fmt.Sprintf("longer than %d bytes", MaxSize))
 	}
@@ -133,7 +138,7 @@ func (r *reader) read(kind byte, v string) error {
 		r.sawV = true
 		return nil
 	case 'm':
-		return r.media(v)
+		return r.section(v)
 	case 'a':
 		return r.attribute(v)
 	case 'c':
@@ -177,10 +182,18 @@ func (r *reader) origin(v string) error {
 	if len(f) > 6 { // a user name with spaces
 		f = append([]string{strings.Join(f[:len(f)-5], "_")}, f[len(f)-5:]...)
 	}
-	id, _ := strconv.ParseUint(f[1], 10, 64)
-	version, _ := strconv.ParseUint(f[2], 10, 64)
-	r.Origin = Origin{User: f[0], ID: id, Version: version, Addr: Connection{Type: addrType(f[4]), Host: f[5]}}
+	o := &r.Origin
+	o.User, o.ID, o.Version = f[0], sessionNumber(f[1]), sessionNumber(f[2])
+	o.Addr.Type, o.Addr.Host = addrType(f[4]), f[5]
 	return nil
+}
+
+func sessionNumber(v string) uint64 {
+	n, ok := number(v, 1e18)
+	if !ok {
+		n, _ = strconv.ParseUint(v, 10, 64)
+	}
+	return n
 }
 
 func addrType(s string) string {
@@ -200,8 +213,8 @@ func parseConnection(v string) (Connection, bool) {
 	return Connection{Type: addrType(f[1]), Host: host}, host != ""
 }
 
-// media reads "type port[/count] proto formats".
-func (r *reader) media(v string) error {
+// section reads "type port[/count] proto formats".
+func (r *reader) section(v string) error {
 	var few [24]string
 	f := fields(v, few[:0])
 	if len(f) < 3 {
@@ -225,7 +238,7 @@ func (r *reader) media(v string) error {
 	if len(f) == 3 && port != 0 {
 		return r.fault("media line without formats")
 	}
-	m := r.section(len(f) - 3)
+	m := r.addMedia(len(f) - 3)
 	m.Type, m.Port, m.Ports, m.Proto, m.Direction = f[0], uint16(port), uint16(count), f[2], r.sessDir
 	r.m, r.attrs = m, 0
 	if !m.IsRTP() {
@@ -282,29 +295,19 @@ func (r *reader) attribute(v string) error {
 
 // known reads an attribute that has a field of its own; its name is in lower case. It reports false for one that is only kept.
 func (r *reader) known(name, value string) bool {
-	dir := &r.sessDir
-	if r.m != nil {
-		dir = &r.m.Direction
-	}
-	switch name {
-	case "sendrecv":
-		*dir = SendRecv
-		return true
-	case "sendonly":
-		*dir = SendOnly
-		return true
-	case "recvonly":
-		*dir = RecvOnly
-		return true
-	case "inactive":
-		*dir = Inactive
-		return true
-	}
 	m := r.m
 	if m == nil {
-		return name == "crypto" // not allowed at session level, and not kept (RFC 4568 section 4.1)
+		d, ok := parseDirection(name)
+		if ok {
+			r.sessDir = d
+		}
+		return ok || name == "crypto" // not allowed at session level, and not kept (RFC 4568 section 4.1)
 	}
 	switch name {
+	case "rtpmap":
+		return m.setMap(value)
+	case "fmtp":
+		return m.setFMTP(value)
 	case "crypto":
 		if c, ok := parseCrypto(value); ok {
 			r.addCrypto(m, &c, 1)
@@ -321,12 +324,26 @@ func (r *reader) known(name, value string) bool {
 		return setMillis(&m.MaxPTime, value)
 	case "rtcp":
 		return m.setRTCP(value)
-	case "rtpmap":
-		return m.setMap(value)
-	case "fmtp":
-		return m.setFMTP(value)
 	}
-	return false
+	d, ok := parseDirection(name)
+	if ok {
+		m.Direction = d
+	}
+	return ok
+}
+
+func parseDirection(name string) (Direction, bool) {
+	switch name {
+	case "sendrecv":
+		return SendRecv, true
+	case "sendonly":
+		return SendOnly, true
+	case "recvonly":
+		return RecvOnly, true
+	case "inactive":
+		return Inactive, true
+	}
+	return 0, false
 }
 
 func setMillis(to *uint16, v string) bool {
@@ -376,7 +393,7 @@ func (m *Media) setMap(v string) bool {
 	clockText, channelText, hasChannels := cut(clocks, '/')
 	clock, ok := number(trim(clockText), math.MaxUint32)
 	c := m.codec(pt)
-	if c == nil || c.Name != "" || !ok || clock == 0 || name == "" || strings.IndexByte(name, ' ') >= 0 || strings.IndexByte(name, '\t') >= 0 {
+	if c == nil || c.Name != "" || !ok || clock == 0 || name == "" || below(name, ' '+1) {
 		return false
 	}
 	channels, ok := number(trim(channelText), math.MaxUint8)

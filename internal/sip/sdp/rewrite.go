@@ -31,7 +31,8 @@ type RewriteOptions struct {
 // Rewrite makes the description that the other leg gets from the one that this leg sent. Only media formats, packet
 // times and the direction of its first audio section pass; addresses, names, ids, keys, ICE candidates and every
 // attribute that is not on the list of media-format attributes do not. Every other section is refused with port 0, so
-// that the result has as many sections as the offer, in the same order (RFC 3264 section 6). s is not changed.
+// that the result has as many sections as the offer, in the same order (RFC 3264 section 6). s is not changed; the result
+// may share its list of codecs, so that neither list may be changed in place.
 //
 // It fails with ringfence.KindInsecure if the result would not be sealed and no exception is named.
 func Rewrite(s *Session, o RewriteOptions) (*Session, error) {
@@ -40,14 +41,11 @@ func Rewrite(s *Session, o RewriteOptions) (*Session, error) {
 		return nil, invalid("there is no audio in the session description")
 	}
 	from := &s.Media[at]
-	out := &description{}
-	m := out.section(len(from.Codecs))
+	out := &audio{}
+	out.Media = out.media[:]
+	m := &out.media[0]
 	m.PTime, m.MaxPTime, m.Direction = from.PTime, from.MaxPTime, from.Direction.And(o.Direction)
-	for i := range from.Codecs {
-		if c := &from.Codecs[i]; c.Name != "" {
-			m.addCodec(c)
-		}
-	}
+	m.copyCodecs(from)
 	for _, a := range from.Attributes {
 		if formatAttribute(a.Name) {
 			m.Attributes = append(m.Attributes, a)
@@ -65,6 +63,26 @@ func formatAttribute(name string) bool {
 	return false
 }
 
+// copyCodecs gives m the codecs of from that have a name. Most often those are all, and then both have the same list.
+func (m *Media) copyCodecs(from *Media) {
+	n := len(from.Codecs)
+	same := n == len(from.Formats)
+	for i := 0; same && i < n; i++ {
+		c := &from.Codecs[i]
+		same = c.Name != "" && from.Formats[i] == formatOf(c.PayloadType)
+	}
+	if same {
+		m.Codecs, m.Formats = from.Codecs[:n:n], from.Formats[:n:n]
+		return
+	}
+	m.Codecs, m.Formats = make([]Codec, 0, n), make([]string, 0, n)
+	for i := range from.Codecs {
+		if c := &from.Codecs[i]; c.Name != "" {
+			m.addCodec(c)
+		}
+	}
+}
+
 func (m *Media) addCodec(c *Codec) {
 	m.Codecs = append(m.Codecs, *c)
 	m.Formats = append(m.Formats, formatOf(c.PayloadType))
@@ -72,7 +90,7 @@ func (m *Media) addCodec(c *Codec) {
 
 // assemble completes out, whose only section is our audio, and puts the sections of like, or of o.Offer, refused around it.
 // at is the place of audio in like.
-func (o *RewriteOptions) assemble(out *description, like []Media, at int) (*Session, error) {
+func (o *RewriteOptions) assemble(out *audio, like []Media, at int) (*Session, error) {
 	if !o.Addr.IsValid() || o.Addr.Port() == 0 || o.Addr.Addr().IsUnspecified() {
 		return nil, &ringfence.Fault{Op: "sdp.rewrite", Kind: ringfence.KindInternal, Text: "no media address for the session description"}
 	}
@@ -110,7 +128,7 @@ func (o *RewriteOptions) assemble(out *description, like []Media, at int) (*Sess
 }
 
 // seal sets the profile and the keys of our section.
-func (o *RewriteOptions) seal(m *Media, out *description, at int) error {
+func (o *RewriteOptions) seal(m *Media, out *audio, at int) error {
 	if o.Offer == nil {
 		for i := range o.Crypto {
 			if c := &o.Crypto[i]; c.Supported() {

@@ -229,6 +229,36 @@ func TestRewriteHidesTheOtherSide(t *testing.T) {
 	}
 }
 
+// A format that nobody named cannot be shown to the other side, and a list of formats is only shared if it is what would be made.
+func TestRewriteTakesTheFormatsWithAName(t *testing.T) {
+	for name, tt := range map[string]struct {
+		attrs  string
+		change func(*Media)
+		want   string
+	}{
+		"all":            {"a=rtpmap:96 opus/48000/2\r\n", nil, "m=audio 16384 RTP/SAVP 96 0 8\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 "},
+		"one has none":   {"", nil, "m=audio 16384 RTP/SAVP 0 8\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 "},
+		"fewer codecs":   {"", func(m *Media) { m.Codecs = m.Codecs[2:] }, "m=audio 16384 RTP/SAVP 8\r\na=rtpmap:8 "},
+		"another format": {"", func(m *Media) { m.Codecs = []Codec{G722(), PCMU(), PCMA()} }, "m=audio 16384 RTP/SAVP 9 0 8\r\na=rtpmap:9 "},
+	} {
+		s := mustParse(t, "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 96 0 8\r\n"+tt.attrs)
+		if tt.change != nil {
+			tt.change(&s.Media[0])
+		}
+		out, err := Rewrite(s, ours(t))
+		if err != nil || !strings.Contains(string(out.Bytes()), tt.want) {
+			t.Errorf("%s: %v\n%s", name, err, out.Bytes())
+			continue
+		}
+		before := string(s.Bytes())
+		out.Media[0].Codecs = append(out.Media[0].Codecs, Events(101, 8000))
+		out.Media[0].Formats = append(out.Media[0].Formats, "101")
+		if after := string(s.Bytes()); after != before {
+			t.Errorf("%s: adding to the result changed what it was made of:\n%s", name, after)
+		}
+	}
+}
+
 // TestRewriteAnswer passes an offer from A to B and B's answer back to A, as a B2BUA does.
 func TestRewriteAnswer(t *testing.T) {
 	a, toB, toA := mustParse(t, phoneOffer), ours(t), ours(t)

@@ -35,15 +35,17 @@ func plain(c byte) bool { return c > ' ' && c < utf8.RuneSelf }
 func fields(v string, to []string) []string {
 	words, start := to, 0
 	for i := 0; i < len(v); i++ {
-		switch c := v[i]; {
-		case c == ' ' || c == '\t':
-			if start < i {
-				words = append(words, v[start:i])
-			}
-			start = i + 1
-		case c >= utf8.RuneSelf: // perhaps white space too
+		c := v[i]
+		if plain(c) {
+			continue
+		}
+		if c >= utf8.RuneSelf { // perhaps white space too
 			return append(to, strings.Fields(v)...)
 		}
+		if start < i {
+			words = append(words, v[start:i])
+		}
+		start = i + 1
 	}
 	if start < len(v) {
 		words = append(words, v[start:])

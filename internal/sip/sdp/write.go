@@ -117,9 +117,11 @@ func token(b []byte, v string) []byte {
 }
 
 func (c *Connection) append(b []byte) []byte {
-	b = append(b, "IN "...)
-	b = append(b, addrType(c.Type)...)
-	b = append(b, ' ')
+	if is(c.Type, "IP6") {
+		b = append(b, "IN IP6 "...)
+	} else {
+		b = append(b, "IN IP4 "...)
+	}
 	return token(b, c.Host)
 }
 
