@@ -52,13 +52,13 @@ func (d *description) addMedia(n int) *Media {
 	return m
 }
 
-// addCrypto appends a line to section m; more says how many there will be with it, as far as is known.
-func (d *audio) addCrypto(m *Media, c *Crypto, more int) {
+// addCrypto appends a line to section m.
+func (d *audio) addCrypto(m *Media, c *Crypto) {
 	switch {
-	case m.Crypto == nil && more == 1 && m == &d.media[0]:
+	case m.Crypto == nil && m == &d.media[0]:
 		m.Crypto = d.crypto[:0]
 	case len(m.Crypto) == cap(m.Crypto):
-		m.Crypto = slices.Grow(m.Crypto, max(more, len(Suites())))
+		m.Crypto = slices.Grow(m.Crypto, len(Suites())) // of more than one line there is most often one for each suite
 	}
 	m.Crypto = append(m.Crypto, *c)
 }
@@ -310,7 +310,7 @@ func (r *reader) known(name, value string) bool {
 		return m.setFMTP(value)
 	case "crypto":
 		if c, ok := parseCrypto(value); ok {
-			r.addCrypto(m, &c, 1)
+			r.addCrypto(m, &c)
 		} else {
 			m.BadCrypto++
 		}

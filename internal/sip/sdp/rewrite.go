@@ -32,7 +32,7 @@ type RewriteOptions struct {
 // times and the direction of its first audio section pass; addresses, names, ids, keys, ICE candidates and every
 // attribute that is not on the list of media-format attributes do not. Every other section is refused with port 0, so
 // that the result has as many sections as the offer, in the same order (RFC 3264 section 6). s is not changed; the result
-// may share its list of codecs, so that neither list may be changed in place.
+// may share its list of codecs, and an offer that of o.Crypto, so that those may not be changed in place.
 //
 // It fails with ringfence.KindInsecure if the result would not be sealed and no exception is named.
 func Rewrite(s *Session, o RewriteOptions) (*Session, error) {
@@ -130,11 +130,7 @@ func (o *RewriteOptions) assemble(out *audio, like []Media, at int) (*Session, e
 // seal sets the profile and the keys of our section.
 func (o *RewriteOptions) seal(m *Media, out *audio, at int) error {
 	if o.Offer == nil {
-		for i := range o.Crypto {
-			if c := &o.Crypto[i]; c.Supported() {
-				out.addCrypto(m, c, len(o.Crypto))
-			}
-		}
+		m.Crypto = o.supported()
 		switch {
 		case len(m.Crypto) > 0 && o.Feedback:
 			m.Proto = "RTP/SAVPF"
@@ -159,8 +155,17 @@ func (o *RewriteOptions) seal(m *Media, out *audio, at int) error {
 	if !ok {
 		return insecure("there is no SRTP suite that both sides support", "enable the same suite on both sides")
 	}
-	out.addCrypto(m, &local, 1)
+	out.addCrypto(m, &local)
 	return nil
+}
+
+// supported returns the keys that we support: most often all, and then it is the same list.
+func (o *RewriteOptions) supported() []Crypto {
+	n := len(o.Crypto)
+	if !slices.ContainsFunc(o.Crypto, func(c Crypto) bool { return !c.Supported() }) {
+		return o.Crypto[:n:n]
+	}
+	return slices.DeleteFunc(slices.Clone(o.Crypto), func(c Crypto) bool { return !c.Supported() })
 }
 
 // refused is a section with port 0. It keeps what RFC 3264 section 6 wants to recognise the line by, and one format.

@@ -28,7 +28,7 @@ func Sealed(m *Media) error {
 		if c.good {
 			return nil
 		}
-		_, _, err := c.Key()
+		err := c.check()
 		if err == nil {
 			return nil
 		}
