@@ -3,7 +3,6 @@ package sdp
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"ringfence"
 )
@@ -46,9 +45,9 @@ func Rewrite(s *Session, o RewriteOptions) (*Session, error) {
 	m := &out.media[0]
 	m.PTime, m.MaxPTime, m.Direction = from.PTime, from.MaxPTime, from.Direction.And(o.Direction)
 	m.copyCodecs(from)
-	for _, a := range from.Attributes {
-		if formatAttribute(a.Name) {
-			m.Attributes = append(m.Attributes, a)
+	for i := range from.Attributes {
+		if a := &from.Attributes[i]; formatAttribute(a.Name) {
+			m.Attributes = append(m.Attributes, *a)
 		}
 	}
 	return o.assemble(out, s.Media, at)
@@ -56,11 +55,7 @@ func Rewrite(s *Session, o RewriteOptions) (*Session, error) {
 
 // formatAttribute is the allow list: attributes about the format of media that name no host, person, key or network.
 func formatAttribute(name string) bool {
-	switch strings.ToLower(name) {
-	case "silencesupp", "annexb":
-		return true
-	}
-	return false
+	return is(name, "silencesupp") || is(name, "annexb")
 }
 
 // copyCodecs gives m the codecs of from that have a name. Most often those are all, and then both have the same list.
@@ -113,7 +108,7 @@ func (o *RewriteOptions) assemble(out *audio, like []Media, at int) (*Session, e
 		m.RTCPPort = o.RTCP
 	}
 	out.Name, out.Connection = "-", ConnectionOf(o.Addr.Addr())
-	out.Origin = Origin{User: "-", ID: o.Origin.ID, Version: o.Origin.Version, Addr: out.Connection}
+	out.Origin.User, out.Origin.ID, out.Origin.Version, out.Origin.Addr = "-", o.Origin.ID, o.Origin.Version, out.Connection
 	if len(like) > 1 {
 		out.Media = make([]Media, len(like))
 		for i := range like {

@@ -83,6 +83,9 @@ func TestParseTolerates(t *testing.T) {
 		"unknown line types": {head + "x=abc\r\ny=def\r\n" + m + "z=odd\r\n", func(s *Session) bool { return s.Lines[1] == Line{'y', "def"} && s.Media[0].Lines[0].Value == "odd" }},
 		"fax":                {head + "m=image 5000 udptl t38\r\na=T38MaxBitRate:14400\r\n", func(s *Session) bool { return s.Media[0].Formats[0] == "t38" && !s.Media[0].IsRTP() }},
 		"refused, no format": {head + "m=video 0 RTP/AVP\r\n", func(s *Session) bool { return s.Media[0].Port == 0 }},
+		"refused, named twice": {head + "m=audio 0 RTP/AVP 101\r\na=rtpmap:101 x/8000\r\na=rtpmap:101 y/8000\r\na=fmtp:101 a\r\na=fmtp:101 b\r\na=x\r\n", func(s *Session) bool {
+			return s.Media[0].Codecs[0].Name == "x" && len(s.Media[0].Attributes) == 3
+		}},
 		"session direction":  {head + "a=inactive\r\n" + m, func(s *Session) bool { return s.Media[0].Direction == Inactive }},
 		"media overrides":    {head + "a=inactive\r\n" + m + "a=sendonly\r\n", func(s *Session) bool { return s.Media[0].Direction == SendOnly }},
 		"old hold":           {head + "c=IN IP4 0.0.0.0\r\n" + m, func(s *Session) bool { return s.Media[0].Direction == SendOnly }},
@@ -489,6 +492,7 @@ func pick(t *testing.T, n int) int {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(phoneOffer))
 	f.Add([]byte("v=0\no=- - - IN IP6 ::\nm=audio 9 UDP/TLS/RTP/SAVPF 111\na=setup:actpass\na=fingerprint:sha-256 AA"))
+	f.Add([]byte("v=0\r\nm=audio 0 RTP/AVP 101\r\na=fmtp:101 a\r\na=FMTP:101 b\r\n"))
 	f.Add([]byte("v=0\r\nm=image 0 udptl t38\r\nm=audio 1/2 RTP/AVP 96 97 0\r\na=rtpmap:96 L16/44100/2\r\na=fmtp:97 a;b\r\na=crypto:1 A inline:b|c d\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := Parse(b)

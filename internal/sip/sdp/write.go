@@ -3,7 +3,6 @@ package sdp
 import (
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // Bytes returns the description in the order of RFC 8866 section 5, with CRLF line ends.
@@ -37,8 +36,8 @@ func (s *Session) Append(b []byte) []byte {
 		b = line(b, 't', "0 0")
 	}
 	b = others(b, s.Lines)
-	for _, a := range s.Attributes {
-		b = a.append(b)
+	for i := range s.Attributes {
+		b = s.Attributes[i].append(b)
 	}
 	for i := range s.Media {
 		b = s.Media[i].append(b)
@@ -48,8 +47,8 @@ func (s *Session) Append(b []byte) []byte {
 
 // ordered appends i=, u=, e= and p= lines, the connection, b= lines.
 func ordered(b []byte, lines []Line, c *Connection) []byte {
-	for _, kind := range []byte("iuep") {
-		b = linesOf(b, lines, kind)
+	for i := 0; i < len("iuep") && len(lines) > 0; i++ {
+		b = linesOf(b, lines, "iuep"[i])
 	}
 	if c.Host != "" {
 		b = append(b, "c="...)
@@ -60,8 +59,8 @@ func ordered(b []byte, lines []Line, c *Connection) []byte {
 }
 
 func linesOf(b []byte, lines []Line, kind byte) []byte {
-	for _, l := range lines {
-		if l.Type == kind {
+	for i := range lines {
+		if l := &lines[i]; l.Type == kind {
 			b = line(b, kind, l.Value)
 		}
 	}
@@ -70,8 +69,10 @@ func linesOf(b []byte, lines []Line, kind byte) []byte {
 
 // others appends what ordered does not, in order: t= with its r= lines, z=, and unknown types.
 func others(b []byte, lines []Line) []byte {
-	for _, l := range lines {
-		if strings.IndexByte("iuepb", l.Type) < 0 {
+	for i := range lines {
+		switch l := &lines[i]; l.Type {
+		case 'i', 'u', 'e', 'p', 'b':
+		default:
 			b = line(b, l.Type, l.Value)
 		}
 	}
@@ -125,7 +126,7 @@ func (c *Connection) append(b []byte) []byte {
 	return token(b, c.Host)
 }
 
-func (a Attribute) append(b []byte) []byte {
+func (a *Attribute) append(b []byte) []byte {
 	b = append(b, "a="...)
 	b = text(b, a.Name)
 	if a.Value != "" {
@@ -162,7 +163,11 @@ func (m *Media) append(b []byte) []byte {
 		b = m.Crypto[i].append(b)
 	}
 	b = m.appendTyped(b)
-	for _, a := range m.Attributes {
+	for i := range m.Attributes {
+		a := &m.Attributes[i]
+		if m.Port == 0 && (is(a.Name, "rtpmap") || is(a.Name, "fmtp")) { // of a format that was named twice: it would now be named by this
+			continue
+		}
 		b = a.append(b)
 	}
 	return b
@@ -171,7 +176,7 @@ func (m *Media) append(b []byte) []byte {
 func (c *Codec) append(b []byte) []byte {
 	if c.Name != "" {
 		b = append(b, "a=rtpmap:"...)
-		b = strconv.AppendUint(b, uint64(c.PayloadType), 10)
+		b = append(b, formatOf(c.PayloadType)...)
 		b = append(b, ' ')
 		b = token(b, c.Name)
 		b = append(b, '/')
@@ -184,7 +189,7 @@ func (c *Codec) append(b []byte) []byte {
 	}
 	if c.FMTP != "" {
 		b = append(b, "a=fmtp:"...)
-		b = strconv.AppendUint(b, uint64(c.PayloadType), 10)
+		b = append(b, formatOf(c.PayloadType)...)
 		b = append(b, ' ')
 		b = text(b, c.FMTP)
 		b = append(b, "\r\n"...)
