@@ -59,8 +59,12 @@ func Answer(offer *Session, o RewriteOptions, supported ...Codec) (*Session, Cho
 	}
 	from := &offer.Media[at]
 	var ch Choice
+	formats := 2 // a codec and telephone-event
+	if o.All {
+		formats = min(len(supported), len(from.Codecs))
+	}
 	made := &description{}
-	m := made.addMedia(min(len(supported), len(from.Codecs)+1))
+	m := made.addMedia(formats)
 	m.PTime, m.Direction = from.PTime, from.Direction.Reverse().And(o.Direction)
 	for _, want := range supported {
 		i := indexCodec(from.Codecs, &want)

@@ -183,17 +183,10 @@ func (r *reader) origin(v string) error {
 		f = append([]string{strings.Join(f[:len(f)-5], "_")}, f[len(f)-5:]...)
 	}
 	o := &r.Origin
-	o.User, o.ID, o.Version = f[0], sessionNumber(f[1]), sessionNumber(f[2])
-	o.Addr.Type, o.Addr.Host = addrType(f[4]), f[5]
+	o.User, o.Addr.Type, o.Addr.Host = f[0], addrType(f[4]), f[5]
+	o.ID, _ = strconv.ParseUint(f[1], 10, 64)
+	o.Version, _ = strconv.ParseUint(f[2], 10, 64)
 	return nil
-}
-
-func sessionNumber(v string) uint64 {
-	n, ok := number(v, 1e18)
-	if !ok {
-		n, _ = strconv.ParseUint(v, 10, 64)
-	}
-	return n
 }
 
 func addrType(s string) string {
