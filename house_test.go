@@ -203,7 +203,7 @@ func outsiders() map[string][]string {
 		"github.com/goccy/go-yaml":       {"network/catalogue", "network/site", "node/config", "node/admin", "cmd/ringfence"},
 		"golang.org/x/crypto":            {"state/store", "trust/ca", "trust/enroll", "trust/publicname", "network/kerberos", "network/proxy"},
 		"github.com/jcmturner/gokrb5/v8": {"network/kerberos"},
-		"golang.org/x/sys":               {"media/relay", "node/sockets"},
+		"golang.org/x/sys":               {"media/relay", "node/sockets", "sip/transport"},
 		"golang.org/x/net":               {"media/relay", "node", "sip/locate", "network/ready/dns"},
 		"github.com/danielgtaylor/huma":  {"node/admin"},
 		"github.com/prometheus":          {"node", "node/admin"},

@@ -63,7 +63,12 @@ func (l *Layer) add(s *Session) { l.tables[s.Shard.Index][s.LocalTag] = s }
 
 func (l *Layer) remove(s *Session) { delete(l.tables[s.Shard.Index], s.LocalTag) }
 
-func newTag() string { return strconv.FormatUint(rand.Uint64()|1<<63, 16) }
+func newTag() string {
+	var few [16]byte
+	return string(appendTag(few[:0]))
+}
+
+func appendTag(b []byte) []byte { return strconv.AppendUint(b, rand.Uint64()|1<<63, 16) }
 
 // Request handles a request that belongs to a dialog (it has a To tag) and reports whether it did; otherwise the caller
 // answers, usually with 481.

@@ -44,7 +44,7 @@ func (s *Session) progressReliably(status int, sdp []byte) {
 	s.rel.msg = bytes.Clone(w.Bytes())
 	s.rel.interval, s.rel.waited = s.Shard.Layer().Timers().T1, 0
 	s.server.Send(status, w)
-	s.Shard.After(&s.rel.timer, s.rel.interval, s.repeatProgress)
+	s.Shard.Wake(&s.rel.timer, s.rel.interval, (*rings)(s))
 }
 
 func (s *Session) repeatProgress() {
@@ -59,7 +59,7 @@ func (s *Session) repeatProgress() {
 	}
 	s.Shard.Send(s.conn(), s.rel.msg)
 	s.rel.interval = min(2*s.rel.interval, limit-s.rel.waited)
-	s.Shard.After(&s.rel.timer, s.rel.interval, s.repeatProgress)
+	s.Shard.Wake(&s.rel.timer, s.rel.interval, (*rings)(s))
 }
 
 // pracked handles a PRACK of the peer.

@@ -1,6 +1,7 @@
 package dialog
 
 import (
+	"bytes"
 	"strconv"
 
 	"ringfence"
@@ -109,8 +110,11 @@ func (s *Session) LocalSDP() []byte { return s.localSDP }
 
 // learn takes over what a message tells of the peer: its abilities and, for a target refresh, its Contact.
 func (s *Session) learn(m *sip.Message) {
-	if c, err := m.Contact(); err == nil && c.URI.IsSIP() {
-		s.Target = c.URI.String()
+	// Most messages of a dialog have the Contact that is known already, and nothing but a URI in it.
+	if v := m.Get(sip.HeaderContact); len(v) != len(s.Target)+2 || string(v[1:len(v)-1]) != s.Target || v[0] != '<' || v[len(v)-1] != '>' {
+		if c, err := m.Contact(); err == nil && c.URI.IsSIP() {
+			s.Target = c.URI.String()
+		}
 	}
 	if m.Has(sip.HeaderAllow) {
 		s.peerUpdate = m.HasOption(sip.HeaderAllow, "UPDATE")
@@ -139,16 +143,19 @@ func routes(m *sip.Message, reverse bool) []string {
 }
 
 // bare returns a From or To value without its tag and other parameters.
-func bare(v []byte) string {
+func bare(v []byte) []byte {
+	if end := bytes.IndexByte(v, '>'); end > 0 && v[0] == '<' {
+		return v[:end+1] // as nearly always
+	}
 	a, err := sip.ParseNameAddr(v)
 	if err != nil {
-		return string(v)
+		return v
 	}
 	out := "<" + a.URI.String() + ">"
 	if len(a.Display) > 0 {
 		out = `"` + string(a.Display) + `" ` + out
 	}
-	return out
+	return []byte(out)
 }
 
 // conn returns the flow to use now.
@@ -200,15 +207,43 @@ func (s *Session) Send(method sip.Method, extra func(*sip.Writer), contentType s
 			extra(w)
 		}
 		w.Body(contentType, body)
-	}, func(a transaction.Answer) {
+	}, s.hears(method, heard))
+}
+
+// hears returns who hears the answers to a request inside the dialog.
+func (s *Session) hears(method sip.Method, heard func(transaction.Answer)) func(transaction.Answer) {
+	if method == sip.BYE || method == sip.PRACK {
+		if heard == nil {
+			return func(transaction.Answer) {}
+		}
+		return heard
+	}
+	return func(a transaction.Answer) {
 		// RFC 5057: the dialog is gone on the other side.
-		if a.Message != nil && a.Status() == 481 && method != sip.BYE && method != sip.PRACK && s.state == Confirmed {
+		if a.Message != nil && a.Status() == 481 && s.state == Confirmed {
 			s.finish(End{Remote: true, Err: &ringfence.Fault{Op: "dialog", Kind: ringfence.KindNotFound, Text: "the peer no longer knows the call"}})
 		}
 		if heard != nil {
 			heard(a)
 		}
-	})
+	}
+}
+
+// rings is a session as its timers know it.
+type rings Session
+
+// Due implements [transaction.Alarm].
+func (r *rings) Due(t *transaction.Timer) {
+	switch s := (*Session)(r); {
+	case t == &s.ok.timer:
+		s.repeatOK()
+	case t == &s.rel.timer:
+		s.repeatProgress()
+	case s.refresh.ours:
+		s.refresh.refresh(s)
+	default:
+		s.refresh.expire(s)
+	}
 }
 
 // request handles a request inside the dialog.

@@ -17,7 +17,7 @@ type sessionTimer struct {
 	interval time.Duration // agreed; 0 means none
 	min      time.Duration // raised by a 422
 	ours     bool          // we refresh
-	until    time.Time     // when the session expires unless it is refreshed
+	until    time.Duration // when the session expires unless it is refreshed, on the clock of the shard
 	timer    transaction.Timer
 }
 
@@ -27,12 +27,22 @@ func (t *sessionTimer) wanted(s *Session) time.Duration {
 
 // offer asks for a session timer in an INVITE or re-INVITE.
 func (t *sessionTimer) offer(s *Session, w *sip.Writer) {
-	value := strconv.Itoa(int(t.wanted(s) / time.Second))
-	if t.interval > 0 {
-		value = strconv.Itoa(int(t.interval/time.Second)) + ";refresher=" + map[bool]string{true: "uac", false: "uas"}[t.ours]
+	switch {
+	case t.interval == 0:
+		w.Uint(sip.HeaderSessionExpires, uint64(t.wanted(s)/time.Second))
+	case t.ours:
+		expires(w, t.interval, "uac")
+	default:
+		expires(w, t.interval, "uas")
 	}
-	w.Header(sip.HeaderSessionExpires, value)
 	w.Uint(sip.HeaderMinSE, uint64(max(t.min, minSE)/time.Second))
+}
+
+// expires writes Session-Expires and who refreshes.
+func expires(w *sip.Writer, interval time.Duration, refresher string) {
+	var few [48]byte
+	b := append(strconv.AppendInt(few[:0], int64(interval/time.Second), 10), ";refresher="...)
+	w.Value(sip.HeaderSessionExpires, append(b, refresher...))
 }
 
 // raise takes the interval a 422 asks for; it reports whether trying again makes sense.
@@ -73,7 +83,7 @@ func (t *sessionTimer) answer(s *Session, req *sip.Message, w *sip.Writer) {
 		refresher = "uac"
 	}
 	t.start(s, interval, refresher == "uas")
-	w.Header(sip.HeaderSessionExpires, strconv.Itoa(int(interval/time.Second))+";refresher="+refresher)
+	expires(w, interval, refresher)
 	if supported {
 		w.Header(sip.HeaderRequire, "timer")
 	}
@@ -101,13 +111,12 @@ func refresherOf(m *sip.Message) string {
 }
 
 func (t *sessionTimer) start(s *Session, interval time.Duration, ours bool) {
-	t.interval, t.ours, t.until = interval, ours, time.Now().Add(interval)
-	if ours {
-		s.Shard.After(&t.timer, interval/2, func() { t.refresh(s) })
-		return
+	t.interval, t.ours, t.until = interval, ours, s.Shard.Clock()+interval
+	wait := interval / 2
+	if !ours { // RFC 4028 section 10: give up a little before the session expires
+		wait = interval - min(32*time.Second, interval/3)
 	}
-	// RFC 4028 section 10: give up a little before the session expires.
-	s.Shard.After(&t.timer, interval-min(32*time.Second, interval/3), func() { t.expire(s) })
+	s.Shard.Wake(&t.timer, wait, (*rings)(s))
 }
 
 func (t *sessionTimer) expire(s *Session) {
@@ -156,7 +165,7 @@ func (t *sessionTimer) again(s *Session, why ringfence.Kind) {
 	if s.state != Confirmed {
 		return
 	}
-	if why == ringfence.KindTimeout || time.Until(t.until) < 2*pause {
+	if why == ringfence.KindTimeout || t.until-s.Shard.Clock() < 2*pause {
 		t.expire(s)
 		return
 	}

@@ -129,24 +129,20 @@ func (s *Session) accepted(m *sip.Message) {
 	s.user.Answered(s, m)
 }
 
-// sendAck acknowledges a 2xx; an ACK is a request without a transaction (RFC 3261 section 13.2.2.4).
+// sendAck acknowledges a 2xx.
 func (s *Session) sendAck(seq uint32, sdp []byte) {
-	var w sip.Writer
-	conn := s.conn()
-	via := "SIP/2.0/" + conn.Network + " " + conn.SentBy() + ";branch=" + sip.MagicCookie + newTag() + ";rport"
-	w.Reset(make([]byte, 0, 512+len(sdp)))
-	s.head(&w, via, sip.ACK, seq)
-	w.Body("application/sdp", sdp)
-	s.ack = w.Bytes()
-	s.Shard.Write(conn, &w)
+	s.ack = s.Shard.Acknowledge(s.conn(), func(w *sip.Writer, via string) {
+		s.head(w, via, sip.ACK, seq)
+		w.Body("application/sdp", sdp)
+	})
 }
 
 // dropFork ends the dialog that a 2xx to an INVITE of ours makes when there was one before: a proxy forked the INVITE, or the call is
 // over and the ACK was lost. All that it takes is in the response.
 func (l *Layer) dropFork(shard *transaction.Shard, conn *transport.Conn, m *sip.Message) {
 	seq, _, _ := m.CSeq()
-	f := &Session{Shard: shard, Conn: conn, CallID: string(m.CallID()), LocalTag: string(m.FromTag()), RemoteTag: string(m.ToTag()), Local: bare(m.Get(sip.HeaderFrom)),
-		Remote: bare(m.Get(sip.HeaderTo)), layer: l, localSeq: seq, state: Confirmed}
+	f := &Session{Shard: shard, Conn: conn, CallID: string(m.CallID()), LocalTag: string(m.FromTag()), RemoteTag: string(m.ToTag()), Local: string(bare(m.Get(sip.HeaderFrom))),
+		Remote: string(bare(m.Get(sip.HeaderTo))), layer: l, localSeq: seq, state: Confirmed}
 	if to, err := sip.ParseNameAddr(m.Get(sip.HeaderTo)); err == nil {
 		f.Target = to.URI.String() // unless there is a Contact
 	}

@@ -23,14 +23,29 @@ type okState struct {
 func (l *Layer) Accept(tx *transaction.Server, contact string, user User) *Session {
 	m := tx.Request
 	seq, _, _ := m.CSeq()
-	s := &Session{Shard: tx.Shard, Conn: tx.Conn, CallID: string(m.CallID()), LocalTag: newTag(), RemoteTag: string(m.FromTag()),
-		Local: bare(m.Get(sip.HeaderTo)), Remote: bare(m.Get(sip.HeaderFrom)), Contact: contact, Routes: routes(m, false),
-		layer: l, user: user, server: tx, remoteSeq: seq}
+	var tag [16]byte
+	text := together(m.CallID(), appendTag(tag[:0]), m.FromTag(), bare(m.Get(sip.HeaderTo)), bare(m.Get(sip.HeaderFrom)))
+	s := &Session{Shard: tx.Shard, Conn: tx.Conn, CallID: text[0], LocalTag: text[1], RemoteTag: text[2], Local: text[3], Remote: text[4],
+		Contact: contact, Routes: routes(m, false), layer: l, user: user, server: tx, remoteSeq: seq}
 	tx.SetToTag(s.LocalTag)
 	tx.Data = s
 	s.learn(m)
 	l.add(s)
 	return s
+}
+
+// together returns its arguments as strings that are one allocation, since they live as long as each other.
+func together(parts ...[]byte) (out [5]string) {
+	var few [256]byte
+	b := few[:0]
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	text := string(b)
+	for i, p := range parts {
+		out[i], text = text[:len(p)], text[len(p):]
+	}
+	return out
 }
 
 // Invite returns the INVITE that is not answered yet, or nil.
@@ -125,7 +140,7 @@ func (s *Session) sendOK(tx *transaction.Server, w *sip.Writer) {
 	timers := s.Shard.Layer().Timers()
 	s.ok.msg, s.ok.seq, s.ok.interval, s.ok.waited = bytes.Clone(w.Bytes()), seq, timers.T1, 0
 	tx.Send(200, w)
-	s.Shard.After(&s.ok.timer, timers.T1, s.repeatOK)
+	s.Shard.Wake(&s.ok.timer, timers.T1, (*rings)(s))
 }
 
 func (s *Session) repeatOK() {
@@ -139,7 +154,7 @@ func (s *Session) repeatOK() {
 	}
 	s.Shard.Send(s.conn(), s.ok.msg)
 	s.ok.interval = min(2*s.ok.interval, timers.T2, 64*timers.T1-s.ok.waited)
-	s.Shard.After(&s.ok.timer, s.ok.interval, s.repeatOK)
+	s.Shard.Wake(&s.ok.timer, s.ok.interval, (*rings)(s))
 }
 
 func (s *Session) acked(m *sip.Message, seq uint32) {

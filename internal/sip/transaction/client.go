@@ -67,32 +67,44 @@ func (c *Client) Heard() bool { return c.state > clientCalling }
 // its end, and puts via first among the fields. heard gets every response and, if there is none, the reason; nothing is
 // heard after a final answer except further 2xx responses to an INVITE (forked elsewhere, or retransmitted).
 func (s *Shard) Request(conn *transport.Conn, method sip.Method, build func(w *sip.Writer, via string), heard func(Answer)) *Client {
-	c := &Client{Shard: s, Conn: conn, Method: method, id: rand.Uint64() | 1<<63, heard: heard}
-	var w sip.Writer
-	w.Reset(s.takeScratch())
-	build(&w, c.via())
+	c := &Client{Shard: s, Conn: conn, Method: method, id: newID(), heard: heard}
+	w := s.takeWriter()
+	build(w, via(conn, c.id))
 	if method == sip.INVITE || !conn.Reliable() {
 		c.request = bytes.Clone(w.Bytes())
 	}
-	s.start(c, &w)
-	s.scratch = w.Bytes()
+	s.start(c, w)
+	s.spare = w
 	return c
 }
 
+// Acknowledge sends the ACK to a 2xx, which is a request without a transaction (RFC 3261 section 13.2.2.4), and returns it, to be sent
+// again. build is as for Request.
+func (s *Shard) Acknowledge(conn *transport.Conn, build func(w *sip.Writer, via string)) []byte {
+	w := s.takeWriter()
+	build(w, via(conn, newID()))
+	s.Write(conn, w)
+	s.spare = w
+	return bytes.Clone(w.Bytes())
+}
+
+// newID makes the random part of a branch.
+func newID() uint64 { return rand.Uint64() | 1<<63 }
+
 // via is the value of our Via: the local address of the connection, and rport (RFC 3581).
-func (c *Client) via() string {
+func via(conn *transport.Conn, id uint64) string {
 	var few [16]byte
-	return "SIP/2.0/" + c.Conn.Network + " " + c.Conn.SentBy() + ";branch=" + sip.MagicCookie + string(strconv.AppendUint(few[:0], c.id, 16)) + ";rport"
+	return "SIP/2.0/" + conn.Network + " " + conn.SentBy() + ";branch=" + sip.MagicCookie + string(strconv.AppendUint(few[:0], id, 16)) + ";rport"
 }
 
 func (s *Shard) start(c *Client, request *sip.Writer) {
 	s.clients[c.key()] = c
 	s.link(c)
 	timers := s.layer.timers
-	s.After(&c.giveUp, timers.linger(), c.timeout) // Timer B or F
+	s.Wake(&c.giveUp, timers.linger(), c) // Timer B or F
 	if !c.Conn.Reliable() {
 		c.interval = timers.T1
-		s.After(&c.timer, c.interval, c.retransmit) // Timer A or E
+		s.Wake(&c.timer, c.interval, c) // Timer A or E
 	}
 	if c.Conn.State() == "Closed" {
 		s.Post(func() { c.fail(errClosed(c.Conn.Cause())) })
@@ -129,11 +141,13 @@ func (s *Shard) response(conn *transport.Conn, m *sip.Message) {
 		id &^= 1 << 63
 	}
 	c := s.clients[id]
-	if e, ok := s.heard.find(id, nil); ok && c == nil {
-		if e.kind == pastCall && method == sip.INVITE && m.Status() >= 200 && m.Status() < 300 && s.layer.late != nil {
-			s.layer.late(s, conn, m)
+	if c == nil {
+		if e, ok := s.heard.find(id, nil); ok {
+			if e.kind == pastCall && method == sip.INVITE && m.Status() >= 200 && m.Status() < 300 && s.layer.late != nil {
+				s.layer.late(s, conn, m)
+			}
+			return
 		}
-		return
 	}
 	if c == nil || c.Method != method || c.Conn != conn && (conn.Reliable() || c.Conn.Reliable()) {
 		s.layer.stats.stray.Add(1)
@@ -167,8 +181,8 @@ func (c *Client) response(m *sip.Message) {
 	switch {
 	case invite && status < 300:
 		c.state = clientAccepted
-		c.request = nil                                 // the user makes the ACKs
-		c.Shard.After(&c.timer, timers.linger(), c.end) // Timer M
+		c.request = nil                            // the user makes the ACKs
+		c.Shard.Wake(&c.timer, timers.linger(), c) // Timer M
 	case invite:
 		c.state = clientCompleted
 		c.ack(m)
@@ -186,7 +200,7 @@ func (c *Client) Hasten(d time.Duration) {
 	switch {
 	case c.state != clientAccepted:
 	case c.Conn.Reliable():
-		c.Shard.After(&c.timer, d, c.end)
+		c.Shard.Wake(&c.timer, d, c)
 	default:
 		c.past(pastCall)
 	}
@@ -205,7 +219,19 @@ func (c *Client) linger(d time.Duration) {
 		c.end()
 		return
 	}
-	c.Shard.After(&c.timer, d, c.end)
+	c.Shard.Wake(&c.timer, d, c)
+}
+
+// Due implements Alarm.
+func (c *Client) Due(t *Timer) {
+	switch {
+	case t == &c.giveUp:
+		c.timeout()
+	case c.state >= clientAccepted:
+		c.end()
+	default:
+		c.retransmit()
+	}
 }
 
 func (c *Client) provisional() {
@@ -256,12 +282,12 @@ func (c *Client) sendCancel() {
 	}
 	s.start(x, &w)
 	// RFC 3261 section 9.1: an INVITE that was cancelled and never answered is over after 64*T1.
-	s.After(&c.giveUp, s.layer.timers.linger(), c.timeout)
+	s.Wake(&c.giveUp, s.layer.timers.linger(), c)
 }
 
 // copyIdentity writes the fields that CANCEL and the ACK to a non-2xx take from their INVITE.
 func (c *Client) copyIdentity(w *sip.Writer, req *sip.Message, to []byte) {
-	w.Header(sip.HeaderVia, c.via())
+	w.Header(sip.HeaderVia, via(c.Conn, c.id))
 	w.Uint(sip.HeaderMaxForwards, 70)
 	w.Copy(req, sip.HeaderRoute)
 	w.Value(sip.HeaderFrom, req.Get(sip.HeaderFrom))
@@ -294,7 +320,7 @@ func (c *Client) retransmit() {
 			c.interval = c.Shard.layer.timers.T2
 		}
 	}
-	c.Shard.After(&c.timer, c.interval, c.retransmit)
+	c.Shard.Wake(&c.timer, c.interval, c)
 }
 
 func (c *Client) timeout() {
@@ -322,14 +348,18 @@ func (c *Client) end() {
 	}
 }
 
-// link puts c on the list of its connection, so that the end of a connection costs no search.
+// link puts c on the list of its connection, so that the end of a connection costs no search. It becomes the second of it, so that the
+// first, which the map knows, seldom changes.
 func (s *Shard) link(c *Client) {
 	first := s.byConn[c.Conn]
-	c.next, c.prev = first, nil
-	if first != nil {
-		first.prev = c
+	if first == nil {
+		s.byConn[c.Conn] = c
+		return
 	}
-	s.byConn[c.Conn] = c
+	if c.prev, c.next = first, first.next; c.next != nil {
+		c.next.prev = c
+	}
+	first.next = c
 }
 
 func (s *Shard) unlink(c *Client) {

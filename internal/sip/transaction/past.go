@@ -12,29 +12,31 @@ import (
 // much, so it holds no pointers that the collector would have to follow: what was written last is at the end of the last page, and
 // pages go as a whole when what is in them has been there long enough.
 type past struct {
-	index map[uint64]uint64 // key -> number of the page << 32 | offset
-	pages []page            // oldest first
-	first uint32            // number of pages[0]
+	index index
+	pages []page // oldest first
+	first uint32 // number of pages[0]
+	count int    // entries in pages
 	timer Timer
 	keep  time.Duration
 	gone  func(n int) // hears how many were forgotten
 }
 
 func newPast(keep time.Duration, gone func(n int)) past {
-	return past{index: map[uint64]uint64{}, keep: keep, gone: gone}
+	return past{keep: keep, gone: gone}
 }
 
-// page holds entries one behind the other: key, kind, lengths, branch, text.
+// page holds entries one behind the other: kind, lengths, branch, text.
 type page struct {
 	text  []byte
 	count int
-	since time.Time // when its first entry came
+	since time.Duration // when its first entry came, on the clock of the shard
 }
 
 const (
 	pageSize = 64 << 10
+	pageMin  = 1 << 10     // where there is little to remember, a page begins so small
 	pageSpan = time.Second // for how long a page takes entries: so much longer than needed the first of them stays
-	pageHead = 8 + 1 + 2 + 4
+	pageHead = 1 + 2 + 4
 )
 
 // memory is what past knows of a transaction.
@@ -55,64 +57,62 @@ const (
 
 // add remembers e under key for as long as p keeps things, and up to pageSpan longer.
 func (p *past) add(s *Shard, key uint64, e memory) {
-	now := s.clock()
-	n := len(p.pages)
-	if n == 0 || now.Sub(p.pages[n-1].since) > pageSpan || len(p.pages[n-1].text)+pageHead+len(e.branch)+len(e.text) > cap(p.pages[n-1].text) {
-		p.pages = append(p.pages, page{text: make([]byte, 0, max(pageSize, pageHead+len(e.branch)+len(e.text))), since: now})
+	now := s.Clock()
+	n, size := len(p.pages), pageHead+len(e.branch)+len(e.text)
+	if n == 0 || now-p.pages[n-1].since > pageSpan || len(p.pages[n-1].text)+size > pageSize {
+		first := pageMin
+		if n > 0 && cap(p.pages[n-1].text) >= pageSize { // as busy as a moment ago
+			first = pageSize
+		}
+		p.pages = append(p.pages, page{text: make([]byte, 0, max(first, size)), since: now})
 		n++
 	}
 	if !p.timer.Active() {
 		s.After(&p.timer, p.keep+pageSpan, func() { p.forget(s) })
 	}
 	g := &p.pages[n-1]
-	p.index[key] = uint64(p.first+uint32(n-1))<<32 | uint64(len(g.text))
-	g.text = binary.BigEndian.AppendUint64(g.text, key)
+	if len(g.text)+size > cap(g.text) {
+		g.text = append(make([]byte, 0, min(2*(len(g.text)+size), pageSize)), g.text...)
+	}
+	p.index.put(key, p.first+uint32(n-1), len(g.text), p.first)
 	g.text = append(g.text, byte(e.kind))
 	g.text = binary.BigEndian.AppendUint16(g.text, uint16(len(e.branch)))
 	g.text = binary.BigEndian.AppendUint32(g.text, uint32(len(e.text)))
 	g.text = append(g.text, e.branch...)
 	g.text = append(g.text, e.text...)
 	g.count++
+	p.count++
 }
 
 // find returns what is known under key, if the branch is the same. It is valid until the next call of add.
 func (p *past) find(key uint64, branch []byte) (memory, bool) {
-	at, ok := p.index[key]
-	if !ok {
-		return memory{}, false
+	page, offset, ok := p.index.get(key)
+	if i := page - p.first; ok && i < uint32(len(p.pages)) {
+		e := read(p.pages[i].text[offset:])
+		return e, bytes.Equal(e.branch, branch)
 	}
-	e, _ := read(p.pages[uint32(at>>32)-p.first].text[uint32(at):])
-	return e, bytes.Equal(e.branch, branch)
+	return memory{}, false
 }
 
-// read returns the entry that b begins with, and its length.
-func read(b []byte) (memory, int) {
-	branch, text := int(binary.BigEndian.Uint16(b[9:])), int(binary.BigEndian.Uint32(b[11:]))
-	n := pageHead + branch + text
-	return memory{kind: pastKind(b[8]), branch: b[pageHead:][:branch], text: b[pageHead+branch : n]}, n
+// read returns the entry that b begins with.
+func read(b []byte) memory {
+	branch, text := int(binary.BigEndian.Uint16(b[1:])), int(binary.BigEndian.Uint32(b[3:]))
+	b, kind := b[pageHead:], pastKind(b[0])
+	return memory{kind: kind, branch: b[:branch], text: b[branch:][:text]}
 }
 
 // forget lets go of the pages that have been there for long enough, and asks to be called again.
 func (p *past) forget(s *Shard) {
 	n := 0
-	for ; n < len(p.pages) && s.clock().Sub(p.pages[n].since) >= p.keep+pageSpan; n++ {
-		g := &p.pages[n]
-		number := uint64(p.first+uint32(n)) << 32
-		for at := 0; at < len(g.text); {
-			key := binary.BigEndian.Uint64(g.text[at:])
-			if p.index[key] == number|uint64(at) { // not written again since
-				delete(p.index, key)
-			}
-			_, length := read(g.text[at:])
-			at += length
-		}
-		p.gone(g.count)
+	for ; n < len(p.pages) && s.Clock()-p.pages[n].since >= p.keep+pageSpan; n++ {
+		p.count -= p.pages[n].count
+		p.gone(p.pages[n].count)
 	}
 	p.pages = slices.Delete(p.pages, 0, n)
 	p.first += uint32(n)
+	p.index.trim(p.count, p.first)
 	if len(p.pages) == 0 {
-		p.index = map[uint64]uint64{} // a map does not shrink
 		return
 	}
-	s.After(&p.timer, p.pages[0].since.Add(p.keep+pageSpan).Sub(s.clock()), func() { p.forget(s) })
+	s.After(&p.timer, p.pages[0].since+p.keep+pageSpan-s.Clock(), func() { p.forget(s) })
 }

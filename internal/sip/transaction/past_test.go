@@ -3,6 +3,7 @@ package transaction
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,8 +66,8 @@ func TestPast(t *testing.T) {
 		})
 		time.Sleep(time.Minute)
 		do(func() {
-			if gone != 2002 || len(p.pages) != 0 || len(p.index) != 0 || p.timer.Active() {
-				t.Errorf("%d gone, %d pages, %d keys", gone, len(p.pages), len(p.index))
+			if gone != 2002 || len(p.pages) != 0 || p.count != 0 || p.index.slots != 0 || p.timer.Active() {
+				t.Errorf("%d gone, %d pages, %d slots", gone, len(p.pages), p.index.slots)
 			}
 			p.add(s, 5, memory{branch: branch(5), text: bytes.Repeat(branch(5), 30)})
 			if !known(5) {
@@ -107,5 +108,35 @@ func TestLateAnswers(t *testing.T) {
 			t.Error(got)
 		}
 		r.close()
+	})
+}
+
+// What 10,000 calls a second leave behind on either side, when half a minute of them is known: a look for what is new, and a note of it.
+func BenchmarkPast(b *testing.B) {
+	l := bare(1)
+	defer l.Close()
+	s := l.Shards()[0]
+	p := newPast(32*time.Second, func(int) {})
+	e := memory{branch: make([]byte, 24), text: make([]byte, 100)}
+	random := rand.New(rand.NewPCG(1, 2))
+	s.Do(func() {
+		next := func() {
+			s.now += 50 * time.Microsecond
+			key := random.Uint64()
+			if _, ok := p.find(key, nil); ok {
+				b.Error("found what was never there")
+			}
+			p.add(s, key, e)
+			if len(p.pages) > 0 && s.now-p.pages[0].since > 34*time.Second {
+				p.forget(s)
+			}
+		}
+		for range 1_000_000 {
+			next()
+		}
+		for b.Loop() {
+			next()
+		}
+		p.timer.Stop()
 	})
 }

@@ -145,7 +145,7 @@ func FuzzReceive(f *testing.F) {
 			l.Receive(conn, &m, err)
 		}
 		s.Do(func() {
-			if len(s.servers) > 2 || len(s.clients) > 1 || l.Active() > len(s.servers) || int(l.kept.Load()) != len(s.servers)+len(s.answered.index) {
+			if len(s.servers) > 2 || len(s.clients) > 1 || l.Active() > len(s.servers) || int(l.kept.Load()) != len(s.servers)+s.answered.count {
 				t.Errorf("%d servers, %d clients, %d active", len(s.servers), len(s.clients), l.Active())
 			}
 		})

@@ -79,9 +79,13 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 		tx.again(m)
 		return
 	}
-	if e, ok := s.answered.find(key, via.Branch()); ok {
-		s.repeated(c, m, e)
-		return
+	if method != sip.ACK { // one to a 2xx is the user's, whether it rightly has a branch of its own or that of its INVITE (RFC 6026 section 7.1)
+		if e, ok := s.answered.find(key, via.Branch()); ok {
+			if s.layer.stats.retransmissions.Add(1); e.kind == pastAnswer {
+				s.Send(c, e.text)
+			}
+			return
+		}
 	}
 	switch method {
 	case sip.CANCEL:
@@ -112,7 +116,7 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 		}
 	}
 	if method == sip.INVITE && tx.state == serverTrying {
-		s.After(&tx.timer, tryingAfter, tx.trying)
+		s.Wake(&tx.timer, tryingAfter, tx)
 	}
 }
 
@@ -120,7 +124,17 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 // (RFC 3261 section 17.2.1): early enough to keep a client on UDP from retransmitting, and a message saved where somebody rings at once.
 const tryingAfter = 200 * time.Millisecond
 
-func (tx *Server) trying() { tx.Reply(100, "", nil) }
+// Due implements Alarm.
+func (tx *Server) Due(t *Timer) {
+	switch {
+	case tx.state == serverTrying:
+		tx.Reply(100, "", nil)
+	case t == &tx.timer && tx.giveUp.Active(): // no ACK yet
+		tx.retransmit()
+	default:
+		tx.end()
+	}
+}
 
 func (s *Shard) refuseHere(c *transport.Conn, m *sip.Message, err error) {
 	pe, ok := err.(*sip.ParseError)
@@ -135,16 +149,15 @@ func (s *Shard) overload(c *transport.Conn, m *sip.Message) {
 }
 
 func (s *Shard) stateless(c *transport.Conn, m *sip.Message, status int, phrase, toTag string, retryAfter int) {
-	var w sip.Writer
-	w.Reset(s.takeScratch())
+	w := s.takeWriter()
 	w.ResponseTo(m, status, phrase, cmp.Or(toTag, "stateless"), c.Remote)
 	if retryAfter > 0 {
 		w.Uint(sip.HeaderRetryAfter, uint64(retryAfter))
 	}
-	s.layer.sign(&w)
+	s.layer.sign(w)
 	w.Body("", nil)
-	s.Write(c, &w)
-	s.scratch = w.Bytes()
+	s.Write(c, w)
+	s.spare = w
 }
 
 // store keeps tx for retransmissions, ACK and CANCEL.
@@ -186,7 +199,7 @@ func (tx *Server) again(m *sip.Message) {
 				tx.end()
 				return
 			}
-			tx.Shard.After(&tx.timer, tx.Shard.layer.timers.T4, tx.end) // Timer I
+			tx.Shard.Wake(&tx.timer, tx.Shard.layer.timers.T4, tx) // Timer I
 		}
 		return
 	}
@@ -196,24 +209,14 @@ func (tx *Server) again(m *sip.Message) {
 	}
 }
 
-// repeated handles a request whose transaction is over.
-func (s *Shard) repeated(conn *transport.Conn, m *sip.Message, e memory) {
-	switch {
-	case m.Method() == sip.ACK: // an ACK to a 2xx that wrongly has the branch of its INVITE (RFC 6026 section 7.1)
-		s.layer.cfg.User.Request(&Server{Shard: s, Conn: conn, Request: m, Method: sip.ACK})
-		return
-	case e.kind == pastAnswer:
-		s.Send(conn, e.text)
-	}
-	s.layer.stats.retransmissions.Add(1)
-}
-
 func (s *Shard) cancel(c *transport.Conn, m *sip.Message, via *sip.Via) {
 	key := s.layer.serverKey(m, via, sip.INVITE)
 	invite := s.servers[key]
-	if e, ok := s.answered.find(key, via.Branch()); ok && invite == nil { // too late
-		s.stateless(c, m, 200, "", string(e.text), 0)
-		return
+	if invite == nil {
+		if e, ok := s.answered.find(key, via.Branch()); ok { // too late
+			s.stateless(c, m, 200, "", string(e.text), 0)
+			return
+		}
 	}
 	if invite == nil || !bytes.Equal(invite.branch, via.Branch()) || invite.Conn != c && c.Reliable() {
 		s.stateless(c, m, 481, "", "", 0)
@@ -244,12 +247,13 @@ func (tx *Server) SetToTag(tag string) { tx.toTag = tag }
 // Finished reports whether a final response was sent.
 func (tx *Server) Finished() bool { return tx.state >= serverCompleted }
 
-// Respond starts a response: write further fields to w, end with w.Body, and pass it to [Server.Send].
+// Respond starts a response: write further fields to w, end with w.Body, and pass it to [Server.Send], which takes it back.
 func (tx *Server) Respond(status int, phrase string) *sip.Writer {
-	w := &sip.Writer{}
-	w.Reset(tx.Shard.takeScratch())
-	tag := ""
-	if status > 100 {
+	w := tx.Shard.takeWriter()
+	tag := tx.toTag
+	if status <= 100 {
+		tag = ""
+	} else if tag == "" && len(tx.Request.ToTag()) == 0 { // else the response has that of the request
 		tag = tx.ToTag()
 	}
 	w.ResponseTo(tx.Request, status, phrase, tag, tx.Conn.Remote)
@@ -267,9 +271,13 @@ func (tx *Server) Reply(status int, phrase string, extra func(*sip.Writer)) {
 	tx.Send(status, w)
 }
 
-// Send sends the finished response in w, which came from Respond. A second final response is dropped.
+// Send sends the finished response in w, which came from Respond and is no more the caller's then. A second final response is dropped.
 func (tx *Server) Send(status int, w *sip.Writer) {
-	defer func() { tx.Shard.scratch = w.Bytes() }()
+	tx.send(status, w)
+	tx.Shard.spare = w
+}
+
+func (tx *Server) send(status int, w *sip.Writer) {
 	if tx.Method == sip.ACK || tx.state >= serverCompleted {
 		return
 	}
@@ -293,10 +301,10 @@ func (tx *Server) Send(status int, w *sip.Writer) {
 	case tx.Method == sip.INVITE:
 		tx.state = serverCompleted
 		tx.remember(w.Bytes())
-		tx.Shard.After(&tx.giveUp, timers.linger(), tx.end) // Timer H
+		tx.Shard.Wake(&tx.giveUp, timers.linger(), tx) // Timer H
 		if !reliable {
 			tx.interval = timers.T1
-			tx.Shard.After(&tx.timer, tx.interval, tx.retransmit) // Timer G
+			tx.Shard.Wake(&tx.timer, tx.interval, tx) // Timer G
 		}
 	default:
 		if !reliable {
@@ -329,7 +337,7 @@ func (tx *Server) remember(b []byte) {
 func (tx *Server) retransmit() {
 	tx.Shard.Send(tx.Conn, tx.last)
 	tx.interval = min(2*tx.interval, tx.Shard.layer.timers.T2)
-	tx.Shard.After(&tx.timer, tx.interval, tx.retransmit)
+	tx.Shard.Wake(&tx.timer, tx.interval, tx)
 }
 
 func (tx *Server) end() {

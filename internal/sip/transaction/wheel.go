@@ -12,11 +12,20 @@ const (
 
 // Timer is one deadline on a shard's wheel. The zero value is a stopped timer. It may be embedded, and used again.
 type Timer struct {
-	fire       func()
+	alarm      Alarm
 	due        int64 // tick
 	prev, next *Timer
 	wheel      *wheel
 }
+
+// Alarm is whom a timer wakes. One that has several timers is told which it was, so that it needs no function for each.
+type Alarm interface{ Due(t *Timer) }
+
+// call is an Alarm that is a function.
+type call func()
+
+// Due implements Alarm.
+func (f call) Due(*Timer) { f() }
 
 // Stop takes the timer off the wheel. It must be called on the timer's shard.
 func (t *Timer) Stop() {
@@ -28,9 +37,9 @@ func (t *Timer) Stop() {
 // Active reports whether the timer is running.
 func (t *Timer) Active() bool { return t.wheel != nil }
 
-// wheel is a hashed timer wheel (one level with rounds). It has no goroutine: its shard asks it when to wake.
+// wheel is a hashed timer wheel (one level with rounds). It has no goroutine: its shard asks it when to wake. Its time counts from when it
+// was made.
 type wheel struct {
-	epoch time.Time
 	now   int64 // last tick that was run
 	count int
 	used  [wheelSlots / 64]uint64
@@ -39,8 +48,8 @@ type wheel struct {
 	due   Timer             // list head: the timers of one slot that are about to fire
 }
 
-func newWheel(now time.Time) *wheel {
-	w := &wheel{epoch: now}
+func newWheel() *wheel {
+	w := &wheel{}
 	for i := range w.slots {
 		w.slots[i].prev, w.slots[i].next = &w.slots[i], &w.slots[i]
 	}
@@ -48,18 +57,16 @@ func newWheel(now time.Time) *wheel {
 	return w
 }
 
-func (w *wheel) tickAt(t time.Time) int64 { return int64(t.Sub(w.epoch) / wheelTick) }
-
-// add starts t to fire at now+d, rounded up to the next tick.
-func (w *wheel) add(t *Timer, now time.Time, d time.Duration, fire func()) {
+// add starts t to wake a at now+d, rounded up to the next tick.
+func (w *wheel) add(t *Timer, now, d time.Duration, a Alarm) {
 	if t.wheel != nil {
 		w.remove(t)
 	}
 	if w.count == 0 {
-		w.now = max(w.now, w.tickAt(now)) // nothing was due meanwhile
+		w.now = max(w.now, int64(now/wheelTick)) // nothing was due meanwhile
 	}
-	t.fire = fire
-	t.due = max(int64((now.Sub(w.epoch)+d+wheelTick-1)/wheelTick), w.now+1)
+	t.alarm = a
+	t.due = max(int64((now+d+wheelTick-1)/wheelTick), w.now+1)
 	t.wheel = w
 	slot := int(t.due % wheelSlots)
 	w.slots[slot].append(t)
@@ -84,13 +91,13 @@ func (w *wheel) remove(t *Timer) {
 	if head := &w.slots[slot]; head.next == head {
 		w.used[slot/64] &^= 1 << (slot % 64)
 	}
-	t.prev, t.next, t.wheel, t.fire = nil, nil, nil, nil
+	t.prev, t.next, t.wheel, t.alarm = nil, nil, nil, nil
 	w.count--
 }
 
 // advance runs every timer that is due at now.
-func (w *wheel) advance(now time.Time) {
-	target := w.tickAt(now)
+func (w *wheel) advance(now time.Duration) {
+	target := int64(now / wheelTick)
 	if target-w.now > wheelSlots {
 		// The clock jumped further than a turn: one turn visits every slot, and due timers fire by their deadline.
 		w.now = target - wheelSlots
@@ -115,15 +122,15 @@ func (w *wheel) advance(now time.Time) {
 		}
 		for w.due.next != &w.due {
 			t := w.due.next
-			fire := t.fire
+			a := t.alarm
 			w.remove(t)
-			fire()
+			a.Due(t)
 		}
 	}
 }
 
 // at returns the time of a tick.
-func (w *wheel) at(tick int64) time.Time { return w.epoch.Add(time.Duration(tick) * wheelTick) }
+func (w *wheel) at(tick int64) time.Duration { return time.Duration(tick) * wheelTick }
 
 // next returns the tick before which no timer is due; ok is false if the wheel is empty.
 func (w *wheel) next() (tick int64, ok bool) {

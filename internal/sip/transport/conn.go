@@ -41,24 +41,28 @@ type Conn struct {
 	wire     *wire
 	ws       *websocket.Conn
 	udp      *udpSocket
-	one      func([]byte) error // sends one message where messages are framed: datagrams and WebSocket
-	lastRead atomic.Int64       // when the last byte came, as Layer.tick counts
-	partial  atomic.Int64       // since when an unfinished message waits, as Layer.tick counts; 0 if none
+	framed   writer       // where messages are framed: datagrams and WebSocket
+	lastRead atomic.Int64 // when the last byte came, as Layer.tick counts
+	partial  atomic.Int64 // since when an unfinished message waits, as Layer.tick counts; 0 if none
 	messages atomic.Uint64
 	pinging  atomic.Bool
+	sentBy   atomic.Pointer[string] // once Local is known
 
 	delivery delivery // of a stream
 
 	mu      sync.Mutex
-	pending []byte // messages to send, not yet sealed
-	frames  []int  // their lengths, where messages are framed
-	sentBy  string // once Local is known
-	ready   bool   // the handshake is over
-	closed  bool
+	pending []byte      // messages to send, not yet sealed
+	frames  []int       // their lengths, where messages are framed
+	ready   atomic.Bool // the handshake is over; this and closed change with mu held
+	closed  atomic.Bool
 	cause   error
+	fresh   int64 // when the last byte came that put it at the front of udpSocket.order, whose mu guards it
 
 	stopPing func() // ends a WebSocket ping that waits
 }
+
+// writer sends messages that lie one behind the other in b, each with one of the lengths.
+type writer func(b []byte, lengths []int) error
 
 // Reliable reports whether the transport retransmits for us.
 func (c *Conn) Reliable() bool { return c.Network != "UDP" }
@@ -69,14 +73,16 @@ func (c *Conn) Secure() bool { return c.TLS != nil }
 // SentBy returns the sent-by of our Via on this connection (RFC 3261 section 18.1.1): its local address, or while that is
 // not known the name from Config.SentBy. Responses come back on the connection whatever it says.
 func (c *Conn) SentBy() string {
+	if known := c.sentBy.Load(); known != nil {
+		return *known
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch local := c.Local; {
-	case c.sentBy != "":
-		return c.sentBy
 	case local.IsValid():
-		c.sentBy = netip.AddrPortFrom(local.Addr().WithZone(""), local.Port()).String()
-		return c.sentBy
+		s := netip.AddrPortFrom(local.Addr().WithZone(""), local.Port()).String()
+		c.sentBy.Store(&s)
+		return s
 	case c.layer != nil && c.layer.cfg.SentBy != "":
 		return c.layer.cfg.SentBy
 	}
@@ -108,12 +114,10 @@ func (c *Conn) LastRead() time.Time {
 
 // State returns "Connecting", "Established" or "Closed".
 func (c *Conn) State() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	switch {
-	case c.closed:
+	case c.closed.Load():
 		return "Closed"
-	case !c.ready:
+	case !c.ready.Load():
 		return "Connecting"
 	}
 	return "Established"
@@ -123,7 +127,7 @@ func (c *Conn) State() string {
 // caller should see to a Flush. It fails if the connection is closed or its queue is full; a full queue ends the connection.
 func (c *Conn) Queue(msg []byte) (first bool, err error) {
 	c.mu.Lock()
-	if c.closed {
+	if c.closed.Load() {
 		cause := c.cause
 		c.mu.Unlock()
 		c.layer.count(&c.layer.stats.SendFailures)
@@ -141,7 +145,7 @@ func (c *Conn) Queue(msg []byte) (first bool, err error) {
 		c.pending = c.layer.buffers.get()
 	}
 	c.pending = append(c.pending, msg...)
-	if c.one != nil {
+	if c.framed != nil {
 		c.frames = append(c.frames, len(msg))
 	}
 	c.mu.Unlock()
@@ -153,8 +157,11 @@ func (c *Conn) Queue(msg []byte) (first bool, err error) {
 
 // Flush seals what is queued and offers it to the kernel without blocking.
 func (c *Conn) Flush() {
+	if c.layer.cfg.BeforeFlush != nil {
+		c.layer.cfg.BeforeFlush()
+	}
 	c.mu.Lock()
-	if len(c.pending) == 0 || !c.ready || c.closed {
+	if len(c.pending) == 0 || !c.ready.Load() || c.closed.Load() {
 		c.mu.Unlock()
 		return
 	}
@@ -175,16 +182,10 @@ func (c *Conn) Flush() {
 func (c *Conn) seal() (err error) {
 	out := c.pending
 	c.pending = nil
-	if c.one == nil {
+	if c.framed == nil {
 		_, err = c.stream.Write(out)
 	} else {
-		rest := out
-		for _, n := range c.frames {
-			if e := c.one(rest[:n]); e != nil {
-				err = e
-			}
-			rest = rest[n:]
-		}
+		err = c.framed(out, c.frames)
 		c.frames = c.frames[:0]
 	}
 	c.layer.buffers.put(out)
@@ -194,17 +195,21 @@ func (c *Conn) seal() (err error) {
 // Close ends the connection for the given cause, after sending what was queued if the peer takes it without delay. It may be
 // called more than once; the first cause is kept.
 func (c *Conn) Close(cause error) {
+	if c.layer.cfg.BeforeFlush != nil {
+		c.layer.cfg.BeforeFlush()
+	}
 	c.mu.Lock()
-	if c.closed {
+	if c.closed.Load() {
 		c.mu.Unlock()
 		return
 	}
 	stuck := errors.Is(cause, errQueueFull)
-	if c.ready && len(c.pending) > 0 && !stuck {
+	if c.ready.Load() && len(c.pending) > 0 && !stuck {
 		_ = c.seal()
 	}
-	c.closed, c.cause = true, cause
-	ready, w, stream := c.ready, c.wire, c.stream
+	c.cause = cause
+	c.closed.Store(true)
+	ready, w, stream := c.ready.Load(), c.wire, c.stream
 	if c.stopPing != nil {
 		c.stopPing()
 	}
@@ -236,8 +241,9 @@ func (c *Conn) Cause() error {
 func (c *Conn) open() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ready = !c.closed
-	return c.ready
+	ok := !c.closed.Load()
+	c.ready.Store(ok)
+	return ok
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

@@ -321,7 +321,8 @@ func FuzzStream(f *testing.F) {
 		r := newRecorder()
 		l := newLayer(nil, r, nil)
 		defer l.Close()
-		c := &Conn{layer: l, Network: "TCP", ready: true, one: func([]byte) error { return nil }}
+		c := &Conn{layer: l, Network: "TCP", framed: func([]byte, []int) error { return nil }}
+		c.ready.Store(true)
 		step = 1 + step&0xff
 		var buf []byte
 		var msg sip.Message

@@ -224,7 +224,8 @@ func (l *Layer) DialPlain(ctx context.Context, flow string, find func(context.Co
 func (l *Layer) dial(ctx context.Context, c *Conn, find func(context.Context) ([]Candidate, error), opened func(*Conn)) {
 	if !l.spawn(func() { l.connect(ctx, c, find, opened) }) {
 		c.mu.Lock()
-		c.closed, c.cause = true, net.ErrClosed
+		c.cause = net.ErrClosed
+		c.closed.Store(true)
 		c.mu.Unlock()
 	}
 }
@@ -289,7 +290,7 @@ func (l *Layer) attempt(ctx context.Context, c *Conn, at Candidate, patience tim
 	}
 	made := l.newConn(c.Flow, nc, at.TLS, true)
 	c.mu.Lock()
-	if c.closed {
+	if c.closed.Load() {
 		c.mu.Unlock()
 		_ = nc.Close()
 		return net.ErrClosed

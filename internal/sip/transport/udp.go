@@ -20,6 +20,7 @@ type udpSocket struct {
 	local netip.AddrPort
 
 	delivery delivery
+	now      int64 // when what is read at present came, as Layer.tick counts; it is the reader's
 
 	mu    sync.Mutex
 	peers map[netip.AddrPort]*list.Element // of *Conn
@@ -30,8 +31,9 @@ type udpSocket struct {
 type datagrams interface {
 	// read waits for datagrams and hands over what has come. A slice is valid until each returns.
 	read(each func(b []byte, from netip.AddrPort)) error
-	// writer returns what sends to one address, for one goroutine at a time. It does not wait longer than the kernel needs to take a datagram.
-	writer(to netip.AddrPort) func(msg []byte) error
+	// writer returns what sends to one address, for one goroutine at a time. It does not wait longer than the kernel needs to take the
+	// datagrams, and tells of the last failure; the others are sent all the same.
+	writer(to netip.AddrPort) writer
 	Close() error
 }
 
@@ -49,14 +51,19 @@ func (p *plainDatagrams) read(each func(b []byte, from netip.AddrPort)) error {
 	return err
 }
 
-func (p *plainDatagrams) writer(to netip.AddrPort) func(msg []byte) error {
+func (p *plainDatagrams) writer(to netip.AddrPort) writer {
 	return plainWriter(p.PacketConn, to)
 }
 
-func plainWriter(pc net.PacketConn, to netip.AddrPort) func(msg []byte) error {
+func plainWriter(pc net.PacketConn, to netip.AddrPort) writer {
 	addr := net.UDPAddrFromAddrPort(to)
-	return func(msg []byte) error {
-		_, err := pc.WriteTo(msg, addr)
+	return func(b []byte, lengths []int) (err error) {
+		for _, n := range lengths {
+			if _, e := pc.WriteTo(b[:n], addr); e != nil {
+				err = e
+			}
+			b = b[n:]
+		}
 		return err
 	}
 }
@@ -68,11 +75,12 @@ func (l *Layer) ListenUDP(ctx context.Context, flow string, addr netip.AddrPort)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	s := &udpSocket{layer: l, flow: flow, pc: newDatagrams(pc), local: addrPort(pc.LocalAddr()), peers: map[netip.AddrPort]*list.Element{}}
+	local := addrPort(pc.LocalAddr())
+	s := &udpSocket{layer: l, flow: flow, pc: newDatagrams(pc), local: local, peers: map[netip.AddrPort]*list.Element{}}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		_ = pc.Close()
+		_ = s.pc.Close()
 		return netip.AddrPort{}, net.ErrClosed
 	}
 	l.sockets[flow] = s
@@ -89,26 +97,31 @@ func (l *Layer) PeerUDP(flow string, remote netip.AddrPort) *Conn {
 	if s == nil {
 		return nil
 	}
-	return s.peer(remote, true)
+	return s.peer(remote, true, l.tick())
 }
 
-// peer finds the Conn for a remote address. With add, it makes one if there is none, at the cost of the one that was silent
-// for longest if the table is full.
-func (s *udpSocket) peer(remote netip.AddrPort, add bool) *Conn {
+// peer finds the Conn for a remote address, from which something came at now, or to which something is to go. With add, it makes one if
+// there is none, at the cost of the one that was silent for longest, within a second, if the table is full.
+func (s *udpSocket) peer(remote netip.AddrPort, add bool, now int64) *Conn {
 	s.mu.Lock()
 	if e := s.peers[remote]; e != nil {
-		s.order.MoveToFront(e)
+		c := e.Value.(*Conn)
+		if now-c.fresh >= 1000 { // a busy peer is at the front anyway
+			c.fresh = now
+			s.order.MoveToFront(e)
+		}
 		s.mu.Unlock()
-		return e.Value.(*Conn)
+		return c
 	}
 	if !add {
 		s.mu.Unlock()
 		return nil
 	}
 	l := s.layer
-	c := &Conn{ID: l.nextID.Add(1), Flow: s.flow, Network: "UDP", Local: s.localFor(remote), Remote: remote, Since: time.Now(), layer: l, udp: s, ready: true}
-	c.one = s.pc.writer(remote)
-	c.lastRead.Store(l.tick())
+	c := &Conn{ID: l.nextID.Add(1), Flow: s.flow, Network: "UDP", Local: s.localFor(remote), Remote: remote, Since: time.Now(), layer: l, udp: s, fresh: now}
+	c.framed = s.pc.writer(remote)
+	c.ready.Store(true)
+	c.lastRead.Store(now)
 	s.peers[remote] = s.order.PushFront(c)
 	var evicted *Conn
 	if len(s.peers) > l.cfg.MaxUDPPeers {
@@ -154,9 +167,15 @@ func (s *udpSocket) forget(c *Conn) {
 
 func (s *udpSocket) readLoop() {
 	var msg sip.Message
-	each := func(b []byte, from netip.AddrPort) { s.receive(b, from, &msg) }
+	each := func(b []byte, from netip.AddrPort) {
+		if s.now == 0 {
+			s.now = s.layer.tick()
+		}
+		s.receive(b, from, &msg)
+	}
 	s.delivery.on = true // what they cause leaves together: whoever is woken for one of them is awake for the next
 	for {
+		s.now = 0
 		err := s.pc.read(each)
 		s.delivery.flush()
 		if err != nil {
@@ -187,12 +206,12 @@ func (s *udpSocket) receive(b []byte, from netip.AddrPort, msg *sip.Message) {
 		l.count(&l.stats.Garbage)
 		return
 	}
-	c := s.peer(from, msg.IsRequest())
+	c := s.peer(from, msg.IsRequest(), s.now)
 	if c == nil { // an answer from someone we never wrote to
 		l.count(&l.stats.Garbage)
 		return
 	}
-	c.lastRead.Store(c.layer.tick())
+	c.lastRead.Store(s.now)
 	c.messages.Add(1)
 	l.cfg.Receiver.Receive(c, msg, nil)
 }

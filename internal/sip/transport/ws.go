@@ -77,12 +77,18 @@ func (c *Conn) upgrade(origins []string) error {
 	} else {
 		c.Network = "WS"
 	}
-	c.one = func(msg []byte) error {
-		kind := websocket.MessageText
-		if !utf8.Valid(msg) {
-			kind = websocket.MessageBinary
+	c.framed = func(b []byte, lengths []int) (err error) {
+		for _, n := range lengths {
+			kind := websocket.MessageText
+			if !utf8.Valid(b[:n]) {
+				kind = websocket.MessageBinary
+			}
+			if e := ws.Write(context.Background(), kind, b[:n]); e != nil { // never waits: the wire only collects
+				err = e
+			}
+			b = b[n:]
 		}
-		return ws.Write(context.Background(), kind, msg) // never waits: the wire only collects
+		return err
 	}
 	return nil
 }
@@ -150,7 +156,7 @@ func (c *Conn) ping() {
 	defer cancel()
 	c.mu.Lock()
 	c.stopPing = cancel
-	closed := c.closed
+	closed := c.closed.Load()
 	c.mu.Unlock()
 	if closed {
 		return

@@ -149,14 +149,20 @@ func (b *Bus) Subscribe(kind Kind, fn func(Event)) (cancel func()) {
 func (b *Bus) deliver(e Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for kind, set := range b.subs {
-		if kind != e.Kind && e.Kind != Lost {
-			continue
-		}
-		for s := range set {
-			if !s.put(e) {
-				b.stats.dropped.Add(1)
-			}
+	if e.Kind != Lost {
+		b.tell(b.subs[e.Kind], e)
+		return
+	}
+	for _, set := range b.subs {
+		b.tell(set, e)
+	}
+}
+
+// tell is called with mu held.
+func (b *Bus) tell(set map[*subscriber]struct{}, e Event) {
+	for s := range set {
+		if !s.put(e) {
+			b.stats.dropped.Add(1)
 		}
 	}
 }

@@ -354,3 +354,22 @@ func TestDecodeRefuses(t *testing.T) {
 		}
 	}
 }
+
+// An event of a call that nobody waits for.
+func BenchmarkPublish(b *testing.B) {
+	x, err := bus.Open(b.Context(), bus.Config{Node: "node-1"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer x.Close()
+	for _, kind := range []bus.Kind{bus.DeviceRevoked, bus.CertificateRevoked, bus.RosterChanged, bus.GrantRevoked, bus.KeyringChanged} {
+		x.Subscribe(kind, func(bus.Event) {})
+	}
+	e := bus.Event{Kind: bus.CallStarted, User: "alice", Call: "01JDNF3Z8Y", Number: "2001", At: time.Now()}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := x.Publish(b.Context(), e); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

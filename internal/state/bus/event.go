@@ -3,6 +3,7 @@ package bus
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -65,10 +66,10 @@ func (e *Event) check() error {
 		}
 		return nil
 	}
-	for _, f := range [...][2]string{{"node", string(e.Node)}, {"user", string(e.User)}, {"device", string(e.Device)}, {"call", string(e.Call)}, {"leg", string(e.Leg)},
-		{"serial", e.Serial}, {"number", e.Number}, {"state", e.State}} {
-		if len(f[1]) > maxField || !plain(f[1]) {
-			return bad("the %s of an event is no plain text of at most %d bytes", f[0], maxField)
+	for i, f := range [...]string{string(e.Node), string(e.User), string(e.Device), string(e.Call), string(e.Leg), e.Serial, e.Number, e.State} {
+		if len(f) > maxField || !plain(f) {
+			name := [...]string{"node", "user", "device", "call", "leg", "serial", "number", "state"}[i]
+			return bad("the %s of an event is no plain text of at most %d bytes", name, maxField)
 		}
 	}
 	if len(e.Cause) > maxCause || !plain(e.Cause) {
@@ -103,9 +104,12 @@ func (e *Event) check() error {
 
 // plain reports whether s is UTF-8 without control characters.
 func plain(s string) bool {
-	for _, r := range s {
-		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ' || c == 0x7f:
 			return false
+		case c >= utf8.RuneSelf:
+			return !strings.ContainsFunc(s[i:], func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError })
 		}
 	}
 	return true

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"ringfence"
@@ -239,6 +240,92 @@ func FuzzRecord(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whether a message is wanted is what Record would do with it, whatever has come and gone.
+func TestWants(t *testing.T) {
+	now := time.Now()
+	r := ladder.New(ladder.Config{Node: "n", Calls: 20, Rate: 1 << 20})
+	wants := func(id string) bool {
+		bye := []byte(strings.Join(request(id, "BYE"), "\r\n"))
+		a, b := r.Wants([]byte(id), bye), r.Wants(nil, bye)
+		if a != b {
+			t.Errorf("%s is wanted by its Call-ID: %v, and without: %v", id, a, b)
+		}
+		return a
+	}
+	name := func(i int) string { return fmt.Sprint("call-", i) }
+	for i := range 2000 {
+		if wants(name(i)) {
+			t.Fatalf("%d is wanted before it began", i)
+		}
+		r.Record(ladder.Packet{At: now, Data: []byte(strings.Join(invite(name(i), ""), "\r\n"))})
+		if !wants(name(i)) {
+			t.Fatalf("%d has begun and is not wanted", i)
+		}
+		if i%3 == 0 { // the others belong to no call
+			id := ringfence.CallID(name(i))
+			r.Begin(id, now)
+			r.Link(id, "leg", name(i), "a")
+		} else if i%3 == 1 {
+			r.Link("none", "leg", name(i), "a")
+		}
+	}
+	kept := 0
+	for i := range 2000 {
+		if wants(name(i)) {
+			kept++
+			if i%3 == 1 || i%3 == 0 && i < 2000-3*20 {
+				t.Errorf("%d is forgotten and wanted", i)
+			}
+		}
+	}
+	if kept != 20+255 { // of those that belong to no call, the last pushed one out
+		t.Errorf("%d are wanted", kept)
+	}
+	r.Expire(now.Add(2 * time.Hour))
+	if wants(name(1998)) || r.Stats().Calls != 0 {
+		t.Error("a call is wanted when its time is over")
+	}
+}
+
+// A call that begins is wanted unless as many as may have begun in this second.
+func TestWantsSoManyCallsASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := ladder.New(ladder.Config{Node: "n", Rate: 2})
+		hello := []byte(strings.Join(invite("new", ""), "\r\n"))
+		for i := range 3 {
+			for n := range 4 {
+				if got, want := r.Wants(nil, hello), n < 2; got != want {
+					t.Errorf("second %d: after %d calls another is wanted: %v", i, n, got)
+				}
+				r.Begin(ringfence.CallID(fmt.Sprint(i, n)), time.Now())
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// What a busy node asks of nearly every message.
+func BenchmarkWants(b *testing.B) {
+	r := ladder.New(ladder.Config{Node: "n", Rate: 1 << 30})
+	for i := range 1000 {
+		id := fmt.Sprint("kept-", i)
+		r.Record(ladder.Packet{At: start(), Data: []byte(strings.Join(invite(id, ""), "\r\n"))})
+		r.Begin(ringfence.CallID(id), start())
+		r.Link(ringfence.CallID(id), "leg", id, "a")
+	}
+	bye := []byte(strings.Join(request("b", "BYE"), "\r\n"))
+	ids := make([][]byte, 256)
+	for i := range ids {
+		ids[i] = fmt.Appendf(nil, "a-call-id-of-some-length-%d@192.0.2.1", i)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if r.Wants(ids[i%len(ids)], bye) {
+			b.Fatal("wanted")
+		}
+	}
 }
 
 func BenchmarkRecord(b *testing.B) {

@@ -2,9 +2,11 @@ package ladder
 
 import (
 	"bytes"
+	"hash/maphash"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ringfence"
@@ -40,7 +42,12 @@ type Packet struct {
 
 // Recorder remembers calls. Its methods may be called from any goroutine; none of them waits for anything but another of them.
 type Recorder struct {
-	cfg Config
+	cfg  Config
+	seed maphash.Seed
+	full atomic.Int64 // the second, since 1970, in which no more calls are begun
+
+	// How many of tracks have a Call-ID with this hash: 0 tells of nearly every message of a busy node that it is not looked for, without a lock.
+	marks [1 << 14]atomic.Int32
 
 	mu      sync.Mutex
 	tracks  map[string]*track // by SIP Call-ID
@@ -101,7 +108,7 @@ func New(cfg Config) *Recorder {
 	if cfg.Keep == 0 {
 		cfg.Keep = time.Hour
 	}
-	return &Recorder{cfg: cfg, tracks: map[string]*track{}, calls: map[ringfence.CallID]*call{}}
+	return &Recorder{cfg: cfg, seed: maphash.MakeSeed(), tracks: map[string]*track{}, calls: map[ringfence.CallID]*call{}}
 }
 
 // Wants reports whether Record would look at a message: whether it belongs to a call that is remembered, or may begin one. sipID is
@@ -110,12 +117,29 @@ func (r *Recorder) Wants(sipID, msg []byte) bool {
 	if len(sipID) == 0 {
 		sipID = callID(msg)
 	}
+	return r.knows(sipID) || bytes.HasPrefix(msg, []byte("INVITE ")) && time.Now().Unix() != r.full.Load()
+}
+
+func (r *Recorder) knows(sipID []byte) bool {
+	if r.marks[maphash.Bytes(r.seed, sipID)%uint64(len(r.marks))].Load() == 0 {
+		return false
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.tracks[string(sipID)] != nil {
-		return true
+	return r.tracks[string(sipID)] != nil
+}
+
+// mark counts t as one more of tracks, or one less. It is called with mu held.
+func (r *Recorder) mark(t *track, n int32) {
+	r.marks[maphash.String(r.seed, t.sipID)%uint64(len(r.marks))].Add(n)
+}
+
+// unlist takes t out of tracks. It is called with mu held.
+func (r *Recorder) unlist(t *track) {
+	if r.tracks[t.sipID] == t {
+		delete(r.tracks, t.sipID)
+		r.mark(t, -1)
 	}
-	return bytes.HasPrefix(msg, []byte("INVITE ")) && (r.begun < r.cfg.Rate || time.Now().Unix() != r.second)
 }
 
 // Record hears a message of any kind and keeps it if it belongs to a call, or may begin one.
@@ -136,6 +160,7 @@ func (r *Recorder) Record(p Packet) {
 		}
 		t = &track{sipID: string(id)}
 		r.tracks[t.sipID] = t
+		r.mark(t, 1)
 		r.pending = append(r.pending, t)
 	}
 	c := t.call
@@ -170,7 +195,10 @@ func (r *Recorder) Begin(id ringfence.CallID, at time.Time) {
 	if s := at.Unix(); s != r.second {
 		r.second, r.begun = s, 0
 	}
-	if r.begun++; r.begun > r.cfg.Rate {
+	if r.begun++; r.begun >= r.cfg.Rate {
+		r.full.Store(r.second)
+	}
+	if r.begun > r.cfg.Rate {
 		r.stats.Skipped++
 		return
 	}
@@ -206,7 +234,7 @@ func (r *Recorder) Link(id ringfence.CallID, leg ringfence.LegID, sipCallID, nam
 	}
 	t.leg, t.name, t.call = leg, name, r.calls[id]
 	if t.call == nil {
-		delete(r.tracks, t.sipID)
+		r.unlist(t)
 		return
 	}
 	r.bytes += size
@@ -228,7 +256,7 @@ func (e *entry) size() int { return len(e.text) + 128 }
 
 // forget is called with mu held.
 func (r *Recorder) forget(t *track) {
-	delete(r.tracks, t.sipID)
+	r.unlist(t)
 	if t.call == nil {
 		r.waiting -= t.size()
 	} else {
