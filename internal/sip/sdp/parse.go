@@ -278,11 +278,14 @@ func (r *reader) attribute(v string) error {
 	if lower := strings.ToLower(a.Name); lower != a.Name && r.known(lower, a.Value) {
 		return nil
 	}
-	if r.m == nil {
-		r.Attributes = append(r.Attributes, a)
-	} else {
-		r.m.Attributes = append(r.m.Attributes, a)
+	list := &r.Attributes
+	if r.m != nil {
+		list = &r.m.Attributes
 	}
+	if *list == nil {
+		*list = make([]Attribute, 0, 4) // who sends one sends several
+	}
+	*list = append(*list, a)
 	return nil
 }
 
