@@ -93,8 +93,10 @@ func newID() uint64 { return rand.Uint64() | 1<<63 }
 
 // via is the value of our Via: the local address of the connection, and rport (RFC 3581).
 func via(conn *transport.Conn, id uint64) string {
-	var few [16]byte
-	return "SIP/2.0/" + conn.Network + " " + conn.SentBy() + ";branch=" + sip.MagicCookie + string(strconv.AppendUint(few[:0], id, 16)) + ";rport"
+	var few [128]byte
+	b := append(append(few[:0], "SIP/2.0/"...), conn.Network...)
+	b = append(append(append(b, ' '), conn.SentBy()...), ";branch="+sip.MagicCookie...)
+	return string(append(strconv.AppendUint(b, id, 16), ";rport"...))
 }
 
 func (s *Shard) start(c *Client, request *sip.Writer) {
