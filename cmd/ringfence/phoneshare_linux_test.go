@@ -3,18 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -99,22 +93,7 @@ func TestPhoneSharesFirmware(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
 	ca := testkit.NewAuthority("CA")
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	vendor := &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "Vendor"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, vendor, vendor, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if vendor, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	image, err := signedfile.Sign(signedfile.Options{Version: signedfile.Version{Major: 1}, Name: "sip88xx.loads", Time: time.Now(), Digest: crypto.SHA512}, bytes.Repeat([]byte("firmware "), 50_000), vendor, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	vendor, image := signedImage(t, bytes.Repeat([]byte("firmware "), 50_000))
 	header, _ := signedfile.Beginning(image)
 	what := sha256.Sum256(header)
 	var mu sync.Mutex
@@ -143,7 +122,7 @@ func TestPhoneSharesFirmware(t *testing.T) {
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
 	profile := "<flat-profile><Upgrade_Rule>https://localhost:" + port + "/x.loads</Upgrade_Rule><Peer_Firmware_Sharing_Log_Server>" + syslog.LocalAddr().String() + "</Peer_Firmware_Sharing_Log_Server>SHARE</flat-profile>"
 	for name, b := range map[string][]byte{"cfg.xml": []byte(strings.Replace(profile, "SHARE", "<Peer_Firmware_Sharing>Yes</Peer_Firmware_Sharing>", 1)), "alone.xml": []byte(strings.Replace(profile, "SHARE", "", 1)), "peer.py": []byte(otherPhone), "image": image,
-		"vendor.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), "ca.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Root()})} {
+		"vendor.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: vendor.Raw}), "ca.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Root()})} {
 		if err := os.WriteFile(file(name), b, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -28,17 +28,14 @@ import (
 	"ringfence/internal/trust/signedfile"
 )
 
-// TestPhoneUpkeep fetches firmware and sends reports as a profile says; openssl reads the one that is encrypted, and tar the problem report.
-func TestPhoneUpkeep(t *testing.T) {
-	openssl := testkit.Need(t, "/usr/bin/openssl", "openssl")
-	dir := t.TempDir()
-	file := func(name string) string { return filepath.Join(dir, name) }
-	ca := testkit.NewAuthority("CA")
+// signedImage signs firmware as a vendor does.
+func signedImage(t *testing.T, firmware []byte) (vendor *x509.Certificate, image []byte) {
+	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
-	vendor := &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "Vendor"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	vendor = &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "Vendor"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, vendor, vendor, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -46,10 +43,20 @@ func TestPhoneUpkeep(t *testing.T) {
 	if vendor, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	image, err := signedfile.Sign(signedfile.Options{Version: signedfile.Version{Major: 1}, Name: "sip88xx.loads", Time: time.Now(), Digest: crypto.SHA512}, []byte("what a phone loads"), vendor, key)
+	image, err = signedfile.Sign(signedfile.Options{Version: signedfile.Version{Major: 1}, Name: "sip88xx.loads", Time: time.Now(), Digest: crypto.SHA512}, firmware, vendor, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return vendor, image
+}
+
+// TestPhoneUpkeep fetches firmware and sends reports as a profile says; openssl reads the one that is encrypted, and tar the problem report.
+func TestPhoneUpkeep(t *testing.T) {
+	openssl := testkit.Need(t, "/usr/bin/openssl", "openssl")
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	ca := testkit.NewAuthority("CA")
+	vendor, image := signedImage(t, []byte("what a phone loads"))
 	var mu sync.Mutex
 	got := map[string][]byte{}
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -76,7 +83,7 @@ func TestPhoneUpkeep(t *testing.T) {
 	profile = strings.ReplaceAll(profile, "PORT", port)
 	for name, b := range map[string][]byte{"cfg.xml": []byte(profile), "changed.xml": []byte(strings.Replace(profile, "$PN.loads", "changed.loads", 1)), "clear.xml": []byte(strings.Replace(profile, "https://localhost:"+port+"/$PN", "tftp://localhost/$PN", 1)), "off.xml": []byte(strings.Replace(profile, "<Upgrade_Rule>", "<Upgrade_Enable>No</Upgrade_Enable><Upgrade_Rule>", 1)),
 		"other.xml": []byte(strings.Replace(profile, "<Upgrade_Rule>", "<Restricted_Access_Domains>pbx.example.com</Restricted_Access_Domains><Upgrade_Rule>", 1)), "none.xml": []byte("<flat-profile/>"),
-		"vendor.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), "ca.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Root()})} {
+		"vendor.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: vendor.Raw}), "ca.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Root()})} {
 		if err := os.WriteFile(file(name), b, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -335,13 +335,13 @@ func (n *Node) openCalls(ctx context.Context) (err error) {
 	n.closers = append(n.closers, n.media.Close)
 	n.txs = transaction.New(transaction.Config{User: &n.chain, Log: n.log, Server: "Ringfence/" + n.opts.Version, Trace: n.tracer()})
 	n.closers = append(n.closers, n.txs.Close)
-	n.Transport = transport.New(transport.Config{Opener: n.opener, Receiver: n.txs, Verifier: verifier{n}, Log: n.log})
+	n.Transport = transport.New(transport.Config{Opener: n.opener, Receiver: n.txs, Verifier: verifier{n}, Log: n.log, BeforeFlush: n.Records.Keep})
 	n.closers = append(n.closers, n.Transport.Close)
 	dialogs := dialog.New(dialog.Config{Log: n.log, UserAgent: "Ringfence/" + n.opts.Version, Flow: n.flowOf, Owns: n.owns}, n.txs)
 	n.loadSounds(n.Config)
 	n.openTrunks()
 	n.Calls = control.New(control.Config{Sounds: &n.sounds, Trunks: n.Trunks, Domain: n.Config.Domain, Dialogs: dialogs, Shard: n.txs.Shards()[0], Media: n.media, Registrar: n.Registrar,
-		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Record: n.Records.Ended, Elsewhere: n.elsewhere(), NextHop: n.nextHop, Events: ears{n}, Answered: n.Records.Answered, MaxCalls: n.Config.Calls.Max,
+		Roster: n.Roster, Plan: func() dialplan.Plan { return n.Current().Plan }, Log: n.log, Records: n.Records, Elsewhere: n.elsewhere(), NextHop: n.nextHop, Events: ears{n}, MaxCalls: n.Config.Calls.Max,
 		Changed: n.linesChanged, Watched: func(u ringfence.UserID) bool { return n.chain.watch.Watches(u) || n.CTI != nil && n.CTI.Follows(u) }, RingTime: n.Config.Calls.Ring, Silence: n.Config.Calls.Silence,
 		Port:      func() uint16 { return n.sipAddr.Port() },
 		MediaAddr: func(*transport.Conn) netip.Addr { return n.Config.Media.Advertise }})

@@ -81,7 +81,7 @@ func rows() []row {
 		rate int
 	}{{"saturation", 0}, {"1000/s", 1000}} {
 		udp := row{name: "udp-" + l.name, what: "the same call over UDP with RTP in the clear, by an exception for each device, " + l.name, unit: "us",
-			rivals: []string{"ringfence", "sipgo"}, toLand: 0.5, goal: 0.3, setup: peer.Setup{Users: 100, Plain: true}, measure: calls(l.rate)}
+			rivals: []string{"ringfence", "sipgo"}, toLand: 0.5, goal: 0.3, setup: peer.Setup{Users: 200, Plain: true}, measure: calls(l.rate)}
 		out = append(out, udp)
 		if l.rate == 0 {
 			udp.name, udp.what, udp.rivals = "udp-b2bua", "the same beside a back-to-back user agent", []string{"ringfence", "asterisk"}

@@ -1,7 +1,8 @@
 // Command benchproxy is a stateful proxy and registrar made with sipgo, to be measured beside the node. It is not part of the product.
 //
 // It serves UDP, believes every REGISTER, puts itself on the way of each call (Record-Route) and keeps a server and a client transaction for
-// each request but ACK, as RFC 3261 section 16 asks. It writes its address when it is ready.
+// each request but ACK, for as long as RFC 3261 section 17 wants them to take up what is sent again, as the proxy among sipgo's examples does.
+// It writes its address when it is ready.
 package main
 
 import (
@@ -121,7 +122,8 @@ func (p *proxy) ack(req *sip.Request, _ sip.ServerTransaction) {
 	}
 }
 
-// forward runs a client transaction for a request and hands its responses back.
+// forward runs a client transaction for a request and hands its responses back. It returns when either transaction is over, since sipgo ends
+// the server's with it.
 func (p *proxy) forward(req *sip.Request, tx sip.ServerTransaction) {
 	fail := func(status int, reason string) {
 		_ = tx.Respond(sip.NewResponseFromRequest(req, status, reason, nil))
@@ -140,16 +142,23 @@ func (p *proxy) forward(req *sip.Request, tx sip.ServerTransaction) {
 		return
 	}
 	defer out.Terminate()
+	answered := false
 	for {
 		select {
-		case res := <-out.Responses():
-			res.RemoveHeader("Via") // our own
-			res.SetDestination(req.Source())
-			if tx.Respond(res) != nil || !res.IsProvisional() {
+		case res, more := <-out.Responses():
+			if !more {
 				return
 			}
+			res.RemoveHeader("Via") // our own
+			res.SetDestination(req.Source())
+			if tx.Respond(res) != nil {
+				return
+			}
+			answered = answered || !res.IsProvisional()
 		case <-out.Done():
-			fail(sip.StatusRequestTimeout, "Request Timeout")
+			if !answered {
+				fail(sip.StatusRequestTimeout, "Request Timeout")
+			}
 			return
 		case <-tx.Done():
 			return

@@ -20,6 +20,10 @@ const nodeRole = "node"
 // emergency call does not wait for that while there is a phone here.
 func (call *Call) locate(users []ringfence.UserID, then func([]contact)) {
 	c := call.ctl
+	if c.cfg.Elsewhere == nil && len(users) == 1 {
+		then(c.cfg.Registrar.Locate(users[0]))
+		return
+	}
 	here := map[ringfence.UserID][]registrar.Contact{}
 	var all []contact
 	for _, u := range users {
@@ -105,7 +109,7 @@ func (c *Control) FromNode(tx *transaction.Server) {
 		call.failed(dialog.End{Status: 486, Reason: dialog.Reason(17, "busy")})
 		return
 	}
-	call.ringAll([]contact{at}, c.cfg.RingTime, call.failed)
+	call.ringAll([]contact{at}, "", c.cfg.RingTime, call.failed)
 }
 
 // here finds the phone that another node asks for: To is its address-of-record, and the Request-URI what it registered.

@@ -56,13 +56,13 @@ type Call struct {
 
 // newLeg adds a leg of a user's device to the call.
 func (call *Call) newLeg(side string, device ringfence.DeviceID, user ringfence.UserID) *Leg {
-	id := string(call.ID) + "-"
-	if n := len(call.legs); n < 26 {
-		id += string(rune('a' + n))
-	} else {
-		id += strconv.Itoa(n)
+	const letters = "abcdefghijklmnopqrstuvwxyz"
+	n := len(call.legs)
+	name := letters[n%len(letters):][:1]
+	if n >= len(letters) {
+		name = strconv.Itoa(n)
 	}
-	l := &Leg{ID: ringfence.LegID(id), call: call, Side: side, Device: device, User: user, Since: time.Now()}
+	l := &Leg{ID: ringfence.LegID(string(call.ID) + "-" + name), call: call, Side: side, Device: device, User: user, Since: time.Now()}
 	call.legs = append(call.legs, l)
 	if user != "" { // trunks have no lines
 		call.ctl.lines[user] = append(call.ctl.lines[user], l)
@@ -170,8 +170,8 @@ func (call *Call) answer(l *Leg) {
 		l.session.Bye(dialog.Reason(ringfence.KindOf(err).Q850(), text(err)))
 		return
 	}
+	call.connected() // it is on record before the caller hears of it
 	call.caller.session.Answer(sdp, nil)
-	call.connected()
 	call.ctl.changed(call)
 }
 
@@ -192,7 +192,7 @@ func (call *Call) drop(l *Leg) bool {
 func (call *Call) hush(answered *Leg) {
 	call.ringer.Stop()
 	ringing := call.ringing
-	call.ringing, call.next = nil, nil
+	call.ringing, call.next, call.rings = nil, nil, ""
 	for _, l := range ringing {
 		if l != answered {
 			l.session.Cancel(`SIP;cause=200;text="Call completed elsewhere"`)
@@ -357,8 +357,8 @@ func (call *Call) finish() {
 			c.idle[l.User] = cdr.End
 		}
 	}
-	if c.cfg.Record != nil {
-		c.cfg.Shard.BeforeSending(func() { c.cfg.Record(cdr) })
+	if c.cfg.Records != nil {
+		c.cfg.Records.Ended(&cdr)
 	}
 	c.cfg.Events.CallEnded(Ended{CDR: cdr, Legs: call.spans()})
 }
@@ -369,9 +369,9 @@ func (call *Call) connected() {
 		call.Answered = time.Now()
 		call.ctl.cfg.Events.CallAnswered(call.ID, call.Answered)
 	}
-	if c := call.ctl; c.cfg.Answered != nil {
+	if c := call.ctl; c.cfg.Records != nil {
 		cdr := call.record()
-		c.cfg.Shard.BeforeSending(func() { c.cfg.Answered(cdr) })
+		c.cfg.Records.Answered(&cdr)
 	}
 }
 
@@ -388,8 +388,9 @@ func (call *Call) record() store.CDR {
 		cdr.To = call.Dialled
 	}
 	cdr.Legs = make([]ringfence.Proof, 0, len(call.legs))
+	now := time.Now()
 	for _, l := range call.legs {
-		p := l.Proof()
+		p := l.proof(now)
 		cdr.Legs = append(cdr.Legs, p)
 		if p.Verdict == ringfence.Refused || p.Verdict == ringfence.Exception && cdr.Verdict == ringfence.Sealed {
 			cdr.Verdict = p.Verdict

@@ -144,7 +144,7 @@ func (l *Leg) pick(codecs []sdp.Codec) ([]byte, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	answer, choice, err := sdp.Answer(l.heard, l.options(l.session.Conn), codecs...)
+	answer, choice, err := sdp.Answer(l.heard, l.answering(l.heard), codecs...)
 	if err != nil {
 		return nil, err
 	}

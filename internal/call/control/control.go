@@ -22,7 +22,6 @@ import (
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
-	"ringfence/internal/state/store"
 	"ringfence/internal/trust/profile"
 )
 
@@ -36,12 +35,8 @@ type Config struct {
 	Roster    *roster.Roster
 	Plan      func() dialplan.Plan
 	Log       *slog.Logger
-	// Record hears the record of each finished call, before the phones hear that it is over; it may wait for the disk.
-	Record func(store.CDR)
-	Events Events // nil: nobody hears
-	// Answered, if set, hears of each call that was answered, and again when other parties were connected: what its record would be,
-	// without an end. It is called before the phones hear of it, and may wait for the disk.
-	Answered func(store.CDR)
+	Records   Records // nil: none are kept
+	Events    Events  // nil: nobody hears
 	// Elsewhere, if set, adds to the contacts that a user has here those at other nodes, each with a connection to its node. It may take a moment, and is called off the shard.
 	Elsewhere func(user ringfence.UserID, here []registrar.Contact) []registrar.Contact
 	// NextHop, if set, returns a connection to another server of the proxy at the other end of c, which has said 503 and is to be left alone for a while, or nil. It may
@@ -232,7 +227,7 @@ func unsupported(m *sip.Message) string {
 
 // contact is our Contact value on a connection. For WebSocket the parameter is ws, secure or not (RFC 7118 section 5.2.4).
 func (c *Control) contact(conn *transport.Conn) string {
-	scheme := strings.ToLower(conn.Network)
+	var scheme string
 	switch conn.Network {
 	case "UDP":
 		scheme = "udp"
@@ -240,6 +235,8 @@ func (c *Control) contact(conn *transport.Conn) string {
 		scheme = "tls"
 	case "WSS":
 		scheme = "ws"
+	default:
+		scheme = strings.ToLower(conn.Network)
 	}
 	at := conn.SentBy()
 	if conn.Dialled && c.cfg.Port != nil { // the peer must find us when this connection is gone
@@ -268,12 +265,7 @@ func (c *Control) hungUp(l *Leg) {
 	if l.User == "" {
 		return
 	}
-	left := slices.DeleteFunc(c.lines[l.User], func(x *Leg) bool { return x == l })
-	if len(left) == 0 {
-		delete(c.lines, l.User)
-		return
-	}
-	c.lines[l.User] = left
+	c.lines[l.User] = slices.DeleteFunc(c.lines[l.User], func(x *Leg) bool { return x == l }) // whoever called once will call again
 }
 
 func (c *Control) mediaAddr(conn *transport.Conn, port uint16) netip.AddrPort {

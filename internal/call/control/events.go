@@ -25,6 +25,15 @@ type Events interface {
 	CallEnded(Ended)
 }
 
+// Records keeps what is known of calls. Answered and Ended run on the shard and must not wait; whoever sends sees to it that what they were
+// told is on disk before the phones hear of it.
+type Records interface {
+	// Answered hears of each call that was answered, and again when other parties were connected: what its record would be, without an end.
+	Answered(c *store.CDR)
+	// Ended hears the record of each call that is over.
+	Ended(c *store.CDR)
+}
+
 // LegOpened says which dialog a leg is.
 type LegOpened struct {
 	Call      ringfence.CallID

@@ -44,6 +44,9 @@ type Leg struct {
 	plain   bool     // it refused a sealed offer and has an exception
 	at      *contact // where it rings; nil on a caller's leg
 
+	named            string // what proofs call its peer, once they did
+	unsealed, reason string // what was not sealed in the last proof, and why
+
 	patience transaction.Timer // with a flow that says nothing,
 	silent   bool              // and then nobody waits for it any more
 }
@@ -72,11 +75,16 @@ func TrunkOf(u dialog.User) (string, bool) {
 func (l *Leg) live() bool { return !l.ended }
 
 // Proof returns the evidence about the leg so far.
-func (l *Leg) Proof() ringfence.Proof {
-	p := ringfence.Proof{ID: string(l.ID), Peer: "device " + string(l.Device), Verdict: ringfence.Sealed, Auth: l.auth, At: time.Now()}
-	if l.Trunk != "" {
-		p.Peer = "trunk " + l.Trunk
+func (l *Leg) Proof() ringfence.Proof { return l.proof(time.Now()) }
+
+func (l *Leg) proof(now time.Time) ringfence.Proof {
+	if l.named == "" {
+		l.named = "device " + string(l.Device)
+		if l.Trunk != "" {
+			l.named = "trunk " + l.Trunk
+		}
 	}
+	p := ringfence.Proof{ID: string(l.ID), Peer: l.named, Verdict: ringfence.Sealed, Auth: l.auth, At: now}
 	if l.session != nil {
 		p.TLS = l.session.Conn.TLS
 		switch peer := l.session.Conn.Peer; {
@@ -108,10 +116,13 @@ func (l *Leg) Proof() ringfence.Proof {
 	default:
 		return p
 	}
-	p.Verdict, p.Reason = ringfence.Exception, what+" by the "+l.exception
-	if l.exception == "" {
-		p.Reason = what + " without an exception"
+	if l.unsealed != what {
+		l.unsealed, l.reason = what, what+" by the "+l.exception
+		if l.exception == "" {
+			l.reason = what + " without an exception"
+		}
 	}
+	p.Verdict, p.Reason = ringfence.Exception, l.reason
 	return p
 }
 

@@ -37,7 +37,7 @@ func (l *Leg) hear(body []byte) error {
 	return nil
 }
 
-// open makes the leg's media ports and keys, once.
+// open makes the leg's media ports, once.
 func (l *Leg) open() error {
 	if l.media != nil {
 		return nil
@@ -47,23 +47,31 @@ func (l *Leg) open() error {
 		return err
 	}
 	l.media = media
-	l.ours, err = sdp.NewCryptos(rand.Reader)
-	return err
+	return nil
 }
 
-func (l *Leg) options(conn *transport.Conn) sdp.RewriteOptions {
-	return sdp.RewriteOptions{Addr: l.call.ctl.mediaAddr(conn, l.media.Local().Port()), Mux: true, Crypto: l.ours, Origin: l.origin(),
-		Exception: l.exception}
+// options are for a description of ours, with our keys if it is to have any.
+func (l *Leg) options(conn *transport.Conn, sealed bool) sdp.RewriteOptions {
+	if sealed && l.ours == nil {
+		l.ours, _ = sdp.NewCryptos(rand.Reader) // without randomness there is no key, and without a key no description
+	}
+	o := sdp.RewriteOptions{Addr: l.call.ctl.mediaAddr(conn, l.media.Local().Port()), Mux: true, Origin: l.origin(), Exception: l.exception}
+	if sealed {
+		o.Crypto = l.ours
+	}
+	return o
 }
 
 // offering is options for an offer of ours. A device with an exception that signals in the clear is offered plain RTP: keys would
 // be no secret there, and it is there because it cannot do better.
 func (l *Leg) offering(conn *transport.Conn) sdp.RewriteOptions {
-	o := l.options(conn)
-	if l.exception != "" && (!conn.Secure() || l.plain) {
-		o.Crypto = nil
-	}
-	return o
+	return l.options(conn, l.exception == "" || conn.Secure() && !l.plain)
+}
+
+// answering is options for our answer to an offer, which says whether there are keys.
+func (l *Leg) answering(offer *sdp.Session) sdp.RewriteOptions {
+	i := offer.Audio()
+	return l.options(l.session.Conn, l.exception == "" || i >= 0 && len(offer.Media[i].Crypto) > 0)
 }
 
 func (l *Leg) origin() sdp.Origin {
@@ -117,7 +125,7 @@ func (l *Leg) answerFor(other *Leg) ([]byte, error) {
 	if l.agreed && l.sent != nil && l.session.State() == dialog.Early { // it was answered by a provisional response already
 		return l.sent.Bytes(), nil
 	}
-	o := l.options(l.session.Conn)
+	o := l.answering(l.heard)
 	o.Offer = l.heard
 	answer, err := sdp.Rewrite(other.heard, o)
 	if err != nil {
@@ -250,7 +258,7 @@ func (l *Leg) reanswer(body []byte) ([]byte, error) {
 	if err := sdp.SealedOr(&offer.Media[i], l.exception); err != nil {
 		return nil, err
 	}
-	o := l.options(l.session.Conn)
+	o := l.answering(offer)
 	codecs := []sdp.Codec{l.choice.Codec}
 	if l.choice.Events.Name != "" {
 		codecs = append(codecs, l.choice.Events)

@@ -151,7 +151,7 @@ func (call *Call) ringInstance(id ringfence.UserID, instance string) {
 			call.failed(dialog.End{Status: 480, Reason: dialog.Reason(20, "that phone of "+string(id)+" is not registered")})
 			return
 		}
-		call.ringAll(contacts, c.cfg.RingTime, call.failed)
+		call.ringAll(contacts, "", c.cfg.RingTime, call.failed)
 	})
 }
 
@@ -189,7 +189,7 @@ func (call *Call) ringThere(u *store.User, contacts []contact) {
 	}
 	switch {
 	case call.emergency && len(contacts) > 0:
-		call.ringAll(contacts, unanswered, call.failed)
+		call.ringAll(contacts, "", unanswered, call.failed)
 	case f.Always != "":
 		call.forward(id, f.Always, "always")
 	case u.DoNotDisturb:
@@ -202,9 +202,7 @@ func (call *Call) ringThere(u *store.User, contacts []contact) {
 		call.because("%s has %d calls already", id, maxCallsPerUser)
 		end(f.Busy, "busy", dialog.End{Status: 486, Reason: dialog.Reason(17, "busy")})
 	default:
-		call.rings = id
-		call.ringAll(contacts, unanswered, func(e dialog.End) {
-			call.rings = ""
+		call.ringAll(contacts, id, unanswered, func(e dialog.End) {
 			switch {
 			case e.Status == 302:
 				end(deflection(e.Contacts), "deflected", e)
@@ -223,8 +221,10 @@ func (call *Call) ringThere(u *store.User, contacts []contact) {
 	}
 }
 
-// ringAll rings contacts at once; then hears how it failed if none answers.
-func (call *Call) ringAll(contacts []contact, wait time.Duration, then func(dialog.End)) {
+// ringAll rings contacts at once; then hears how it failed if none answers. They may send the call elsewhere if they are phones of whose,
+// who was called; empty: they may not.
+func (call *Call) ringAll(contacts []contact, whose ringfence.UserID, wait time.Duration, then func(dialog.End)) {
+	call.rings = whose
 	call.worst = dialog.End{}
 	call.next = then
 	for i := range contacts {
@@ -262,7 +262,7 @@ func (call *Call) allFailed() {
 	if e.Status == 0 {
 		e = dialog.End{Status: 480}
 	}
-	call.next, call.hushed = nil, false
+	call.next, call.hushed, call.rings = nil, false, ""
 	if then == nil {
 		then = call.failed
 	}
@@ -358,7 +358,7 @@ func (call *Call) ringGroup(g *dialplan.Group) {
 		call.failed(e)
 	}
 	if g.Strategy == dialplan.RingAll {
-		call.locate(slices.DeleteFunc(members, taken), func(all []contact) { call.ringAll(all, wait, over) })
+		call.locate(slices.DeleteFunc(members, taken), func(all []contact) { call.ringAll(all, "", wait, over) })
 		return
 	}
 	var try func(e dialog.End)
@@ -378,7 +378,7 @@ func (call *Call) ringGroup(g *dialplan.Group) {
 				return
 			}
 			call.because("%s is next in %s", id, g.Name)
-			call.ringAll(contacts, wait, try)
+			call.ringAll(contacts, "", wait, try)
 		})
 	}
 	try(dialog.End{Status: 480, Reason: dialog.Reason(20, "nobody of "+g.Name+" is free")})

@@ -24,7 +24,7 @@ type snapshot struct {
 	devices map[ringfence.DeviceID]*store.Device
 	numbers map[ringfence.Number]ringfence.UserID
 	md5     bool
-	plain   []ringfence.DeviceID // devices with an exception, which may be over
+	plain   map[ringfence.DeviceID]string // devices with an exception, which may be over, and what it is called
 }
 
 func (s *snapshot) addUser(u *store.User) {
@@ -38,7 +38,7 @@ func (s *snapshot) addDevice(d *store.Device) {
 	s.devices[d.ID] = d
 	s.md5 = s.md5 || slices.Contains(d.Profile.Auth, ringfence.AuthDigestMD5)
 	if d.Profile.Plain != nil {
-		s.plain = append(s.plain, d.ID)
+		s.plain[d.ID] = exceptionOf(d).String()
 	}
 }
 
@@ -66,7 +66,7 @@ const page = 1000
 func (r *Roster) Reload(ctx context.Context) error {
 	r.reading.Lock()
 	defer r.reading.Unlock()
-	s := &snapshot{users: map[ringfence.UserID]*store.User{}, devices: map[ringfence.DeviceID]*store.Device{}, numbers: map[ringfence.Number]ringfence.UserID{}}
+	s := &snapshot{plain: map[ringfence.DeviceID]string{}, users: map[ringfence.UserID]*store.User{}, devices: map[ringfence.DeviceID]*store.Device{}, numbers: map[ringfence.Number]ringfence.UserID{}}
 	for after := ringfence.UserID(""); ; {
 		users, err := r.source.Users(ctx, after, page)
 		if err != nil {
@@ -111,7 +111,7 @@ func (r *Roster) Refresh(ctx context.Context, user ringfence.UserID) error {
 		return err
 	}
 	old := r.now.Load()
-	s := &snapshot{users: maps.Clone(old.users), numbers: maps.Clone(old.numbers), devices: make(map[ringfence.DeviceID]*store.Device, len(old.devices)+1)}
+	s := &snapshot{plain: map[ringfence.DeviceID]string{}, users: maps.Clone(old.users), numbers: maps.Clone(old.numbers), devices: make(map[ringfence.DeviceID]*store.Device, len(old.devices)+1)}
 	if before := s.users[user]; before != nil {
 		for _, n := range before.Numbers {
 			if s.numbers[n] == user {
@@ -130,7 +130,6 @@ func (r *Roster) Refresh(ctx context.Context, user ringfence.UserID) error {
 	for i := range devices {
 		s.addDevice(&devices[i])
 	}
-	slices.Sort(s.plain)
 	r.now.Store(s)
 	return nil
 }

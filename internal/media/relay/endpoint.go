@@ -78,7 +78,7 @@ type inbound struct {
 	dir      Direction
 	signal   [2]netip.AddrPort // what the peer's SDP last said
 	proven   [2]latch
-	measure  *rtp.Receiver
+	measure  rtp.Receiver
 	rejected uint64
 	early    uint64
 	remote   RemoteView
@@ -123,7 +123,7 @@ func (p *Endpoint) init(port uint16, now time.Time) {
 	p.local = netip.AddrPortFrom(p.engine.cfg.Addr, port)
 	p.in.mu.Lock()
 	p.in.closed = false
-	p.in.measure = rtp.NewReceiver(8000)
+	p.in.measure = *rtp.NewReceiver(8000)
 	p.in.mu.Unlock()
 	p.out.mu.Lock()
 	p.out.closed = false

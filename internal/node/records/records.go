@@ -60,22 +60,29 @@ func Open(ctx context.Context, s *store.Store, path string, log *slog.Logger) (*
 	return &Keeper{db: s, journal: j, log: log, awake: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}, nil
 }
 
-// Answered hears of each call that was answered, or got other parties after that.
-func (k *Keeper) Answered(c store.CDR) {
-	if err := k.journal.Open(&c); err != nil {
+// Keep puts on disk what was said of calls. With nothing to do it costs nothing.
+func (k *Keeper) Keep() {
+	if err := k.journal.Flush(); err != nil {
+		k.log.Error("what is known of calls could not be put on disk; should the node be killed, they leave no record", "err", err, "hint", ringfence.HintOf(err))
+	}
+}
+
+// Answered hears of each call that was answered, or got other parties after that. It is on disk once Keep has returned.
+func (k *Keeper) Answered(c *store.CDR) {
+	if err := k.journal.Open(c); err != nil {
 		k.log.Error("a call that is up could not be noted; should the node be killed, it leaves no record", "call", c.Call, "err", err, "hint", ringfence.HintOf(err))
 	}
 }
 
-// Ended hears of each call that has ended.
-func (k *Keeper) Ended(c store.CDR) {
-	if err := k.journal.End(&c); err != nil {
+// Ended hears of each call that has ended. Its record is on disk once Keep has returned.
+func (k *Keeper) Ended(c *store.CDR) {
+	if err := k.journal.End(c); err != nil {
 		k.log.Warn("a call record could not be noted at once", "call", c.Call, "err", err, "hint", ringfence.HintOf(err))
 	}
 	k.mu.Lock()
 	full := len(k.waiting) >= maxWaiting
 	if !full {
-		k.waiting = append(k.waiting, c)
+		k.waiting = append(k.waiting, *c)
 		k.taken++
 	}
 	k.mu.Unlock()

@@ -30,7 +30,6 @@ type Shard struct {
 	answered, heard past
 	byConn          map[*transport.Conn]*Client // first of a list
 	dirty           []*transport.Conn
-	before          []func()    // BeforeSending
 	asides          []aside     // Aside
 	spare           *sip.Writer // see takeWriter
 
@@ -121,12 +120,9 @@ func (s *Shard) finish(arrived *transport.Conn) {
 	dirty := append(few[:0], s.dirty...)
 	clear(s.dirty)
 	s.dirty = s.dirty[:0]
-	before, asides := s.before, s.asides
-	s.before, s.asides = nil, nil
+	asides := s.asides
+	s.asides = nil
 	s.mu.Unlock()
-	for _, f := range before {
-		f()
-	}
 	for _, c := range dirty {
 		if arrived != nil {
 			arrived.FlushAfter(c)
@@ -178,10 +174,6 @@ func (s *Shard) Wake(t *Timer, d time.Duration, a Alarm) {
 	s.wheel.add(t, s.Clock(), d, a)
 	s.wakeAt(t.due)
 }
-
-// BeforeSending arranges for fn to run when the present work has given the shard back, and before the messages leave that it has
-// caused: to put on disk what they acknowledge. fn may wait for the disk; only the sender of the present message waits with it.
-func (s *Shard) BeforeSending(fn func()) { s.before = append(s.before, fn) }
 
 // aside is work away from the shard, and what follows on it.
 type aside struct {

@@ -157,6 +157,9 @@ func (c *Conn) Queue(msg []byte) (first bool, err error) {
 
 // Flush seals what is queued and offers it to the kernel without blocking.
 func (c *Conn) Flush() {
+	if c.layer.cfg.BeforeFlush != nil {
+		c.layer.cfg.BeforeFlush()
+	}
 	c.mu.Lock()
 	if len(c.pending) == 0 || !c.ready.Load() || c.closed.Load() {
 		c.mu.Unlock()
@@ -192,6 +195,9 @@ func (c *Conn) seal() (err error) {
 // Close ends the connection for the given cause, after sending what was queued if the peer takes it without delay. It may be
 // called more than once; the first cause is kept.
 func (c *Conn) Close(cause error) {
+	if c.layer.cfg.BeforeFlush != nil {
+		c.layer.cfg.BeforeFlush()
+	}
 	c.mu.Lock()
 	if c.closed.Load() {
 		c.mu.Unlock()

@@ -18,6 +18,7 @@ func TestDatagrams(t *testing.T) {
 		{"IPv4 on any address", "0.0.0.0:0", "127.0.0.1:0"},
 		{"IPv4 on a socket for both", "[::]:0", "127.0.0.1:0"},
 		{"IPv6 on a socket for both", "[::]:0", "[::1]:0"},
+		{"IPv6 with the zone that an answer needs", "[::1%lo]:0", "[::1%lo]:0"},
 	} {
 		t.Run(at.name, func(t *testing.T) {
 			listen := func(addr string) (net.PacketConn, netip.AddrPort) {
@@ -32,6 +33,8 @@ func TestDatagrams(t *testing.T) {
 			phone, client := listen(at.client)
 			server = netip.AddrPortFrom(client.Addr(), server.Port())
 			d := newDatagrams(pc)
+			defer d.Close()
+			defer time.AfterFunc(10*time.Second, func() { _ = d.Close() }).Stop()
 			const n = 3 * 8
 			long := bytes.Repeat([]byte("x"), 60_000)
 			want := map[string]bool{}
@@ -44,9 +47,6 @@ func TestDatagrams(t *testing.T) {
 				if _, err := phone.WriteTo(b, net.UDPAddrFromAddrPort(server)); err != nil {
 					t.Fatal(err)
 				}
-			}
-			if err := pc.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-				t.Fatal(err)
 			}
 			reply := d.writer(client)
 			for len(want) > 0 {
@@ -106,15 +106,21 @@ func TestDatagramsThatCannotGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pc.Close()
+	local := addrPort(pc.LocalAddr())
 	d := newDatagrams(pc)
 	if err := d.writer(netip.MustParseAddrPort("[::1]:5060"))([]byte("x"), []int{1}); err == nil {
 		t.Error("an IPv6 address was reached from an IPv4 socket")
 	}
-	if err := d.writer(addrPort(pc.LocalAddr()))(nil, nil); err != nil {
+	if err := d.writer(local)(nil, nil); err != nil {
 		t.Error(err)
 	}
-	pc.Close()
-	if err := d.writer(addrPort(pc.LocalAddr()))([]byte("x"), []int{1}); err == nil {
+	ended := make(chan error, 1)
+	go func() { ended <- d.read(func([]byte, netip.AddrPort) {}) }()
+	d.Close()
+	if <-ended == nil {
+		t.Error("a read that waited for a socket that was closed ended without an error")
+	}
+	if err := d.writer(local)([]byte("x"), []int{1}); err == nil {
 		t.Error("a closed socket was written to")
 	}
 	if err := d.read(func([]byte, netip.AddrPort) {}); err == nil {

@@ -37,6 +37,9 @@ type Config struct {
 	Verifier Verifier
 	Log      *slog.Logger
 	Limits   sip.Limits
+	// BeforeFlush, if set, is called before anything that was queued leaves, to put on disk what it acknowledges. It may wait for the disk, and is
+	// called often: with nothing to do it costs nothing.
+	BeforeFlush func()
 	// SentBy is the host[:port] of our Via on a connection whose local address is not known yet; may be empty.
 	SentBy string
 

@@ -75,11 +75,12 @@ func (l *Layer) ListenUDP(ctx context.Context, flow string, addr netip.AddrPort)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	s := &udpSocket{layer: l, flow: flow, pc: newDatagrams(pc), local: addrPort(pc.LocalAddr()), peers: map[netip.AddrPort]*list.Element{}}
+	local := addrPort(pc.LocalAddr())
+	s := &udpSocket{layer: l, flow: flow, pc: newDatagrams(pc), local: local, peers: map[netip.AddrPort]*list.Element{}}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		_ = pc.Close()
+		_ = s.pc.Close()
 		return netip.AddrPort{}, net.ErrClosed
 	}
 	l.sockets[flow] = s

@@ -26,6 +26,37 @@ func udpServer(t *testing.T, change func(*Config)) (*testkit.Net, *Layer, *recor
 	return n, l, r
 }
 
+// What an answer acknowledges is kept before the answer leaves, on every way out.
+func TestBeforeFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kept := 0
+		n, l, r := udpServer(t, func(c *Config) { c.BeforeFlush = func() { kept++ } })
+		defer l.Close()
+		r.on = func(c *Conn, m *sip.Message) {
+			var w sip.Writer
+			w.ResponseTo(m, 200, "", "tag", c.Remote)
+			w.Body("", nil)
+			_, _ = c.Queue(w.Bytes())
+			if strings.Contains(string(m.Body()), "close") {
+				c.Close(net.ErrClosed)
+			} else {
+				c.Flush()
+			}
+		}
+		pc, err := n.Host(clientAddr).ListenUDP(t.Context(), "x", netip.AddrPortFrom(clientAddr, 1234))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pc.Close()
+		for i, body := range []string{"hello", "close"} {
+			_, _ = pc.WriteTo(message(i+1, body), net.UDPAddrFromAddrPort(udpPort))
+			if _, _, err := pc.ReadFrom(make([]byte, 2000)); err != nil || kept != i+1 {
+				t.Fatalf("%s: kept %d times, %v", body, kept, err)
+			}
+		}
+	})
+}
+
 func TestUDPAnswersGoToTheSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, l, r := udpServer(t, nil)

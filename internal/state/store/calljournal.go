@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ringfence"
@@ -20,7 +21,8 @@ const (
 )
 
 // CallJournal keeps what is known of calls where the death of the process cannot reach it: which are up, and the records of those
-// that have ended until the database has them. A word about a call is one append to a file.
+// that have ended until the database has them. What is said of calls is gathered, and is in the file once Flush has returned: one append
+// for all that came together.
 //
 // The file is written anew with what is still of interest when it has grown to its limit, and whenever it is opened.
 type CallJournal struct {
@@ -30,10 +32,12 @@ type CallJournal struct {
 
 	mu        sync.Mutex
 	file      appendFile
-	w         recordWriter
+	w         recordWriter                // what is not in the file yet
+	waiting   atomic.Bool                 // w holds something; false only once it is in the file
 	live      map[ringfence.CallID][]byte // the last record of each call that is up, or that the database does not have
 	spare     [][]byte                    // what held records of others
 	rewriteAt int64
+	lacks     bool // the file lacks something that could not be written
 	closed    bool
 }
 
@@ -41,7 +45,7 @@ type CallJournal struct {
 type CallJournalConfig struct {
 	Path  string
 	Sync  bool   // flush the disk at each word
-	Limit int64  // bytes at which the file is written anew, beyond what must be kept; zero means 8 MiB
+	Limit int64  // bytes at which the file is written anew, beyond what must be kept; zero means 32 MiB
 	Cause string // the cause of calls whose end nobody saw
 }
 
@@ -50,7 +54,7 @@ type CallJournalConfig struct {
 func (s *Store) OpenCallJournal(ctx context.Context, cfg CallJournalConfig) (j *CallJournal, recovered []CDR, err error) {
 	const op = "store.calls.open"
 	if cfg.Limit == 0 {
-		cfg.Limit = 8 << 20
+		cfg.Limit = 32 << 20
 	}
 	b, err := os.ReadFile(cfg.Path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -116,7 +120,7 @@ func (h *callHistory) apply(body []byte) bool {
 	return true
 }
 
-// Open notes that a call was answered, or what changed after that. End is not looked at.
+// Open notes that a call was answered, or what changed after that. c.End is not looked at.
 func (j *CallJournal) Open(c *CDR) error { return j.note(recordOpen, c) }
 
 // End notes the record of a call that has ended. It is kept here until Kept says that the database has it.
@@ -134,29 +138,42 @@ func (j *CallJournal) note(kind byte, c *CDR) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.w.b, j.w.err = j.w.b[:0], nil
+	if j.closed {
+		return j.ended(op)
+	}
+	start := len(j.w.b)
+	j.w.err = nil
 	j.w.begin(kind)
 	j.w.cdr(c)
-	j.w.end()
-	if err := j.append(op); err != nil {
-		return err
+	if j.w.end(); j.w.err != nil {
+		return j.w.err
 	}
 	b, known := j.live[c.Call]
 	if n := len(j.spare); !known && n > 0 {
 		b, j.spare = j.spare[n-1], j.spare[:n-1]
 	}
-	j.live[c.Call] = append(b[:0], j.w.b...)
-	return j.tidy()
+	j.live[c.Call] = append(b[:0], j.w.b[start:]...)
+	j.waiting.Store(true)
+	return nil
+}
+
+// Flush puts into the file what was noted. If it cannot, what was noted is in the next file that is written anew.
+func (j *CallJournal) Flush() error {
+	if !j.waiting.Load() {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.flush("store.calls.flush")
 }
 
 // maxSpare is how many buffers wait for the next calls: a second of many.
-const maxSpare = 1024
+const maxSpare = 8192
 
 // Kept notes that the database has the records of calls.
 func (j *CallJournal) Kept(calls ...ringfence.CallID) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.w.b, j.w.err = j.w.b[:0], nil
 	for _, id := range calls {
 		if b, known := j.live[id]; known && len(j.spare) < maxSpare {
 			j.spare = append(j.spare, b)
@@ -166,43 +183,42 @@ func (j *CallJournal) Kept(calls ...ringfence.CallID) error {
 		j.w.text(string(id))
 		j.w.end()
 	}
-	if err := j.append("store.calls.kept"); err != nil {
-		return err // harmless: the record is put into the database again, which has it
-	}
-	return j.tidy()
+	return j.flush("store.calls.kept") // a failure is harmless: the record is put into the database again, which has it
 }
 
 // Alive notes that the node is alive: how wrong the end of a call can be whose end nobody saw.
 func (j *CallJournal) Alive(now time.Time) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.w.b, j.w.err = j.w.b[:0], nil
 	j.w.begin(recordAlive)
 	j.w.time(now)
 	j.w.end()
-	if err := j.append("store.calls.alive"); err != nil {
-		return err
-	}
-	return j.tidy()
+	return j.flush("store.calls.alive")
 }
 
-// append writes what w holds. It is called with mu held.
-func (j *CallJournal) append(op string) error {
-	switch {
-	case j.closed:
-		return fault(op, ringfence.KindUnavailable, "the journal of calls is closed", "", nil)
-	case j.w.err != nil:
-		return j.w.err
+// flush writes what w holds, and the file anew if that is due. It is called with mu held.
+func (j *CallJournal) flush(op string) error {
+	if j.closed {
+		return j.ended(op)
 	}
-	return j.file.write(j.w.b, j.cfg.Sync)
+	var err error
+	if j.lacks {
+		err = j.rewrite()
+	}
+	if err == nil {
+		err = j.file.write(j.w.b, j.cfg.Sync)
+	}
+	j.lacks = err != nil
+	j.w.b = j.w.b[:0]
+	j.waiting.Store(false)
+	if err == nil && j.file.size >= j.rewriteAt {
+		err = j.rewrite()
+	}
+	return err
 }
 
-// tidy writes the file anew if it is due. It is called with mu held.
-func (j *CallJournal) tidy() error {
-	if j.file.size < j.rewriteAt {
-		return nil
-	}
-	return j.rewrite()
+func (j *CallJournal) ended(op string) error {
+	return fault(op, ringfence.KindUnavailable, "the journal of calls is closed", "", nil)
 }
 
 // rewrite replaces the file by one with what is still of interest. If it fails, the file goes on as it was, and the next attempt is
@@ -249,8 +265,9 @@ func (j *CallJournal) Close() error {
 	if j.closed {
 		return nil
 	}
+	err := j.flush("store.calls.close")
 	j.closed = true
-	return j.file.close()
+	return firstOf(err, j.file.close())
 }
 
 func (w *recordWriter) cdr(c *CDR) {

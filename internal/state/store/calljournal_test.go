@@ -111,6 +111,7 @@ func TestCallJournalAfterACrash(t *testing.T) {
 	for i := range 3 {
 		c := journalCall(ringfence.CallID(fmt.Sprint("c", i)))
 		noErr(t, j.Open(&c))
+		noErr(t, j.Flush())
 		ends = append(ends, j.file.size)
 	}
 	noErr(t, j.Close())
@@ -131,6 +132,40 @@ func TestCallJournalAfterACrash(t *testing.T) {
 	noErr(t, os.WriteFile(torn, b[:len(b)-3], 0o600))
 	j, recovered := openCallJournal(t, s, torn, 0)
 	same(t, []any{len(recovered), j.Torn > 0}, []any{2, true})
+}
+
+// What is noted is in the file once Flush has returned, however many calls that are; and if the disk refused it, as soon as that takes anything.
+func TestCallJournalFlush(t *testing.T) {
+	dir := t.TempDir()
+	s := journalStore(t, dir)
+	defer s.Close()
+	path := filepath.Join(dir, "calls.journal")
+	j, _ := openCallJournal(t, s, path, 0)
+	inFile := func(want int) {
+		t.Helper()
+		b, err := os.ReadFile(path)
+		noErr(t, err)
+		h := callHistory{calls: map[ringfence.CallID]*CDR{}}
+		replay(b, h.apply)
+		same(t, len(h.calls), want)
+	}
+	noErr(t, j.Flush())
+	for i := range 3 {
+		c := journalCall(ringfence.CallID(fmt.Sprint("c", i)))
+		noErr(t, j.Open(&c))
+	}
+	inFile(0)
+	noErr(t, j.Flush())
+	inFile(3)
+	noErr(t, j.file.file.Close())
+	lost := journalCall("lost")
+	noErr(t, j.Open(&lost))
+	wantKind(t, j.Flush(), ringfence.KindUnavailable)
+	inFile(3)
+	more := journalCall("more")
+	noErr(t, j.Open(&more))
+	noErr(t, j.Flush())
+	inFile(5)
 }
 
 func FuzzCallJournal(f *testing.F) {
