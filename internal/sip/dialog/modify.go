@@ -108,7 +108,8 @@ type modification struct {
 	sdp   []byte
 	done  func(answer []byte, err error)
 	tries int
-	sent  bool // a request is on its way; otherwise it waits for its turn
+	timer transaction.Timer // until it is tried again, or given up
+	sent  bool              // a request is on its way; otherwise it waits for its turn
 }
 
 // patience is how long a re-INVITE may stay without a final answer (Timer C of RFC 3261 section 16.6).
@@ -136,7 +137,7 @@ func (s *Session) sendModification(out *modification) {
 	s.localSeq++
 	seq := s.localSeq
 	out.sent = true
-	s.Shard.After(&s.retry, patience, func() { s.unanswered(out) })
+	s.Shard.After(&out.timer, patience, func() { s.unanswered(out) })
 	s.Shard.Request(s.conn(), sip.INVITE, func(w *sip.Writer, via string) {
 		s.head(w, via, sip.INVITE, seq)
 		w.Header(sip.HeaderContact, s.Contact)
@@ -154,7 +155,7 @@ func (s *Session) retryLater(out *modification) {
 	if s.UAC {
 		wait = 2100*time.Millisecond + time.Duration(rand.IntN(190))*10*time.Millisecond
 	}
-	s.Shard.After(&s.retry, wait, func() { s.sendModification(out) })
+	s.Shard.After(&out.timer, wait, func() { s.sendModification(out) })
 }
 
 func (s *Session) unanswered(out *modification) {
@@ -177,7 +178,7 @@ func (s *Session) modified(out *modification, seq uint32, a transaction.Answer) 
 			return // repeated 2xx
 		}
 		s.out = nil
-		s.retry.Stop()
+		out.timer.Stop()
 		s.localSDP = out.sdp
 		s.refresh.settle(s, a.Message, true)
 		out.done(bytes.Clone(a.Body()), nil)
@@ -186,7 +187,7 @@ func (s *Session) modified(out *modification, seq uint32, a transaction.Answer) 
 	if s.out != out || s.state == Ended {
 		return
 	}
-	s.retry.Stop()
+	out.timer.Stop()
 	if status == 491 && out.tries < 5 {
 		out.tries++
 		s.retryLater(out)

@@ -84,7 +84,6 @@ type Session struct {
 	localSDP   []byte
 	in         *Offer        // the peer's offer we have not answered
 	out        *modification // our offer they have not answered
-	retry      transaction.Timer
 	refresh    sessionTimer
 	peerUpdate bool // the peer allows UPDATE
 	peer100rel bool
@@ -307,7 +306,6 @@ func (s *Session) finish(e End) {
 		return
 	}
 	s.state = Ended
-	s.retry.Stop()
 	s.ok.timer.Stop()
 	s.rel.timer.Stop()
 	s.refresh.timer.Stop()
@@ -321,6 +319,7 @@ func (s *Session) finish(e End) {
 	}
 	if out := s.out; out != nil {
 		s.out = nil
+		out.timer.Stop()
 		out.done(nil, &ringfence.Fault{Op: "dialog", Kind: ringfence.KindCancelled, Text: "the call ended first"})
 	}
 	s.layer.remove(s)

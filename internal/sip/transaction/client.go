@@ -2,6 +2,8 @@ package transaction
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"math/rand/v2"
 	"strconv"
@@ -91,10 +93,23 @@ func (s *Shard) Acknowledge(conn *transport.Conn, build func(w *sip.Writer, via 
 // newID makes the random part of a branch.
 func newID() uint64 { return rand.Uint64() | 1<<63 }
 
+// idOf is what newID made of a branch, if it is one of ours.
+func idOf(branch []byte) (id uint64, ok bool) {
+	var b [8]byte
+	digits, ok := bytes.CutPrefix(branch, []byte(sip.MagicCookie))
+	if !ok || len(digits) != hex.EncodedLen(len(b)) {
+		return 0, false
+	}
+	_, err := hex.Decode(b[:], digits)
+	return binary.BigEndian.Uint64(b[:]), err == nil
+}
+
 // via is the value of our Via: the local address of the connection, and rport (RFC 3581).
 func via(conn *transport.Conn, id uint64) string {
-	var few [16]byte
-	return "SIP/2.0/" + conn.Network + " " + conn.SentBy() + ";branch=" + sip.MagicCookie + string(strconv.AppendUint(few[:0], id, 16)) + ";rport"
+	var few [128]byte
+	b := append(append(few[:0], "SIP/2.0/"...), conn.Network...)
+	b = append(append(append(b, ' '), conn.SentBy()...), ";branch="+sip.MagicCookie...)
+	return string(append(strconv.AppendUint(b, id, 16), ";rport"...))
 }
 
 func (s *Shard) start(c *Client, request *sip.Writer) {
@@ -131,9 +146,8 @@ func (s *Shard) response(conn *transport.Conn, m *sip.Message) {
 		return
 	}
 	_, method, ok := m.CSeq()
-	hex, found := bytes.CutPrefix(via.Branch(), []byte(sip.MagicCookie))
-	id, err := strconv.ParseUint(string(hex), 16, 64)
-	if !ok || !found || err != nil {
+	id, found := idOf(via.Branch())
+	if !ok || !found {
 		s.layer.stats.stray.Add(1)
 		return
 	}

@@ -50,7 +50,7 @@ func TestIndexAgainstAMap(t *testing.T) {
 			}
 			slots := 0
 			for i, p := range x.parts {
-				if slots += len(p.slots); 8*p.used > 5*len(p.slots)+8 {
+				if slots += len(p.slots); 4*p.used > 3*len(p.slots) || len(p.tags) != len(p.slots) {
 					t.Fatalf("seed %d: part %d has %d keys in %d slots", seed, i, p.used, len(p.slots))
 				}
 			}

@@ -45,26 +45,23 @@ type Server struct {
 }
 
 // serverKey hashes what RFC 3261 section 17.2.3 matches by; ACK finds its INVITE.
-func (l *Layer) serverKey(m *sip.Message, via *sip.Via, method sip.Method) uint64 {
+func (l *Layer) serverKey(m *sip.Message, via *sip.Via, branch []byte, method sip.Method) uint64 {
 	if method == sip.ACK {
 		method = sip.INVITE
 	}
-	var h maphash.Hash
-	h.SetSeed(l.seed)
-	_, _ = h.Write(via.Branch())
-	_, _ = h.Write(via.Host)
-	_ = h.WriteByte(byte(via.Port >> 8))
-	_ = h.WriteByte(byte(via.Port))
-	_ = h.WriteByte(byte(method))
-	if !bytes.HasPrefix(via.Branch(), []byte(sip.MagicCookie)) {
+	var few [192]byte
+	b := append(few[:0], branch...)
+	b = append(b, via.Host...)
+	b = append(b, byte(via.Port>>8), byte(via.Port), byte(method))
+	if !bytes.HasPrefix(branch, []byte(sip.MagicCookie)) {
 		// A client of RFC 2543: match by what it keeps the same (section 17.2.3, last part).
 		seq, _, _ := m.CSeq()
-		_, _ = h.Write(m.RequestURI())
-		_, _ = h.Write(m.FromTag())
-		_, _ = h.Write(m.CallID())
-		_, _ = h.WriteString(strconv.FormatUint(uint64(seq), 10))
+		b = append(b, m.RequestURI()...)
+		b = append(b, m.FromTag()...)
+		b = append(b, m.CallID()...)
+		b = strconv.AppendUint(b, uint64(seq), 10)
 	}
-	return h.Sum64()
+	return maphash.Bytes(l.seed, b)
 }
 
 func (s *Shard) request(c *transport.Conn, m *sip.Message) {
@@ -73,14 +70,14 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 		return
 	}
 	via, _ := m.TopVia()
-	method := m.Method()
-	key := s.layer.serverKey(m, &via, method)
-	if tx := s.servers[key]; tx != nil && bytes.Equal(tx.branch, via.Branch()) {
+	method, branch := m.Method(), via.Branch()
+	key := s.layer.serverKey(m, &via, branch, method)
+	if tx := s.servers[key]; tx != nil && bytes.Equal(tx.branch, branch) {
 		tx.again(m)
 		return
 	}
 	if method != sip.ACK { // one to a 2xx is the user's, whether it rightly has a branch of its own or that of its INVITE (RFC 6026 section 7.1)
-		if e, ok := s.answered.find(key, via.Branch()); ok {
+		if e, ok := s.answered.find(key, branch); ok {
 			if s.layer.stats.retransmissions.Add(1); e.kind == pastAnswer {
 				s.Send(c, e.text)
 			}
@@ -89,7 +86,7 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 	}
 	switch method {
 	case sip.CANCEL:
-		s.cancel(c, m, &via)
+		s.cancel(c, m, &via, branch)
 		return
 	case sip.ACK:
 	default:
@@ -105,12 +102,12 @@ func (s *Shard) request(c *transport.Conn, m *sip.Message) {
 	}
 	tx := &Server{Shard: s, Conn: c, Request: m, Method: method, key: key}
 	if method == sip.INVITE {
-		tx.store(via.Branch())
+		tx.store(branch)
 		tx.Keep()
 	}
 	s.layer.cfg.User.Request(tx)
 	if !tx.stored && tx.state < serverCompleted && method != sip.ACK {
-		tx.store(via.Branch()) // it will be answered later
+		tx.store(branch) // it will be answered later
 		if !tx.aside {
 			tx.Keep()
 		}
@@ -209,16 +206,16 @@ func (tx *Server) again(m *sip.Message) {
 	}
 }
 
-func (s *Shard) cancel(c *transport.Conn, m *sip.Message, via *sip.Via) {
-	key := s.layer.serverKey(m, via, sip.INVITE)
+func (s *Shard) cancel(c *transport.Conn, m *sip.Message, via *sip.Via, branch []byte) {
+	key := s.layer.serverKey(m, via, branch, sip.INVITE)
 	invite := s.servers[key]
 	if invite == nil {
-		if e, ok := s.answered.find(key, via.Branch()); ok { // too late
+		if e, ok := s.answered.find(key, branch); ok { // too late
 			s.stateless(c, m, 200, "", string(e.text), 0)
 			return
 		}
 	}
-	if invite == nil || !bytes.Equal(invite.branch, via.Branch()) || invite.Conn != c && c.Reliable() {
+	if invite == nil || !bytes.Equal(invite.branch, branch) || invite.Conn != c && c.Reliable() {
 		s.stateless(c, m, 481, "", "", 0)
 		return
 	}

@@ -146,6 +146,35 @@ func TestUDPMemoryIsBounded(t *testing.T) {
 	})
 }
 
+// The table gives up who was silent for longest, not who was there first.
+func TestUDPForgetsWhoIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l, r := udpServer(t, func(c *Config) { c.MaxUDPPeers = 3 })
+		defer l.Close()
+		say := func(i byte) *Conn {
+			pc, err := n.Host(netip.AddrFrom4([4]byte{198, 51, 100, i})).ListenUDP(t.Context(), "x", netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, i}), 5060))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = pc.WriteTo(message(int(i), ""), net.UDPAddrFromAddrPort(udpPort))
+			synctest.Wait()
+			_ = pc.Close()
+			all := r.messages()
+			return all[len(all)-1].conn
+		}
+		first, second := say(1), say(2)
+		time.Sleep(2 * time.Second)
+		say(3)
+		if say(1) != first {
+			t.Fatal("a peer has two connections")
+		}
+		say(4)
+		if first.State() != "Established" || second.State() != "Closed" {
+			t.Errorf("who spoke a moment ago is %s, who was silent %s", first.State(), second.State())
+		}
+	})
+}
+
 func FuzzDatagram(f *testing.F) {
 	f.Add(message(1, "hello"))
 	f.Add([]byte("\r\n"))
