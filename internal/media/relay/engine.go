@@ -22,7 +22,7 @@ type Config struct {
 	Ports  ringfence.PortRange // UDP ports; each leg takes two
 	DSCP   uint8               // mark for what is sent, 0 to 63; 46 (EF) for voice (RFC 4594)
 	Shards int                 // loops that wait for packets; 0: one per processor
-	Rest   time.Duration       // how long a closed port rests; 0: 300 ms
+	Rest   time.Duration       // how long a closed port rests; 0: 200 ms
 	Now    func() time.Time    // the clock; nil: time.Now
 	Log    *slog.Logger        // nil: discards
 }
@@ -89,7 +89,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Rest == 0 {
-		cfg.Rest = 300 * time.Millisecond // late packets of the call before do no harm: they do not authenticate
+		cfg.Rest = 200 * time.Millisecond // late packets of the call before do no harm: they do not authenticate
 	}
 	if cfg.Shards == 0 {
 		cfg.Shards = runtime.GOMAXPROCS(0)
@@ -172,7 +172,7 @@ type parker interface {
 }
 
 const (
-	// maxParked is how many pairs of sockets stay open without a leg, unless a process may not have so many: those of 13,000 calls a
+	// maxParked is how many pairs of sockets stay open without a leg, unless a process may not have so many: those of 20,000 calls a
 	// second, while they rest.
 	maxParked = 8192
 	// parkFor is how long a pair waits for a leg, after its rest, before it is closed.
