@@ -10,54 +10,60 @@ type NameAddr struct {
 }
 
 // ParseNameAddr reads name-addr or addr-spec with parameters.
-func ParseNameAddr(b []byte) (NameAddr, error) {
+func ParseNameAddr(b []byte) (a NameAddr, err error) {
+	err = a.parse(b)
+	return a, err
+}
+
+// parse is ParseNameAddr into a, which may have held another address.
+func (a *NameAddr) parse(b []byte) error {
+	*a = NameAddr{}
 	b = trim(b)
 	if len(b) == 0 {
-		return NameAddr{}, bad(0, "Missing Address")
+		return bad(0, "Missing Address")
 	}
-	var a NameAddr
-	rest := b
-	if b[0] == '"' {
+	open := 0
+	switch b[0] {
+	case '<':
+	case '"':
 		end := closingQuote(b)
 		if end < 0 {
-			return a, bad(0, "Unterminated Quote")
+			return bad(0, "Unterminated Quote")
 		}
 		a.Display = b[1:end]
-		rest = trim(b[end+1:])
-		if len(rest) == 0 || rest[0] != '<' {
-			return a, bad(end, "Bad Address")
+		for open = end + 1; open < len(b) && isBlank(b[open]); open++ {
 		}
-	}
-	open := bytes.IndexByte(rest, '<')
-	if open < 0 {
-		return a, a.parseBare(rest)
-	}
-	if b[0] != '"' {
-		a.Display = trim(rest[:open])
+		if open == len(b) || b[open] != '<' {
+			return bad(end, "Bad Address")
+		}
+	default:
+		if open = bytes.IndexByte(b, '<'); open < 0 {
+			return a.parseBare(b)
+		}
+		a.Display = trim(b[:open])
 		for _, c := range a.Display {
 			// Raw UTF-8 is only allowed in quotes, but phones send it without.
-			if !isTokenChar(c) && c != ' ' && c != '\t' && c < 0x80 {
-				return a, bad(0, "Bad Display Name")
+			if chars[c]&inToken == 0 && !isBlank(c) && c < 0x80 {
+				return bad(0, "Bad Display Name")
 			}
 		}
 	}
-	end := bytes.IndexByte(rest, '>')
-	if end < open {
-		return a, bad(open, "Unterminated Bracket")
-	}
-	u, err := ParseURI(rest[open+1 : end])
+	rest := b[open+1:]
+	n, err := a.URI.parse(rest)
 	if err != nil {
-		return a, err
+		return err
 	}
-	a.URI = u
-	tail := trim(rest[end+1:])
+	if n == len(rest) || rest[n] != '>' {
+		return bad(open, "Unterminated Bracket")
+	}
+	tail := trim(rest[n+1:])
 	if len(tail) > 0 {
 		if tail[0] != ';' {
-			return a, bad(end, "Bad Address Parameters")
+			return bad(n, "Bad Address Parameters")
 		}
 		a.Params = Params(tail[1:])
 	}
-	return a, nil
+	return nil
 }
 
 // parseBare reads addr-spec: without brackets, what follows ";" belongs to the header, and "?" and "," are not allowed.
@@ -65,16 +71,15 @@ func (a *NameAddr) parseBare(b []byte) error {
 	if bytes.IndexByte(b, '?') >= 0 || bytes.IndexByte(b, ',') >= 0 {
 		return bad(0, "Address Needs Brackets")
 	}
-	uri, params := b, []byte(nil)
+	uri := b
 	if i := bytes.IndexByte(b, ';'); i >= 0 {
-		uri, params = trim(b[:i]), b[i+1:]
+		uri, a.Params = trim(b[:i]), Params(b[i+1:])
 	}
-	u, err := ParseURI(uri)
-	if err != nil {
-		return err
+	n, err := a.URI.parse(uri)
+	if err == nil && n != len(uri) {
+		err = bad(n, "Bad URI")
 	}
-	a.URI, a.Params = u, Params(params)
-	return nil
+	return err
 }
 
 // closingQuote returns the offset of the quote that ends the string which begins at b[0], or -1.

@@ -63,12 +63,23 @@ func (a DigestAlgorithm) sum(out *[32]byte, b []byte) []byte {
 	case DigestMD5:
 		h := md5.Sum(b)
 		copy(out[:], h[:])
-	case DigestSHA256:
-		*out = sha256.Sum256(b)
-	case DigestSHA512256:
-		*out = sha512.Sum512_256(b)
+	case DigestSHA256, DigestSHA512256:
+		a.sha(out, b)
 	}
 	return out[:a.Size()]
+}
+
+// sha is sum for SHA-2. It hashes a copy: a compiler that has a profile keeps what is hashed so in the heap, and with b all that b may be a
+// part of, for MD5 too.
+func (a DigestAlgorithm) sha(out *[32]byte, b []byte) {
+	var few [320]byte
+	text := append(few[:0], b...)
+	if a == DigestSHA512256 {
+		*out = sha512.Sum512_256(text)
+	} else {
+		*out = sha256.Sum256(text)
+	}
+	clear(text)
 }
 
 // HA1 returns H(user:realm:password), which is what a server stores instead of the password (RFC 7616 section 3.4.2).
@@ -184,20 +195,63 @@ func authParams(v []byte, yield func(name, value []byte) bool) error {
 		if count == maxAuthParams {
 			return bad(0, "Too Many Authentication Parameters")
 		}
-		var item []byte
-		if item, rest = cutQuoted(rest, ','); len(trim(item)) == 0 {
-			continue
+		name, value, tail, plain := plainAuthParam(rest)
+		if !plain {
+			var item []byte
+			if item, tail = cutQuoted(rest, ','); len(trim(item)) == 0 {
+				rest = tail
+				continue
+			}
+			eq := bytes.IndexByte(item, '=')
+			if eq < 0 || !isToken(trim(item[:eq])) {
+				return bad(0, "Bad Authentication Parameter")
+			}
+			name = trim(item[:eq])
+			var ok bool
+			if value, ok = authValue(trim(item[eq+1:])); !ok {
+				return bad(0, "Bad Authentication Parameter")
+			}
 		}
-		eq := bytes.IndexByte(item, '=')
-		if eq < 0 || !isToken(trim(item[:eq])) {
+		if !yield(name, value) {
 			return bad(0, "Bad Authentication Parameter")
 		}
-		value, ok := authValue(trim(item[eq+1:]))
-		if !ok || !yield(trim(item[:eq]), value) {
-			return bad(0, "Bad Authentication Parameter")
-		}
+		rest = tail
 	}
 	return nil
+}
+
+// plainAuthParam splits the first parameter off b if it is as nearly all are: no white space but before it, and no escapes.
+func plainAuthParam(b []byte) (name, value, rest []byte, plain bool) {
+	for len(b) > 0 && isBlank(b[0]) {
+		b = b[1:]
+	}
+	i := 0
+	for i < len(b) && chars[b[i]]&inToken != 0 {
+		i++
+	}
+	if i == 0 || i+1 >= len(b) || b[i] != '=' {
+		return nil, nil, nil, false
+	}
+	name, value = b[:i], b[i+1:]
+	if value[0] == '"' {
+		value = value[1:]
+		i = bytes.IndexByte(value, '"')
+		if i < 0 || bytes.IndexByte(value[:i], '\\') >= 0 {
+			return nil, nil, nil, false
+		}
+		value, rest = value[:i], value[i+1:]
+	} else {
+		for i = 0; i < len(value) && chars[value[i]]&inToken != 0; i++ {
+		}
+		if i == 0 {
+			return nil, nil, nil, false
+		}
+		value, rest = value[:i], value[i:]
+	}
+	if len(rest) == 0 {
+		return name, value, nil, true
+	}
+	return name, value, rest[1:], rest[0] == ','
 }
 
 // cutQuoted splits b at the first sep outside quotes. Unlike cut it gives brackets and parentheses no meaning.

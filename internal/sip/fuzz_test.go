@@ -2,6 +2,7 @@ package sip
 
 import (
 	"bytes"
+	"net/netip"
 	"testing"
 )
 
@@ -75,18 +76,34 @@ func FuzzMessage(f *testing.F) {
 				t.Fatalf("Frame = %d, %d, %v of %d bytes", start, n, err, len(m.Bytes()))
 			}
 		}
-		if m.IsRequest() && m.Validate() == nil {
-			answerParses(t, &m)
+		if m.Validate() == nil {
+			keptRight(t, &m)
+			if m.IsRequest() {
+				answerParses(t, &m, netip.AddrPort{})
+				answerParses(t, &m, netip.MustParseAddrPort("198.51.100.7:40001"))
+			}
 		}
 	})
 }
 
-// answerParses asserts that a response to any valid request is valid and goes back on the same path.
-func answerParses(t *testing.T, req *Message) {
+// keptRight asserts that what Validate has kept, in the message and in a clone, is what is read anew.
+func keptRight(t *testing.T, m *Message) {
+	t.Helper()
+	var anew Message
+	if err := anew.Parse(bytes.Clone(m.Bytes()), Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := answers(t, &anew); answers(t, m) != want || answers(t, m.Clone()) != want {
+		t.Fatalf("%q is kept, %q of a clone, want %q", answers(t, m), answers(t, m.Clone()), want)
+	}
+}
+
+// answerParses asserts that a response to any valid request, wherever it came from, is valid and goes back on the same path.
+func answerParses(t *testing.T, req *Message, source netip.AddrPort) {
 	t.Helper()
 	var w Writer
 	w.Reset(nil)
-	w.Response(req, 486, "", "totag")
+	w.ResponseTo(req, 486, "", "totag", source)
 	w.Body("", nil)
 	var resp Message
 	if err := resp.Parse(w.Bytes(), Limits{}); err != nil {

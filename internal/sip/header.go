@@ -79,12 +79,11 @@ func LookupHeader(name []byte) HeaderID {
 	if letter >= 26 {
 		return HeaderOther
 	}
-	candidates := headerIndex[len(name)][letter]
-	if candidates[0] == HeaderOther {
-		return HeaderOther
-	}
-	for _, id := range candidates {
-		if want := headerNames[id]; string(name) == want || EqualFold(name, want) {
+	for _, id := range headerIndex[len(name)][letter] {
+		if id == HeaderOther {
+			break
+		}
+		if want := headerNames[id][:len(name)]; string(name) == want || EqualFold(name, want) {
 			return id
 		}
 	}

@@ -26,11 +26,22 @@ type Message struct {
 	status     uint16
 	method     Method
 	request    bool
-	valid      bool              // Validate has found nothing wrong, and kept what it read:
-	via        Via               // the first Via,
-	fromTag    []byte            // and the tags
-	toTag      []byte            //
+	valid      bool              // Validate has found nothing wrong, and kept what it read
+	kept       kept              //
+	again      uint64            // bit id is set if more than one field has this id
 	first      [numHeaders]uint8 // 1 + index in fields of the first field with this id
+}
+
+const _ = uint(64 - numHeaders) // the ids fit in Message.again
+
+// kept is what [Message.Validate] has read and the layers above ask for again. It holds offsets, which are as good in a clone.
+type kept struct {
+	transport, host, params, branch span // of the first Via
+	port                            uint16
+	top                             bool // the first Via is here: not if white space had to be taken out of it
+	method                          Method
+	seq                             uint32
+	fromTag, toTag                  span
 }
 
 // Reset empties m and keeps its memory.
@@ -41,15 +52,38 @@ func (m *Message) Reset() {
 
 // Clone returns a copy with a buffer of its own.
 func (m *Message) Clone() *Message {
-	c := *m
+	var c struct {
+		Message
+		few [20]field // enough for most, and no memory of their own for them
+	}
+	c.Message = *m
 	c.raw = bytes.Clone(m.raw)
-	c.fields = append([]field(nil), m.fields...)
-	c.valid = false // what was kept points into the other buffer
-	c.via, c.fromTag, c.toTag = Via{}, nil, nil
-	return &c
+	c.fields = append(c.few[:0], m.fields...)
+	return &c.Message
 }
 
 func (m *Message) text(s span) []byte { return m.raw[s.start:s.end:s.end] }
+
+// part is text for what may not be there; nothing but the start line begins at 0.
+func (m *Message) part(s span) []byte {
+	if s.end == 0 {
+		return nil
+	}
+	return m.text(s)
+}
+
+// spanIn returns where part, which was cut out of the text of whole, is: what is left of the text behind its beginning is its capacity. ok is
+// false if it is a copy.
+func (m *Message) spanIn(whole span, part []byte) (s span, ok bool) {
+	if part == nil {
+		return span{}, true
+	}
+	start := int(whole.end) - cap(part)
+	if start < int(whole.start) || len(part) > 0 && &part[0] != &m.raw[start] {
+		return span{}, false
+	}
+	return span{uint16(start), uint16(start + len(part))}, true
+}
 
 // Bytes returns the whole message as it was received, without anything after its body.
 func (m *Message) Bytes() []byte { return m.raw }
@@ -93,7 +127,7 @@ func (m *Message) All(id HeaderID) iter.Seq[[]byte] {
 			return
 		}
 		for i := int(m.first[id]) - 1; i < len(m.fields); i++ {
-			if m.fields[i].id == id && !yield(m.text(m.fields[i].value)) {
+			if m.fields[i].id == id && (!yield(m.text(m.fields[i].value)) || m.again>>id&1 == 0) {
 				return
 			}
 		}
@@ -130,6 +164,13 @@ func (m *Message) CallID() []byte { return m.Get(HeaderCallID) }
 // CSeq returns the sequence number and method of CSeq. ok is false if the field is missing or malformed
 // (RFC 3261 section 20.16; the number is below 2^31).
 func (m *Message) CSeq() (seq uint32, method Method, ok bool) {
+	if m.valid {
+		return m.kept.seq, m.kept.method, true
+	}
+	return m.readCSeq()
+}
+
+func (m *Message) readCSeq() (seq uint32, method Method, ok bool) {
 	v := m.Get(HeaderCSeq)
 	i := 0
 	for i < len(v) && !isBlank(v[i]) {
@@ -155,7 +196,7 @@ func (m *Message) To() (NameAddr, error) { return ParseNameAddr(m.Get(HeaderTo))
 // FromTag returns the tag of From, or nil.
 func (m *Message) FromTag() []byte {
 	if m.valid {
-		return m.fromTag
+		return m.part(m.kept.fromTag)
 	}
 	return tagOf(m.Get(HeaderFrom))
 }
@@ -163,7 +204,7 @@ func (m *Message) FromTag() []byte {
 // ToTag returns the tag of To, or nil.
 func (m *Message) ToTag() []byte {
 	if m.valid {
-		return m.toTag
+		return m.part(m.kept.toTag)
 	}
 	return tagOf(m.Get(HeaderTo))
 }
@@ -178,24 +219,25 @@ func tagOf(v []byte) []byte {
 }
 
 // Contact returns the first Contact. For the "*" form use Get(HeaderContact).
-func (m *Message) Contact() (NameAddr, error) {
-	for v := range Values(m.Get(HeaderContact)) {
-		return ParseNameAddr(v)
+func (m *Message) Contact() (a NameAddr, err error) {
+	v, _ := nextValue(m.Get(HeaderContact))
+	if v == nil {
+		return a, bad(0, "Missing Contact")
 	}
-	return NameAddr{}, bad(0, "Missing Contact")
+	err = a.parse(v)
+	return a, err
 }
 
 // TopVia returns the first Via.
 func (m *Message) TopVia() (Via, error) {
-	if m.valid {
-		return m.via, nil
+	if m.valid && m.kept.top {
+		k := &m.kept
+		return Via{Transport: m.text(k.transport), Host: m.text(k.host), Port: k.port, Params: m.part(k.params), branch: m.part(k.branch)}, nil
 	}
-	return m.readTopVia()
-}
-
-func (m *Message) readTopVia() (Via, error) {
-	for v := range Values(m.Get(HeaderVia)) {
-		return ParseVia(v)
+	for line := range m.All(HeaderVia) {
+		for v := range Values(line) {
+			return ParseVia(v)
+		}
 	}
 	return Via{}, bad(0, "Missing Via")
 }
@@ -215,8 +257,11 @@ func (m *Message) Uint(id HeaderID, limit uint64) (n uint64, ok bool) {
 
 // HasOption reports whether an option tag is listed in Supported, Require, Proxy-Require, Unsupported or Allow-like lists.
 func (m *Message) HasOption(id HeaderID, tag string) bool {
+	if !m.Has(id) {
+		return false
+	}
 	for line := range m.All(id) {
-		for v := range Values(line) {
+		for v, rest := nextValue(line); v != nil; v, rest = nextValue(rest) {
 			if EqualFold(v, tag) {
 				return true
 			}

@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 )
@@ -52,6 +53,66 @@ func TestParseInvite(t *testing.T) {
 	start, n, _, err := Frame(append([]byte("\r\n\r\n"), inviteText()...), Limits{})
 	if err != nil || start != 4 || n != len(inviteText()) {
 		t.Errorf("frame = %d, %d, %v", start, n, err)
+	}
+}
+
+// answers is what a message says of its transaction and dialog.
+func answers(t *testing.T, m *Message) string {
+	t.Helper()
+	via, err := m.TopVia()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seq, method, ok := m.CSeq()
+	if !ok {
+		t.Fatal("no CSeq")
+	}
+	return strings.Join([]string{string(via.Transport), string(via.Host), itoa(int(via.Port)), string(via.Params), string(via.Branch()), string(m.FromTag()),
+		string(m.ToTag()), itoa(int(seq)), method.String(), string(m.CallID())}, " ")
+}
+
+// TestValidateKeeps asks for what Validate keeps: the answers are those of before, a clone's are its own, and the next message in the same
+// Message has none of them.
+func TestValidateKeeps(t *testing.T) {
+	head := func(via, from, to, cseq string) []byte {
+		return []byte("BYE sip:a@b SIP/2.0\r\n" + via + "From: " + from + "\r\nTo: " + to + "\r\nCall-ID: c\r\nCSeq: " + cseq + "\r\n\r\n")
+	}
+	other := head("Via: SIP/2.0/TCP x\r\n", "<sip:x@y>", "<sip:x@z>", "9 BYE")
+	for name, tt := range map[string]struct {
+		text []byte
+		want string
+	}{
+		"plain":  {head("Via: SIP/2.0/UDP h:5070;rport;branch=z9hG4bK1\r\n", "<sip:a@b>;tag=1", "sip:b@c;x;tag=2", "7 BYE"), "UDP h 5070 rport;branch=z9hG4bK1 z9hG4bK1 1 2 7 BYE c"},
+		"spaces": {head("Via: SIP / 2.0 / TLS  h : 5061 ; branch = z9hG4bK2 , SIP/2.0/UDP i\r\n", "\"A, B\" <sip:a@b>; tag = 3", "<sip:b@c>", "8  BYE"), "TLS h 5061  branch = z9hG4bK2 z9hG4bK2 3  8 BYE c"},
+		"after an empty one": {head("Via:\r\nVia: , SIP/2.0/WSS [2001:db8::1]:443;branch=z9hG4bK4;\r\n", "<sip:a@b>;tag=\"5\"", "<sip:b@c>;tag=6", "2147483647 BYE"),
+			"WSS 2001:db8::1 443 branch=z9hG4bK4; z9hG4bK4 5 6 2147483647 BYE c"},
+		"of RFC 2543": {head("Via: SIP/2.0/UDP h\r\n", "<sip:a@b>", "<sip:b@c>", "1 BYE"), "UDP h 0     1 BYE c"},
+	} {
+		var m Message
+		text := bytes.Clone(tt.text)
+		if err := m.Parse(text, Limits{}); err != nil {
+			t.Fatal(name, err)
+		}
+		if got := answers(t, &m); got != tt.want {
+			t.Errorf("%s: %q before, want %q", name, got, tt.want)
+		}
+		if err := m.Validate(); err != nil {
+			t.Fatal(name, err)
+		}
+		if got := answers(t, &m); got != tt.want {
+			t.Errorf("%s: %q after, want %q", name, got, tt.want)
+		}
+		clone := m.Clone()
+		clear(text)
+		if err := m.Parse(bytes.Clone(other), Limits{}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := answers(t, &m), "TCP x 0     9 BYE c"; got != want {
+			t.Errorf("%s: %q of the next message, want %q", name, got, want)
+		}
+		if got := answers(t, clone); got != tt.want || clone.Validate() != nil {
+			t.Errorf("%s: %q of the clone, want %q", name, got, tt.want)
+		}
 	}
 }
 

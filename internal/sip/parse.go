@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 )
 
 // Limits bound what a message may be before work is done on it. A field that is 0 has the value of [DefaultLimits].
@@ -94,7 +95,7 @@ func (m *Message) parseStartLine(b []byte) (next int, err error) {
 		return 0, bad(0, "Bad Start Line")
 	}
 	line := b[:end-1]
-	if len(line) > 4 && (line[0]|0x20 == 's') && line[3] == '/' && EqualFold(line[:4], "SIP/") {
+	if len(line) > 4 && line[3] == '/' && EqualFold(line[:4], "SIP/") {
 		return end + 1, m.parseStatusLine(line)
 	}
 	return end + 1, m.parseRequestLine(line)
@@ -105,7 +106,7 @@ func (m *Message) parseStatusLine(line []byte) error {
 	if len(line) < len(sipVersion)+4 || line[len(sipVersion)] != ' ' {
 		return bad(0, "Bad Status Line")
 	}
-	if !EqualFold(line[:len(sipVersion)], sipVersion) {
+	if version := line[:len(sipVersion)]; string(version) != sipVersion && !EqualFold(version, sipVersion) {
 		return &ParseError{Status: 505, Reason: "Version Not Supported"}
 	}
 	status := 0
@@ -149,13 +150,13 @@ func (m *Message) parseRequestLine(line []byte) error {
 		return bad(sp, "Bad Request-URI")
 	}
 	for i := sp + 1; i < uriEnd; i++ {
-		if c := line[i]; c <= ' ' || c == 0x7f || c == '<' || c == '>' || c == '"' {
+		if chars[line[i]]&notInURI != 0 {
 			return bad(i, "Bad Request-URI")
 		}
 	}
 	m.uri = span{uint16(sp + 1), uint16(uriEnd)}
 	version := line[uriEnd+1:]
-	if !EqualFold(version, sipVersion) {
+	if string(version) != sipVersion && !EqualFold(version, sipVersion) {
 		if len(version) > 4 && EqualFold(version[:4], "SIP/") && bytes.IndexByte(version, ' ') < 0 {
 			return &ParseError{Status: 505, Reason: "Version Not Supported", Offset: uriEnd + 1}
 		}
@@ -178,15 +179,32 @@ func (m *Message) parseFields(b []byte, pos int, lim Limits) (next int, err erro
 		if len(m.fields) >= lim.Headers {
 			return 0, bad(pos, "Too Many Header Fields")
 		}
-		end, err := fieldEnd(b, pos, lim.Header)
-		if err != nil {
-			return 0, err
+		end, plain := plainEnd(b, pos, lim.Header)
+		if !plain {
+			if end, err = fieldEnd(b, pos, lim.Header); err != nil {
+				return 0, err
+			}
 		}
-		if err := m.parseField(b, pos, end); err != nil {
+		if err := m.parseField(b, pos, end, plain); err != nil {
 			return 0, err
 		}
 		pos = end + 2
 	}
+}
+
+// plainEnd is fieldEnd for nearly every field: one line of printable ASCII. What is not plain may be right or wrong.
+func plainEnd(b []byte, pos, limit int) (end int, plain bool) {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	b = b[:min(len(b), pos+limit+10)] // CRLF of the longest field, and a whole step beyond
+	for end = pos; end+8 <= len(b); end += 8 {
+		// The high bit is set in each byte that is below ' ', above '~' or behind such a one.
+		x := binary.LittleEndian.Uint64(b[end:])
+		if hits := ((x - ' '*ones) | x | (x + ones)) & high; hits != 0 {
+			end += bits.TrailingZeros64(hits) / 8
+			return end, end > pos && end-pos <= limit && end+2 < len(b) && b[end] == '\r' && b[end+1] == '\n' && !isBlank(b[end+2])
+		}
+	}
+	return 0, false
 }
 
 // fieldEnd returns the offset of the CRLF that ends the field starting at pos, unfolding continued lines in place.
@@ -214,18 +232,23 @@ func fieldEnd(b []byte, pos, limit int) (int, error) {
 	}
 }
 
-func (m *Message) parseField(b []byte, pos, end int) error {
+// parseField adds the field between pos and end. plain tells that it has no control character.
+func (m *Message) parseField(b []byte, pos, end int, plain bool) error {
 	line := b[pos:end]
-	n := 0
-	for n < len(line) && tokenChar[line[n]] {
-		n++
-	}
+	n := bytes.IndexByte(line[:min(len(line), len(headerIndex))], ':')
+	id := LookupHeader(line[:max(n, 0)])
 	i := n
-	for i < len(line) && isBlank(line[i]) {
-		i++
-	}
-	if n == 0 || i == len(line) || line[i] != ':' {
-		return bad(pos, "Bad Header Field Name")
+	if id == HeaderOther { // unknown, or not followed by its colon at once
+		for n = 0; n < len(line) && chars[line[n]]&inToken != 0; {
+			n++
+		}
+		for i = n; i < len(line) && isBlank(line[i]); {
+			i++
+		}
+		if n == 0 || i == len(line) || line[i] != ':' {
+			return bad(pos, "Bad Header Field Name")
+		}
+		id = LookupHeader(line[:n])
 	}
 	nameEnd, start := pos+n, pos+i+1
 	for start < end && isBlank(b[start]) {
@@ -234,13 +257,16 @@ func (m *Message) parseField(b []byte, pos, end int) error {
 	for end > start && isBlank(b[end-1]) {
 		end--
 	}
-	if at := controlAt(b[start:end]); at >= 0 {
-		return bad(start+at, "Control Character In Header Field")
+	if !plain {
+		if at := controlAt(b[start:end]); at >= 0 {
+			return bad(start+at, "Control Character In Header Field")
+		}
 	}
-	id := LookupHeader(line[:n])
 	m.fields = append(m.fields, field{id: id, name: span{uint16(pos), uint16(nameEnd)}, value: span{uint16(start), uint16(end)}})
 	if m.first[id] == 0 {
 		m.first[id] = uint8(len(m.fields))
+	} else {
+		m.again |= 1 << id
 	}
 	return nil
 }
@@ -293,6 +319,9 @@ func slowControlAt(b []byte) int {
 }
 
 func (m *Message) contentLength() (n int, ok bool, err error) {
+	if !m.Has(HeaderContentLength) {
+		return 0, false, nil
+	}
 	for v := range m.All(HeaderContentLength) {
 		length, valid := parseUint(v, 1<<31-1)
 		if !valid {
@@ -318,26 +347,4 @@ func parseUint(b []byte, limit uint64) (n uint64, ok bool) {
 		n = n*10 + uint64(c-'0')
 	}
 	return n, n <= limit
-}
-
-// isToken reports whether b is a token (RFC 3261 section 25.1).
-func isToken(b []byte) bool {
-	for _, c := range b {
-		if !tokenChar[c] {
-			return false
-		}
-	}
-	return len(b) > 0
-}
-
-func isTokenChar(c byte) bool { return tokenChar[c] }
-
-// tokenChar says which bytes may be in a token. It is never written.
-var tokenChar = [256]bool{
-	'!': true, '%': true, '\'': true, '*': true, '+': true, '-': true, '.': true, '_': true, '`': true, '~': true,
-	'0': true, '1': true, '2': true, '3': true, '4': true, '5': true, '6': true, '7': true, '8': true, '9': true,
-	'A': true, 'B': true, 'C': true, 'D': true, 'E': true, 'F': true, 'G': true, 'H': true, 'I': true, 'J': true, 'K': true, 'L': true, 'M': true,
-	'N': true, 'O': true, 'P': true, 'Q': true, 'R': true, 'S': true, 'T': true, 'U': true, 'V': true, 'W': true, 'X': true, 'Y': true, 'Z': true,
-	'a': true, 'b': true, 'c': true, 'd': true, 'e': true, 'f': true, 'g': true, 'h': true, 'i': true, 'j': true, 'k': true, 'l': true, 'm': true,
-	'n': true, 'o': true, 'p': true, 'q': true, 'r': true, 's': true, 't': true, 'u': true, 'v': true, 'w': true, 'x': true, 'y': true, 'z': true,
 }

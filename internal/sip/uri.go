@@ -29,153 +29,172 @@ func (u *URI) Raw() []byte { return u.raw }
 func (u *URI) String() string { return string(u.raw) }
 
 // IsSIP reports whether the scheme is sip or sips.
-func (u *URI) IsSIP() bool { return EqualFold(u.Scheme, "sip") || EqualFold(u.Scheme, "sips") }
+func (u *URI) IsSIP() bool {
+	s := u.Scheme
+	return (len(s) == 3 || len(s) == 4 && s[3]|0x20 == 's') && s[0]|0x20 == 's' && s[1]|0x20 == 'i' && s[2]|0x20 == 'p'
+}
 
 // IsSIPS reports whether the scheme is sips.
-func (u *URI) IsSIPS() bool { return EqualFold(u.Scheme, "sips") }
+func (u *URI) IsSIPS() bool { return len(u.Scheme) == 4 && u.IsSIP() }
 
 // ParseURI reads one URI without angle brackets.
-func ParseURI(b []byte) (URI, error) {
-	u := URI{raw: b}
-	colon := bytes.IndexByte(b, ':')
-	if colon <= 0 {
-		return u, bad(0, "Bad URI")
+func ParseURI(b []byte) (u URI, err error) {
+	n, err := u.parse(b)
+	if err == nil && n != len(b) {
+		err = bad(n, "Bad URI")
 	}
-	u.Scheme = b[:colon]
+	return u, err
+}
+
+// parse reads a URI into u, which is empty, from the beginning of b up to the first byte that no URI holds, and returns where that is.
+func (u *URI) parse(b []byte) (n int, err error) {
+	if n := u.parsePlain(b); n > 0 {
+		return n, nil
+	}
+	colon, second, at, escaped := -1, -1, -1, false
+scan:
+	for ; n < len(b); n++ {
+		switch is := chars[b[n]]; {
+		case is&(notInURI|marksURI) == 0:
+		case is&notInURI != 0:
+			break scan
+		case b[n] == '@':
+			if at < 0 {
+				at = n
+			}
+		case b[n] == '%':
+			escaped = true
+		case colon < 0:
+			colon = n
+		case second < 0:
+			second = n
+		}
+	}
+	b = b[:n]
+	u.raw = b
+	if colon <= 0 {
+		return n, bad(0, "Bad URI")
+	}
+	u.Scheme, u.Opaque = b[:colon], b[colon+1:]
+	if u.IsSIP() {
+		return n, u.parseSIP(second-colon-1, at-colon-1, escaped)
+	}
 	for i, c := range u.Scheme {
 		alpha := c|0x20 >= 'a' && c|0x20 <= 'z'
 		if !alpha && (i == 0 || (c < '0' || c > '9') && c != '+' && c != '-' && c != '.') {
-			return u, bad(i, "Bad URI Scheme")
+			return n, bad(i, "Bad URI Scheme")
 		}
 	}
-	for i, c := range b {
-		if notInURI[c] {
-			return u, bad(i, "Bad URI")
-		}
-	}
-	rest := b[colon+1:]
-	u.Opaque = rest
-	switch {
-	case u.IsSIP():
-		return u, u.parseSIP(rest)
-	case EqualFold(u.Scheme, "tel"):
-		number, params := cut(rest, ';')
+	if EqualFold(u.Scheme, "tel") {
+		number, params := cut(u.Opaque, ';')
 		if len(number) == 0 {
-			return u, bad(colon, "Bad tel URI")
+			return n, bad(colon, "Bad tel URI")
 		}
 		u.User, u.HasUser, u.Params = number, true, Params(params)
-		return u, nil
+		return n, nil
 	}
-	if len(rest) == 0 {
-		return u, bad(colon, "Bad URI")
+	if len(u.Opaque) == 0 {
+		return n, bad(colon, "Bad URI")
 	}
-	return u, nil
+	return n, nil
 }
 
-// notInURI says which bytes no URI holds: controls, space, angle brackets and quotes. It is never written.
-var notInURI = [256]bool{
-	0: true, 1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 7: true, 8: true, 9: true, 10: true, 11: true, 12: true, 13: true, 14: true, 15: true,
-	16: true, 17: true, 18: true, 19: true, 20: true, 21: true, 22: true, 23: true, 24: true, 25: true, 26: true, 27: true, 28: true, 29: true, 30: true, 31: true,
-	' ': true, '"': true, '<': true, '>': true, 0x7f: true,
+// parsePlain is parse for "sip:user@host:port" without escapes and parameters, which most are; it returns 0 for anything else.
+func (u *URI) parsePlain(b []byte) (n int) {
+	if len(b) < 5 || string(b[:4]) != "sip:" {
+		return 0
+	}
+	at := 4
+	for at < len(b) && chars[b[at]]&(inToken|marksURI) == inToken {
+		at++
+	}
+	if at == 4 || at == len(b) || b[at] != '@' {
+		return 0
+	}
+	host, port, n, ok := hostPort(b[at+1:])
+	if n += at + 1; !ok || n < len(b) && chars[b[n]]&notInURI == 0 {
+		return 0
+	}
+	u.raw, u.Scheme, u.Opaque = b[:n], b[:3], b[4:n]
+	u.User, u.HasUser, u.Host, u.Port = b[4:at], true, host, port
+	return n
 }
 
-func (u *URI) parseSIP(rest []byte) error {
+// parseSIP reads what follows the scheme: its first colon, its first "@" and whether it has escapes are known.
+func (u *URI) parseSIP(colon, at int, escaped bool) error {
+	rest := u.Opaque
 	// "@" ends the user part; a literal "@" cannot follow in host, parameters or headers unescaped.
-	if at := bytes.IndexByte(rest, '@'); at >= 0 {
+	if at >= 0 {
 		user := rest[:at]
-		if i := bytes.IndexByte(user, ':'); i >= 0 {
-			user, u.Password = user[:i], user[i+1:]
+		if colon >= 0 && colon < at {
+			user, u.Password = rest[:colon], rest[colon+1:at]
 		}
-		if len(user) == 0 || !validEscapes(user) || !validEscapes(u.Password) {
+		if len(user) == 0 || escaped && (!validEscapes(user) || !validEscapes(u.Password)) {
 			return bad(at, "Bad URI User")
 		}
 		u.User, u.HasUser = user, true
 		rest = rest[at+1:]
 	}
-	hostport := rest
-	i := 0
-	for i < len(rest) && rest[i] != ';' && rest[i] != '?' {
-		i++
-	}
-	if i < len(rest) {
-		hostport = rest[:i]
-		params := rest[i:]
-		if q := bytes.IndexByte(params, '?'); q >= 0 {
-			u.Headers, u.HasHeaders = params[q+1:], true
-			params = params[:q]
-		}
-		if len(params) > 0 {
-			u.Params = Params(params[1:])
-		}
-		if !validEscapes(params) || !validEscapes(u.Headers) {
-			return bad(0, "Bad URI Parameter")
-		}
-	}
-	var ok bool
-	if u.Host, u.Port, ok = parseHostPort(hostport); !ok {
+	host, port, n, ok := hostPort(rest)
+	if !ok {
 		return bad(0, "Bad URI Host")
+	}
+	u.Host, u.Port = host, port
+	params := rest[n:]
+	if len(params) == 0 {
+		return nil
+	}
+	if params[0] != ';' && params[0] != '?' {
+		return bad(0, "Bad URI Host")
+	}
+	if q := bytes.IndexByte(params, '?'); q >= 0 {
+		u.Headers, u.HasHeaders = params[q+1:], true
+		params = params[:q]
+	}
+	if len(params) > 0 {
+		u.Params = Params(params[1:])
+	}
+	if escaped && (!validEscapes(params) || !validEscapes(u.Headers)) {
+		return bad(0, "Bad URI Parameter")
 	}
 	return nil
 }
 
 // parseHostPort reads host [":" port]; an IPv6 host is in brackets, which are removed.
 func parseHostPort(b []byte) (host []byte, port uint16, ok bool) {
-	host = b
-	var portText []byte
-	hasPort := false
+	host, port, n, ok := hostPort(b)
+	return host, port, ok && n == len(b)
+}
+
+// hostPort reads host [":" port] from the beginning of b up to the first byte that is no more of it, and returns where that is.
+func hostPort(b []byte) (host []byte, port uint16, n int, ok bool) {
 	if len(b) > 0 && b[0] == '[' {
 		end := bytes.IndexByte(b, ']')
 		if end < 0 {
-			return nil, 0, false
+			return nil, 0, 0, false
 		}
 		host = b[1:end]
 		if addr, err := netip.ParseAddr(string(host)); err != nil || !addr.Is6() || addr.Zone() != "" {
-			return nil, 0, false
+			return nil, 0, 0, false
 		}
-		if tail := b[end+1:]; len(tail) > 0 {
-			if tail[0] != ':' {
-				return nil, 0, false
-			}
-			portText, hasPort = tail[1:], true
-		}
+		n = end + 1
 	} else {
-		if i := bytes.IndexByte(b, ':'); i >= 0 {
-			host, portText, hasPort = b[:i], b[i+1:], true
+		for n < len(b) && chars[b[n]]&inHost != 0 {
+			n++
 		}
-		if !validHost(host) {
-			return nil, 0, false
+		if n == 0 || n > 255 || b[0] == '-' || b[0] == '.' {
+			return nil, 0, 0, false
 		}
+		host = b[:n]
 	}
-	if hasPort {
-		n, valid := parseUint(portText, 65535)
-		if !valid || n == 0 {
-			return nil, 0, false
-		}
-		port = uint16(n)
+	if n == len(b) || b[n] != ':' {
+		return host, 0, n, true
 	}
-	return host, port, true
-}
-
-// validHost accepts host names and IPv4 addresses; an underscore is tolerated because real networks use it.
-func validHost(b []byte) bool {
-	if len(b) == 0 || len(b) > 255 {
-		return false
+	digits, number := n+1, uint64(0)
+	for n = digits; n < len(b) && b[n] >= '0' && b[n] <= '9' && n < digits+20; n++ {
+		number = number*10 + uint64(b[n]-'0')
 	}
-	for _, c := range b {
-		if !hostChar[c] {
-			return false
-		}
-	}
-	return b[0] != '-' && b[0] != '.'
-}
-
-// hostChar says which bytes may be in a host name or an IPv4 address. It is never written.
-var hostChar = [256]bool{
-	'-': true, '.': true, '_': true, '0': true, '1': true, '2': true, '3': true, '4': true, '5': true, '6': true, '7': true, '8': true, '9': true,
-	'A': true, 'B': true, 'C': true, 'D': true, 'E': true, 'F': true, 'G': true, 'H': true, 'I': true, 'J': true, 'K': true, 'L': true, 'M': true,
-	'N': true, 'O': true, 'P': true, 'Q': true, 'R': true, 'S': true, 'T': true, 'U': true, 'V': true, 'W': true, 'X': true, 'Y': true, 'Z': true,
-	'a': true, 'b': true, 'c': true, 'd': true, 'e': true, 'f': true, 'g': true, 'h': true, 'i': true, 'j': true, 'k': true, 'l': true, 'm': true,
-	'n': true, 'o': true, 'p': true, 'q': true, 'r': true, 's': true, 't': true, 'u': true, 'v': true, 'w': true, 'x': true, 'y': true, 'z': true,
+	return host, uint16(number), n, n < digits+20 && number > 0 && number <= 65535
 }
 
 func validEscapes(b []byte) bool {

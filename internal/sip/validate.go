@@ -12,9 +12,11 @@ func (m *Message) Validate() error {
 	if m.valid {
 		return nil
 	}
-	for _, id := range [...]HeaderID{HeaderFrom, HeaderTo, HeaderCallID, HeaderCSeq, HeaderMaxForwards, HeaderContentType} {
-		if m.repeated(id) {
-			return m.fieldError(id, "Repeated ")
+	if m.again != 0 {
+		for _, id := range [...]HeaderID{HeaderFrom, HeaderTo, HeaderCallID, HeaderCSeq, HeaderMaxForwards, HeaderContentType} {
+			if m.repeated(id) {
+				return m.fieldError(id, "Repeated ")
+			}
 		}
 	}
 	for _, id := range [...]HeaderID{HeaderVia, HeaderFrom, HeaderTo, HeaderCallID, HeaderCSeq} {
@@ -51,18 +53,8 @@ func (m *Message) Validate() error {
 	return nil
 }
 
-// repeated reports whether a field that may occur once occurs again.
-func (m *Message) repeated(id HeaderID) bool {
-	if m.first[id] == 0 {
-		return false
-	}
-	for _, f := range m.fields[m.first[id]:] {
-		if f.id == id {
-			return true
-		}
-	}
-	return false
-}
+// repeated reports whether there is more than one field with this id.
+func (m *Message) repeated(id HeaderID) bool { return m.again>>id&1 == 1 }
 
 func (m *Message) fieldError(id HeaderID, what string) *ParseError {
 	offset := 0
@@ -72,20 +64,22 @@ func (m *Message) fieldError(id HeaderID, what string) *ParseError {
 	return bad(offset, what+id.String())
 }
 
-// validateVias reads every Via: responses go where they say. The branch of the top one must not be only the cookie.
+// validateVias reads every Via: responses go where they say. The branch of the top one, if it has one (RFC 2543), is there once
+// and is a token with something after the cookie.
 func (m *Message) validateVias() error {
 	top := true
 	for line := range m.All(HeaderVia) {
-		for v := range Values(line) {
+		for v, rest := nextValue(line); v != nil; v, rest = nextValue(rest) {
 			via, err := ParseVia(v)
 			if err != nil {
 				return m.fieldError(HeaderVia, "Bad ")
 			}
-			if !validParams(via.Params) || top && !validBranch(&via) {
+			branch, good, ok := via.Params.check("branch")
+			if !ok || top && (!good || string(branch) == MagicCookie) {
 				return m.fieldError(HeaderVia, "Bad Parameter In ")
 			}
 			if top {
-				m.via = via
+				m.keepVia(&via, branch)
 			}
 			top = false
 		}
@@ -96,85 +90,44 @@ func (m *Message) validateVias() error {
 	return nil
 }
 
-// validParams reports whether every parameter is a token with, perhaps, a value that is one word or one quoted string.
-// A stray quote, bracket or parenthesis could make two parsers find different tags in the same field.
-func validParams(p Params) bool {
-	for rest := []byte(p); len(rest) > 0; {
-		var item []byte
-		item, rest = cut(rest, ';')
-		if item = trim(item); len(item) == 0 {
-			continue
-		}
-		i := 0
-		for i < len(item) && tokenChar[item[i]] {
-			i++
-		}
-		value := trim(item[i:])
-		if i == 0 || len(value) > 0 && value[0] != '=' {
-			return false
-		}
-		if len(value) == 0 {
-			continue
-		}
-		value = trim(value[1:])
-		if len(value) > 0 && value[0] == '"' {
-			if closingQuote(value) != len(value)-1 {
-				return false
-			}
-			continue
-		}
-		for _, c := range value {
-			if c == '"' || c == '<' || c == '>' || c == '(' || c == ')' || c == '\\' || isBlank(c) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// validBranch: none (RFC 2543) or one, which is a token with something after the cookie.
-func validBranch(v *Via) bool {
-	seen := false
-	for name, value := range v.Params.All() {
-		if EqualFold(name, "branch") {
-			if seen || !isToken(value) || string(value) == MagicCookie {
-				return false
-			}
-			seen = true
-		}
-	}
-	return true
+func (m *Message) keepVia(v *Via, branch []byte) {
+	k, whole := &m.kept, m.fields[m.first[HeaderVia]-1].value
+	var transport, host, params, found bool
+	k.transport, transport = m.spanIn(whole, v.Transport)
+	k.host, host = m.spanIn(whole, v.Host)
+	k.params, params = m.spanIn(whole, v.Params)
+	k.branch, found = m.spanIn(whole, branch)
+	k.port, k.top = v.Port, transport && host && params && found
 }
 
 func (m *Message) validateDialogFields() error {
+	var a NameAddr
 	for _, id := range [...]HeaderID{HeaderFrom, HeaderTo} {
-		a, err := ParseNameAddr(m.Get(id))
-		if err != nil || !validParams(a.Params) {
+		if a.parse(m.Get(id)) != nil {
 			return m.fieldError(id, "Bad ")
 		}
-		var tag []byte
-		tags := 0
-		for name, value := range a.Params.All() {
-			if EqualFold(name, "tag") {
-				if tags++; tags > 1 || !isToken(value) {
-					return m.fieldError(id, "Bad Tag In ")
-				}
-				tag = value
-			}
+		tag, good, ok := a.Params.check("tag")
+		if !ok {
+			return m.fieldError(id, "Bad ")
 		}
+		if !good {
+			return m.fieldError(id, "Bad Tag In ")
+		}
+		at, _ := m.spanIn(m.fields[m.first[id]-1].value, tag) // no part of a parameter is a copy
 		if id == HeaderFrom {
-			m.fromTag = tag
+			m.kept.fromTag = at
 		} else {
-			m.toTag = tag
+			m.kept.toTag = at
 		}
 	}
 	if !isCallID(m.CallID()) {
 		return m.fieldError(HeaderCallID, "Bad ")
 	}
-	_, method, ok := m.CSeq()
+	seq, method, ok := m.readCSeq()
 	if !ok {
 		return m.fieldError(HeaderCSeq, "Bad ")
 	}
+	m.kept.seq, m.kept.method = seq, method
 	if !m.request {
 		return nil
 	}
@@ -185,19 +138,14 @@ func (m *Message) validateDialogFields() error {
 	return nil
 }
 
-func isBlank(c byte) bool { return c == ' ' || c == '\t' }
-
 // isCallID reports whether b is word ["@" word] (RFC 3261 section 25.1).
 func isCallID(b []byte) bool {
 	at := 0
 	for i, c := range b {
-		switch {
-		case c == '@':
-			if at++; at > 1 || i == 0 || i == len(b)-1 {
-				return false
-			}
-		case isTokenChar(c), bytes.IndexByte([]byte(`()<>:\"/[]?{}`), c) >= 0:
-		default:
+		if chars[c]&inWord != 0 {
+			continue
+		}
+		if at++; c != '@' || at > 1 || i == 0 || i == len(b)-1 {
 			return false
 		}
 	}
@@ -207,8 +155,8 @@ func isCallID(b []byte) bool {
 // validateRequestURI: 416 for a scheme that is not for SIP (section 8.2.2.1), 400 for header parameters, which a
 // Request-URI may not have (section 19.1.1).
 func (m *Message) validateRequestURI() error {
-	u, err := ParseURI(m.RequestURI())
-	if err != nil {
+	var u URI
+	if n, err := u.parse(m.RequestURI()); err != nil || n != len(m.RequestURI()) {
 		return bad(int(m.uri.start), "Bad Request-URI")
 	}
 	if !u.IsSIP() && !EqualFold(u.Scheme, "tel") {
@@ -222,6 +170,7 @@ func (m *Message) validateRequestURI() error {
 
 // validateAddresses reads the fields that hold addresses. Contact may be "*"; routes need brackets (section 20.34).
 func (m *Message) validateAddresses() error {
+	var a NameAddr
 	for _, id := range [...]HeaderID{HeaderContact, HeaderRoute, HeaderRecordRoute, HeaderPath, HeaderServiceRoute, HeaderReferTo,
 		HeaderReferredBy, HeaderPAssertedIdentity, HeaderPPreferredIdentity} {
 		if !m.Has(id) {
@@ -234,9 +183,11 @@ func (m *Message) validateAddresses() error {
 				}
 				continue
 			}
-			for v := range Values(line) {
-				a, err := ParseNameAddr(v)
-				if err != nil || !validParams(a.Params) || needsBrackets(id) && bytes.IndexByte(v, '<') < 0 {
+			for v, rest := nextValue(line); v != nil; v, rest = nextValue(rest) {
+				if a.parse(v) != nil || needsBrackets(id) && bytes.IndexByte(v, '<') < 0 {
+					return m.fieldError(id, "Bad ")
+				}
+				if _, _, ok := a.Params.check(""); !ok {
 					return m.fieldError(id, "Bad ")
 				}
 			}

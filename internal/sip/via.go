@@ -8,6 +8,8 @@ type Via struct {
 	Host      []byte
 	Port      uint16 // 0 if absent
 	Params    Params
+
+	branch []byte // if it was found already
 }
 
 // MagicCookie starts every branch made by an RFC 3261 client.
@@ -21,14 +23,22 @@ func ParseVia(b []byte) (Via, error) {
 		return v, bad(0, "Bad Via Protocol")
 	}
 	sp := 0
-	for sp < len(rest) && tokenChar[rest[sp]] {
+	for sp < len(rest) && chars[rest[sp]]&inToken != 0 {
 		sp++
 	}
 	if sp == 0 || sp == len(rest) || !isBlank(rest[sp]) {
 		return v, bad(0, "Bad Via")
 	}
 	v.Transport = rest[:sp]
-	sentBy, params := cut(rest[sp:], ';')
+	rest = rest[sp:]
+	if host, port, n, ok := hostPort(rest[1:]); ok && (n == len(rest)-1 || rest[n+1] == ';') { // nearly always
+		v.Host, v.Port = host, port
+		if n+1 < len(rest) {
+			v.Params = Params(rest[n+2:])
+		}
+		return v, nil
+	}
+	sentBy, params := cut(rest, ';')
 	host, port, ok := parseHostPort(squeeze(trim(sentBy)))
 	if !ok {
 		return v, bad(0, "Bad Via Host")
@@ -40,7 +50,7 @@ func ParseVia(b []byte) (Via, error) {
 // viaProtocol returns what follows "SIP/2.0/", which may have white space around its slashes.
 func viaProtocol(b []byte) (rest []byte, ok bool) {
 	const usual = "SIP/2.0/"
-	if len(b) > len(usual) && string(b[:len(usual)]) == usual && tokenChar[b[len(usual)]] {
+	if len(b) > len(usual) && string(b[:len(usual)]) == usual && chars[b[len(usual)]]&inToken != 0 {
 		return b[len(usual):], true
 	}
 	proto, rest := cut(b, '/')
@@ -68,6 +78,9 @@ func squeeze(b []byte) []byte {
 
 // Branch returns the branch parameter, or nil.
 func (v *Via) Branch() []byte {
+	if v.branch != nil {
+		return v.branch
+	}
 	branch, _ := v.Params.Get("branch")
 	return branch
 }

@@ -42,39 +42,45 @@ func (w *Writer) StatusLine(status int, phrase string) {
 	w.b = append(w.b, ' ')
 	start := len(w.b)
 	w.Raw(phrase)
-	w.clean(start)
-	w.Raw("\r\n")
+	w.end(start)
 }
 
 // Raw appends text as it is.
 func (w *Writer) Raw(s string) { w.b = append(w.b, s...) }
 
+// begin writes the name of a field, its colon and a space, and returns where its value begins; end cleans the value and ends the line.
+func (w *Writer) begin(id HeaderID) (start int) {
+	w.b = append(w.b, headerNames[id]...)
+	return len(w.b)
+}
+
+func (w *Writer) end(start int) {
+	w.clean(start)
+	w.b = append(w.b, '\r', '\n')
+}
+
 // Header writes one field. The caller must not pass line breaks; they are dropped, so that a value can never add a field.
 func (w *Writer) Header(id HeaderID, value string) {
-	w.Named(id.String(), value)
-	w.wrote(id, len(value))
+	start := w.begin(id)
+	w.b = append(w.b, value...)
+	w.wrote(id, start)
+	w.end(start)
 }
 
 // Tagged writes a From or To: a name-addr and, unless it is empty, its tag.
 func (w *Writer) Tagged(id HeaderID, nameAddr, tag string) {
-	if tag == "" {
-		w.Header(id, nameAddr)
-		return
+	start := w.begin(id)
+	w.b = append(w.b, nameAddr...)
+	if tag != "" {
+		w.b = append(append(w.b, ";tag="...), tag...)
 	}
-	w.Raw(id.String())
-	w.Raw(": ")
-	start := len(w.b)
-	w.Raw(nameAddr)
-	w.Raw(";tag=")
-	w.Raw(tag)
-	w.clean(start)
-	w.Raw("\r\n")
+	w.end(start)
 }
 
 // wrote notes where the value of a field is that has just been written.
-func (w *Writer) wrote(id HeaderID, n int) {
+func (w *Writer) wrote(id HeaderID, start int) {
 	if id == HeaderCallID {
-		w.callID = [2]int{len(w.b) - 2 - n, len(w.b) - 2}
+		w.callID = [2]int{start, len(w.b)}
 	}
 }
 
@@ -84,45 +90,40 @@ func (w *Writer) Named(name, value string) {
 	w.Raw(": ")
 	start := len(w.b)
 	w.b = append(w.b, value...)
-	w.clean(start)
-	w.Raw("\r\n")
+	w.end(start)
 }
 
 // Value writes one field from bytes, such as a value taken from another message.
 func (w *Writer) Value(id HeaderID, value []byte) {
-	w.Raw(id.String())
-	w.Raw(": ")
-	start := len(w.b)
+	start := w.begin(id)
 	w.b = append(w.b, value...)
-	w.clean(start)
-	w.Raw("\r\n")
-	w.wrote(id, len(value))
+	w.wrote(id, start)
+	w.end(start)
 }
 
 // Uint writes a numeric field.
 func (w *Writer) Uint(id HeaderID, n uint64) {
-	w.Raw(id.String())
-	w.Raw(": ")
+	w.begin(id)
 	w.b = strconv.AppendUint(w.b, n, 10)
-	w.Raw("\r\n")
+	w.b = append(w.b, '\r', '\n')
 }
 
 // CSeq writes the CSeq field.
 func (w *Writer) CSeq(seq uint32, method Method) {
-	w.Raw("CSeq: ")
+	w.begin(HeaderCSeq)
 	w.b = strconv.AppendUint(w.b, uint64(seq), 10)
 	w.b = append(w.b, ' ')
 	w.Raw(method.String())
-	w.Raw("\r\n")
+	w.b = append(w.b, '\r', '\n')
 }
 
 // clean takes line breaks and zero bytes out of what was written since from.
 func (w *Writer) clean(from int) {
 	rest := w.b[from:]
 	if len(rest) >= 8 {
-		hits := controlBits(binary.LittleEndian.Uint64(rest[len(rest)-8:]))
-		for r := rest; len(r) > 8; r = r[8:] {
-			hits |= controlBits(binary.LittleEndian.Uint64(r))
+		hits := lineBits(binary.LittleEndian.Uint64(rest[len(rest)-8:]))
+		for ; len(rest) > 8; rest = rest[8:] {
+			hits |= lineBits(binary.LittleEndian.Uint64(rest))
 		}
 		if hits == 0 {
 			return
@@ -133,6 +134,12 @@ func (w *Writer) clean(from int) {
 			w.b[i] = ' '
 		}
 	}
+}
+
+// lineBits is not 0 if one of the eight bytes of x is below 0x10, as line breaks and zero are.
+func lineBits(x uint64) uint64 {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	return (x - 0x10*ones) &^ x & high
 }
 
 // Copy writes every field of m with this id.
@@ -166,15 +173,13 @@ func (w *Writer) ResponseTo(req *Message, status int, phrase string, toTag strin
 	w.vias(req, source)
 	w.first(req, HeaderFrom)
 	if to := req.Get(HeaderTo); to != nil {
-		w.Raw("To: ")
-		start := len(w.b)
+		start := w.begin(HeaderTo)
 		w.b = append(w.b, to...)
 		if toTag != "" && len(req.ToTag()) == 0 {
 			w.Raw(";tag=")
 			w.Raw(toTag)
 		}
-		w.clean(start)
-		w.Raw("\r\n")
+		w.end(start)
 	}
 	w.first(req, HeaderCallID)
 	w.first(req, HeaderCSeq)
@@ -308,7 +313,8 @@ func Phrase(status int) string {
 func (w *Writer) vias(req *Message, source netip.AddrPort) {
 	top := source.IsValid()
 	for v := range req.All(HeaderVia) {
-		if !top {
+		value, rest := nextValue(v)
+		if !top || value == nil {
 			w.Value(HeaderVia, v)
 			continue
 		}
@@ -318,40 +324,49 @@ func (w *Writer) vias(req *Message, source netip.AddrPort) {
 			w.Value(HeaderVia, v)
 			continue
 		}
-		rport, has := via.Params.Get("rport")
-		asked := has && len(rport) == 0
-		if !asked && !via.Params.Has("received") && via.from(source.Addr()) {
-			w.Value(HeaderVia, v)
-			continue
-		}
-		w.Raw("Via: ")
-		start := len(w.b)
-		value, rest := cut(v, ',')
-		for part, left := cut(trim(value), ';'); ; part, left = cut(left, ';') {
-			name, _ := cut(part, '=')
-			name = trim(name)
+		start := w.begin(HeaderVia)
+		part, left := cut(value, ';')
+		w.b = append(w.b, part...)
+		var rport, asked, told bool
+		for left != nil {
+			var name, number []byte
+			if nameEnd, end, _, plain := plainParam(left); plain {
+				name, number, part = left[:nameEnd], left[min(nameEnd+1, end):end], left[:end]
+				if left = left[end:]; len(left) > 0 {
+					left = left[1:]
+				} else {
+					left = nil
+				}
+			} else {
+				part, left = cut(left, ';')
+				name, number, _, _ = nextParam(part)
+			}
 			switch {
-			case len(w.b) == start:
-				w.b = append(w.b, part...)
-			case asked && EqualFold(name, "rport"):
-				w.Raw(";rport=")
-				w.b = strconv.AppendUint(w.b, uint64(source.Port()), 10)
-			case !EqualFold(name, "received"): // who sends a request does not say where it came from
-				w.b = append(w.b, ';')
-				w.b = append(w.b, part...)
+			case EqualFold(name, "rport"):
+				asked = asked || !rport && len(number) == 0
+				if rport = true; asked {
+					w.Raw(";rport=")
+					w.b = strconv.AppendUint(w.b, uint64(source.Port()), 10)
+					continue
+				}
+			case EqualFold(name, "received"): // who sends a request does not say where it came from
+				told = true
+				continue
 			}
-			if left == nil {
-				break
-			}
+			w.b = append(append(w.b, ';'), part...)
+		}
+		if !asked && !told && via.from(source.Addr()) {
+			w.b = append(w.b[:start], v...)
+			w.end(start)
+			continue
 		}
 		w.Raw(";received=")
 		w.b = source.Addr().WithZone("").AppendTo(w.b)
-		if rest != nil {
+		if len(rest) > 0 {
 			w.Raw(", ")
 			w.b = append(w.b, trim(rest)...)
 		}
-		w.clean(start)
-		w.Raw("\r\n")
+		w.end(start)
 	}
 }
 

@@ -18,6 +18,13 @@ func TestResponseTellsTheSource(t *testing.T) {
 		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=9":                               "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=9;received=198.51.100.7",
 		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;received=192.0.2.1;rport":              "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=40001;received=198.51.100.7",
 		"SIP/2.0/TLS [2001:db8::1]:5061;branch=z9hG4bKa;rport\r\nVia: SIP/2.0/TLS z": "SIP/2.0/TLS [2001:db8::1]:5061;branch=z9hG4bKa;rport=40001;received=198.51.100.7\r\nVia: SIP/2.0/TLS z",
+		// A list may have empty members before the first Via, and after it.
+		"SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport , ":          "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=40001;received=198.51.100.7",
+		", ,SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport":          "SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=40001;received=198.51.100.7",
+		"\r\nVia: SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport":    "\r\nVia: SIP/2.0/TLS 10.0.0.2;branch=z9hG4bKa;rport=40001;received=198.51.100.7",
+		"SIP/2.0/TLS 10.0.0.2;;rport; ;branch=z9hG4bKa;":         "SIP/2.0/TLS 10.0.0.2;;rport=40001; ;branch=z9hG4bKa;;received=198.51.100.7",
+		"SIP/2.0/UDP 198.51.100.7;branch=z9hG4bKa;rport=1;rport": "SIP/2.0/UDP 198.51.100.7;branch=z9hG4bKa;rport=1;rport",
+		`SIP/2.0/UDP 198.51.100.7;rport="";x="rport;received"`:   `SIP/2.0/UDP 198.51.100.7;rport=40001;x="rport;received";received=198.51.100.7`,
 	} {
 		var m Message
 		text := "OPTIONS sip:a SIP/2.0\r\nVia: " + in + "\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n\r\n"

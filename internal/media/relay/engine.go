@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -71,9 +70,9 @@ type Engine struct {
 	closed bool
 	ports  *ports
 	legs   map[ringfence.LegID]*Endpoint
-	loops  []*loop  // made when the first kernel socket is opened
-	shelf  []parked // oldest first
-	room   int      // of the shelf
+	loops  []*loop       // made when the first kernel socket is opened
+	shelf  queue[parked] // oldest first
+	room   int           // of the shelf
 
 	players players
 }
@@ -195,25 +194,23 @@ func (e *Engine) park(port uint16, socks [2]socket) bool {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed || len(e.shelf) >= e.room {
+	if e.closed || e.shelf.len() >= e.room {
 		return false
 	}
 	a.park()
 	b.park()
-	e.shelf = append(e.shelf, parked{resting{port, e.cfg.Now().Add(e.cfg.Rest)}, [2]parker{a, b}})
+	e.shelf.push(parked{resting{port, e.cfg.Now().Add(e.cfg.Rest)}, [2]parker{a, b}})
 	return true
 }
 
 // unpark gives a leg the pair of sockets that has rested longest on the shelf, if one has rested enough.
 func (e *Engine) unpark(p *Endpoint, now time.Time) bool {
 	e.mu.Lock()
-	if len(e.shelf) == 0 || e.shelf[0].until.After(now) {
+	if e.shelf.len() == 0 || e.shelf.first().until.After(now) {
 		e.mu.Unlock()
 		return false
 	}
-	s := e.shelf[0]
-	e.shelf[0] = parked{}
-	e.shelf = e.shelf[1:]
+	s := e.shelf.pop()
 	e.mu.Unlock()
 	p.init(s.port, now)
 	for i, sock := range s.pair {
@@ -225,14 +222,11 @@ func (e *Engine) unpark(p *Endpoint, now time.Time) bool {
 
 // trim closes the pairs that no leg has wanted for long.
 func (e *Engine) trim(now time.Time) {
+	var old []parked
 	e.mu.Lock()
-	n := 0
-	for n < len(e.shelf) && now.Sub(e.shelf[n].until) > parkFor {
-		n++
+	for e.shelf.len() > 0 && now.Sub(e.shelf.first().until) > parkFor {
+		old = append(old, e.shelf.pop())
 	}
-	old := slices.Clone(e.shelf[:n])
-	clear(e.shelf[:n])
-	e.shelf = e.shelf[n:]
 	e.mu.Unlock()
 	for _, s := range old {
 		s.pair[0].close()
@@ -380,11 +374,11 @@ func (e *Engine) Close() {
 	}
 	e.cancel()
 	e.mu.Lock()
-	for _, s := range e.shelf {
+	for e.shelf.len() > 0 {
+		s := e.shelf.pop()
 		s.pair[0].close()
 		s.pair[1].close()
 	}
-	e.shelf = nil
 	loops := e.loops
 	e.mu.Unlock()
 	for _, l := range loops {

@@ -80,7 +80,7 @@ func TestShelfIsTrimmed(t *testing.T) {
 	for err == nil { // the first is refused, the second says so
 		_, err = stray.Write([]byte("x"))
 	}
-	if _, ok := e.ports.take(parked.Add(time.Hour)); !ok || len(e.shelf) > 0 {
+	if _, ok := e.ports.take(parked.Add(time.Hour)); !ok || e.shelf.len() > 0 {
 		t.Errorf("the port of a closed pair does not serve again")
 	}
 }

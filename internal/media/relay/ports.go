@@ -10,7 +10,7 @@ import (
 
 // ports hands out even ports of a range in turn, and lets a returned one rest before it is used again.
 type ports struct {
-	queue []resting // oldest first
+	queue queue[resting] // oldest first
 	rest  time.Duration
 }
 
@@ -22,26 +22,50 @@ type resting struct {
 func newPorts(r ringfence.PortRange, rest time.Duration) *ports {
 	p := &ports{rest: rest}
 	for port := uint32(r.First) + uint32(r.First)&1; port+1 <= uint32(r.Last); port += 2 {
-		p.queue = append(p.queue, resting{port: uint16(port)})
+		p.queue.push(resting{port: uint16(port)})
 	}
 	// In no order: the next port cannot be guessed, and where another program holds a row of ports, the next try is elsewhere.
-	rand.Shuffle(len(p.queue), func(i, j int) { p.queue[i], p.queue[j] = p.queue[j], p.queue[i] })
+	all := p.queue.items
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	return p
 }
 
 // take returns the port that has rested longest, or false if all are in use or still resting.
 func (p *ports) take(now time.Time) (uint16, bool) {
-	if len(p.queue) == 0 || p.queue[0].until.After(now) {
+	if p.queue.len() == 0 || p.queue.first().until.After(now) {
 		return 0, false
 	}
-	port := p.queue[0].port
-	p.queue = p.queue[1:]
-	return port, true
+	return p.queue.pop().port, true
 }
 
 // give returns a port, which rests from now on. All rest equally long, so the queue stays in order.
 func (p *ports) give(port uint16, now time.Time) {
-	p.queue = append(p.queue, resting{port, now.Add(p.rest)})
+	p.queue.push(resting{port, now.Add(p.rest)})
+}
+
+// queue is a first-in, first-out list that uses its memory again.
+type queue[T any] struct {
+	items []T
+	head  int // of the first that is not gone
+}
+
+func (q *queue[T]) len() int  { return len(q.items) - q.head }
+func (q *queue[T]) first() *T { return &q.items[q.head] }
+
+func (q *queue[T]) push(v T) {
+	if len(q.items) == cap(q.items) && q.head > len(q.items)/2 {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+	q.items = append(q.items, v)
+}
+
+func (q *queue[T]) pop() T {
+	v := q.items[q.head]
+	clear(q.items[q.head : q.head+1])
+	q.head++
+	return v
 }
 
 func noPorts(r ringfence.PortRange) error {

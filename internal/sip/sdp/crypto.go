@@ -102,43 +102,74 @@ func noRandomness(err error) error {
 // the wrong length, a master key index, or session parameters that weaken or change SRTP. The error names the cause and
 // never holds the key.
 func (c Crypto) Key() (key, salt []byte, err error) {
+	var room keyRoom
+	defer clear(room[:])
+	raw, keyLen, err := c.decode(&room)
+	if err != nil {
+		return nil, nil, err
+	}
+	own := append([]byte(nil), raw...)
+	return own[:keyLen:keyLen], own[keyLen:], nil
+}
+
+// keyRoom has room for the longest key and salt, and to spare, so that a longer one is seen to be longer.
+type keyRoom [64]byte
+
+// decode writes the master key and salt into room; the first keyLen bytes are the key.
+func (c *Crypto) decode(room *keyRoom) (raw []byte, keyLen int, err error) {
 	keyLen, saltLen, ok := suiteSizes(c.Suite)
 	if !ok {
-		return nil, nil, cryptoFault(c, "its suite is not supported")
+		return nil, 0, cryptoFault(c, "its suite is not supported")
 	}
-	for p := range strings.FieldsSeq(c.Params) {
-		// RFC 4568 section 6.3: window size hints do no harm; a leading "-" marks what may be ignored.
-		if !strings.HasPrefix(p, "WSH=") && !strings.HasPrefix(p, "-") {
-			return nil, nil, cryptoFault(c, "it asks for session parameters that are not supported")
+	if c.Params != "" {
+		for p := range strings.FieldsSeq(c.Params) {
+			// RFC 4568 section 6.3: window size hints do no harm; a leading "-" marks what may be ignored.
+			if !strings.HasPrefix(p, "WSH=") && !strings.HasPrefix(p, "-") {
+				return nil, 0, cryptoFault(c, "it asks for session parameters that are not supported")
+			}
 		}
 	}
 	text, rest, _ := strings.Cut(c.Inline, "|")
 	if strings.ContainsAny(rest, ":;") {
-		return nil, nil, cryptoFault(c, "it uses a master key index or several keys")
+		return nil, 0, cryptoFault(c, "it uses a master key index or several keys")
 	}
 	if rest != "" && !validLifetime(rest) {
-		return nil, nil, cryptoFault(c, "its key lifetime is malformed")
+		return nil, 0, cryptoFault(c, "its key lifetime is malformed")
 	}
-	raw, decodeErr := base64.StdEncoding.DecodeString(text)
-	if decodeErr != nil {
-		raw, decodeErr = base64.RawStdEncoding.DecodeString(text)
+	n, ok := decodeKey(room[:], text)
+	if !ok || n != keyLen+saltLen {
+		return nil, 0, cryptoFault(c, "its key has the wrong length")
 	}
-	if decodeErr != nil || len(raw) != keyLen+saltLen {
-		return nil, nil, cryptoFault(c, "its key has the wrong length")
+	return room[:n], keyLen, nil
+}
+
+// decodeKey decodes base64 with or without its padding.
+func decodeKey(to []byte, text string) (n int, ok bool) {
+	var source [len(keyRoom{}) / 3 * 4]byte
+	if len(text) > len(source) {
+		return 0, false
 	}
-	return raw[:keyLen:keyLen], raw[keyLen:], nil
+	defer clear(source[:])
+	b := source[:copy(source[:], text)]
+	n, err := base64.StdEncoding.Decode(to, b)
+	if err != nil {
+		n, err = base64.RawStdEncoding.Decode(to, b)
+	}
+	return n, err == nil
 }
 
 // Supported reports whether Key succeeds.
-func (c Crypto) Supported() bool {
-	if c.good {
-		return true
-	}
-	_, _, err := c.Key()
-	return err == nil
+func (c Crypto) Supported() bool { return c.good || c.check() == nil }
+
+// check returns the error of Key, and keeps no key.
+func (c *Crypto) check() error {
+	var room keyRoom
+	defer clear(room[:])
+	_, _, err := c.decode(&room)
+	return err
 }
 
-func cryptoFault(c Crypto, why string) error {
+func cryptoFault(c *Crypto, why string) error {
 	return &ringfence.Fault{Op: "sdp.crypto", Kind: ringfence.KindInsecure,
 		Text: "a=crypto with tag " + strconv.Itoa(c.Tag) + " cannot be used: " + why}
 }
@@ -152,15 +183,17 @@ func validLifetime(s string) bool {
 
 // parseCrypto reads "tag suite inline:key [params]".
 func parseCrypto(v string) (Crypto, bool) {
-	tagText, rest, _ := strings.Cut(v, " ")
-	suite, rest, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
+	tagText, rest, _ := cut(v, ' ')
+	suite, rest, _ := cut(strings.TrimLeft(rest, " "), ' ')
 	keys, params, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
-	tag, err := strconv.ParseUint(tagText, 10, 32)
-	if err != nil || tag > 999999999 || suite == "" || len(keys) <= len("inline:") || !strings.EqualFold(keys[:7], "inline:") {
+	tag, ok := number(tagText, 999999999)
+	if !ok || suite == "" || len(keys) <= len("inline:") || !is(keys[:7], "inline:") {
 		return Crypto{}, false
 	}
-	c := Crypto{Tag: int(tag), Suite: suite, Inline: keys[7:], Params: strings.Join(strings.Fields(params), " ")}
-	_, _, err = c.Key()
-	c.good = err == nil
+	c := Crypto{Tag: int(tag), Suite: suite, Inline: keys[7:]}
+	if params != "" {
+		c.Params = strings.Join(strings.Fields(params), " ")
+	}
+	c.good = c.check() == nil
 	return c, true
 }

@@ -4,24 +4,35 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	"ringfence"
 )
 
-func formatOf(c Codec) string { return strconv.Itoa(int(c.PayloadType)) }
+// formatOf returns the format that names a payload type on an m-line. strconv makes no new string for those below 100.
+func formatOf(pt uint8) string {
+	const dynamic = "100101102103104105106107108109110111" +
+		"112113114115116117118119120121122123124125126127"
+	if pt < 100 || pt > 127 {
+		return strconv.Itoa(int(pt))
+	}
+	at := 3 * int(pt-100)
+	return dynamic[at : at+3]
+}
 
 // BuildOffer makes an offer of one audio section with these codecs, first the one we like best. Payload types must differ.
 func BuildOffer(o RewriteOptions, codecs ...Codec) (*Session, error) {
-	m := Media{Type: "audio", Direction: o.Direction, PTime: 20}
-	for _, c := range codecs {
-		if c.PayloadType > 127 || c.Name == "" || slices.Contains(m.Formats, formatOf(c)) {
+	out := &description{}
+	m := out.addMedia(len(codecs))
+	m.Direction, m.PTime = o.Direction, 20
+	for i := range codecs {
+		c := &codecs[i]
+		if c.PayloadType > 127 || c.Name == "" || slices.Contains(m.Formats, formatOf(c.PayloadType)) {
 			return nil, &ringfence.Fault{Op: "sdp.offer", Kind: ringfence.KindInternal, Text: "a codec without a name, or two with one payload type"}
 		}
 		m.addCodec(c)
 	}
 	o.Offer = nil
-	return o.assemble([]Media{{}}, 0, m)
+	return o.assemble(&out.audio, out.Media, 0)
 }
 
 // Choice is what an offer and its answer agreed on.
@@ -48,14 +59,20 @@ func Answer(offer *Session, o RewriteOptions, supported ...Codec) (*Session, Cho
 	}
 	from := &offer.Media[at]
 	var ch Choice
-	m := Media{Type: "audio", PTime: from.PTime, Direction: from.Direction.Reverse().And(o.Direction)}
+	formats := 2 // a codec and telephone-event
+	if o.All {
+		formats = min(len(supported), len(from.Codecs))
+	}
+	made := &description{}
+	m := made.addMedia(formats)
+	m.PTime, m.Direction = from.PTime, from.Direction.Reverse().And(o.Direction)
 	for _, want := range supported {
-		i := slices.IndexFunc(from.Codecs, want.Same)
+		i := indexCodec(from.Codecs, &want)
 		if i < 0 || want.IsEvent() {
 			continue
 		}
 		want.PayloadType = from.Codecs[i].PayloadType
-		m.addCodec(want)
+		m.addCodec(&want)
 		if ch.Codec.Name != "" {
 			ch.Others = append(ch.Others, from.Codecs[i])
 			continue
@@ -67,9 +84,9 @@ func Answer(offer *Session, o RewriteOptions, supported ...Codec) (*Session, Cho
 	if ch.Codec.Name == "" {
 		return nil, Choice{}, &ringfence.Fault{Op: "sdp.answer", Kind: ringfence.KindUnsupported, Text: "no audio codec that both sides know"}
 	}
-	ch.Events = answerEvents(&m, from, supported, ch.Codec.Clock)
+	ch.Events = answerEvents(m, from, supported, ch.Codec.Clock)
 	o.Offer = offer
-	out, err := o.assemble(offer.Media, at, m)
+	out, err := o.assemble(&made.audio, offer.Media, at)
 	if err != nil {
 		return nil, Choice{}, err
 	}
@@ -92,10 +109,10 @@ func answerEvents(m, from *Media, supported []Codec, clock uint32) Codec {
 			if !want.IsEvent() || exact && want.Clock != clock {
 				continue
 			}
-			if i := slices.IndexFunc(from.Codecs, want.Same); i >= 0 {
+			if i := indexCodec(from.Codecs, &want); i >= 0 {
 				events := from.Codecs[i]
 				want.PayloadType = events.PayloadType
-				m.addCodec(want)
+				m.addCodec(&want)
 				return events
 			}
 		}
@@ -111,7 +128,7 @@ func Accept(offer, answer *Session) (Choice, error) {
 		return Choice{}, invalid("the answer has %d media sections, the offer %d", len(answer.Media), len(offer.Media))
 	}
 	at := offer.Audio()
-	if at < 0 || !strings.EqualFold(answer.Media[at].Type, "audio") {
+	if at < 0 || !is(answer.Media[at].Type, "audio") {
 		return Choice{}, invalid("the answer has other media than the offer")
 	}
 	ours, theirs := &offer.Media[at], &answer.Media[at]
@@ -125,28 +142,30 @@ func Accept(offer, answer *Session) (Choice, error) {
 	if err := acceptKeys(ours, theirs, &ch); err != nil {
 		return Choice{}, err
 	}
-	var events []Codec
-	for _, c := range theirs.Codecs {
+	for i := range theirs.Codecs {
 		// The answerer may use its own payload type, but should not (RFC 3264 section 6.1); its number is the one to send.
-		if !slices.ContainsFunc(ours.Codecs, c.Same) {
-			continue
-		}
-		if c.IsEvent() {
+		switch c := &theirs.Codecs[i]; {
+		case indexCodec(ours.Codecs, c) < 0:
+		case c.IsEvent():
 			if ch.Events.Name == "" {
-				ch.Events = c
+				ch.Events = *c
 			}
-			events = append(events, c)
-		} else if ch.Codec.Name == "" {
-			ch.Codec = c
-		} else {
-			ch.Others = append(ch.Others, c)
+		case ch.Codec.Name == "":
+			ch.Codec = *c
+		default:
+			ch.Others = append(ch.Others, *c)
 		}
 	}
 	if ch.Codec.Name == "" {
 		return Choice{}, &ringfence.Fault{Op: "sdp.accept", Kind: ringfence.KindUnsupported, Text: "the answer has no codec of the offer"}
 	}
-	if i := slices.IndexFunc(events, func(c Codec) bool { return c.Clock == ch.Codec.Clock }); i >= 0 { // RFC 4733 section 2.1
-		ch.Events = events[i]
+	if ch.Events.Name != "" && ch.Events.Clock != ch.Codec.Clock { // one of the codec's clock is better (RFC 4733 section 2.1)
+		for i := range theirs.Codecs {
+			if c := &theirs.Codecs[i]; c.IsEvent() && c.Clock == ch.Codec.Clock && indexCodec(ours.Codecs, c) >= 0 {
+				ch.Events = *c
+				break
+			}
+		}
 	}
 	ch.RTP, ch.RTCP, _ = answer.Remote(at)
 	return ch, nil

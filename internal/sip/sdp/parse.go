@@ -20,15 +20,56 @@ const (
 	MaxAttributes = 200 // attributes of one section
 )
 
+// audio is a Session with room for its only section, which is what most have, and a line of keys: one allocation.
+type audio struct {
+	Session
+	media  [1]Media
+	crypto [1]Crypto
+}
+
+// description is audio with room for the formats that phones have in common: one allocation instead of six, and no larger
+// than those.
+type description struct {
+	audio
+	lines   [1]Line
+	codecs  [4]Codec
+	formats [4]string
+}
+
+// addMedia appends a section for up to n formats.
+func (d *description) addMedia(n int) *Media {
+	if len(d.Media) > 0 {
+		d.Media = append(d.Media, Media{})
+	} else {
+		d.Media = d.media[:]
+		if n <= len(d.formats) {
+			d.media[0].Formats, d.media[0].Codecs = d.formats[:0], d.codecs[:0]
+			return &d.media[0]
+		}
+	}
+	m := &d.Media[len(d.Media)-1]
+	m.Formats, m.Codecs = make([]string, 0, n), make([]Codec, 0, n)
+	return m
+}
+
+// addCrypto appends a line to section m.
+func (d *audio) addCrypto(m *Media, c *Crypto) {
+	switch {
+	case m.Crypto == nil && m == &d.media[0]:
+		m.Crypto = d.crypto[:0]
+	case len(m.Crypto) == cap(m.Crypto):
+		m.Crypto = slices.Grow(m.Crypto, len(Suites())) // of more than one line there is most often one for each suite
+	}
+	m.Crypto = append(m.Crypto, *c)
+}
+
 type reader struct {
-	s        *Session
-	m        *Media // section being read; nil at session level
-	line     int
-	sawV     bool
-	dirs     []bool // per section: whether it had a direction of its own
-	sessDir  Direction
-	attrs    int // attributes in this section
-	deferred []Attribute
+	*description
+	m       *Media // section being read; nil at session level
+	line    int
+	sawV    bool
+	sessDir Direction
+	attrs   int // attributes in this section
 }
 
 func (r *reader) fault(text string) error {
@@ -40,14 +81,20 @@ func (r *reader) fault(text string) error {
 // characters, anything over the limits, and m-lines that it cannot understand. Errors are ringfence.KindInvalid and hold
 // nothing that was received.
 func Parse(b []byte) (*Session, error) {
-	r := &reader{s: &Session{Name: "-", Origin: Origin{User: "-"}}}
+	r := reader{description: &description{}}
+	r.Name, r.Origin.User, r.Lines = "-", "-", r.lines[:0]
 	if len(b) > MaxSize {
 		return nil, r.fault(fmt.Sprintf("longer than %d bytes", MaxSize))
 	}
-	for line := range strings.SplitSeq(string(b), "\n") {
-		r.line++
-		if r.line > MaxLines {
+	rest := string(b)
+	for more := true; more; {
+		if r.line++; r.line > MaxLines {
 			return nil, r.fault("too many lines")
+		}
+		line := rest
+		end := strings.IndexByte(rest, '\n')
+		if more = end >= 0; more {
+			line, rest = rest[:end], rest[end+1:]
 		}
 		for n := len(line); n > 0 && (line[n-1] == '\r' || line[n-1] == ' ' || line[n-1] == '\t'); n-- {
 			line = line[:n-1]
@@ -58,26 +105,25 @@ func Parse(b []byte) (*Session, error) {
 		if len(line) > MaxLine {
 			return nil, r.fault("too long")
 		}
-		for i := 0; i < len(line); i++ {
-			if c := line[i]; c < ' ' && c != '\t' || c == 0x7f {
-				return nil, r.fault("control character")
-			}
+		if hasControl(line) {
+			return nil, r.fault("control character")
 		}
 		if len(line) < 2 || line[1] != '=' {
 			return nil, r.fault("not of the form <type>=<value>")
 		}
-		if err := r.read(line[0], strings.TrimLeft(line[2:], " \t")); err != nil {
+		value := line[2:]
+		for value != "" && (value[0] == ' ' || value[0] == '\t') {
+			value = value[1:]
+		}
+		if err := r.read(line[0], value); err != nil {
 			return nil, err
 		}
 	}
 	if !r.sawV {
 		return nil, r.fault("no v=0 line")
 	}
-	if err := r.endSection(); err != nil {
-		return nil, err
-	}
 	r.finish()
-	return r.s, nil
+	return &r.Session, nil
 }
 
 func (r *reader) read(kind byte, v string) error {
@@ -92,10 +138,7 @@ func (r *reader) read(kind byte, v string) error {
 		r.sawV = true
 		return nil
 	case 'm':
-		if err := r.endSection(); err != nil {
-			return err
-		}
-		return r.media(v)
+		return r.section(v)
 	case 'a':
 		return r.attribute(v)
 	case 'c':
@@ -104,7 +147,7 @@ func (r *reader) read(kind byte, v string) error {
 		case !ok:
 			return r.fault("malformed connection")
 		case r.m == nil:
-			r.s.Connection = c
+			r.Connection = c
 		case r.m.Connection.Host == "": // several addresses of one section are layers; the first is the base
 			r.m.Connection = c
 		}
@@ -121,20 +164,12 @@ func (r *reader) read(kind byte, v string) error {
 		return r.origin(v)
 	case 's':
 		if v != "" {
-			r.s.Name = v
+			r.Name = v
 		}
 		return nil
 	}
-	r.s.Lines = append(r.s.Lines, Line{kind, v})
+	r.Lines = append(r.Lines, Line{kind, v})
 	return nil
-}
-
-// fields appends the words of v, so that few of them need no memory.
-func fields(v string, to []string) []string {
-	for f := range strings.FieldsSeq(v) {
-		to = append(to, f)
-	}
-	return to
 }
 
 // origin reads o=. Broken ids are common ("-", hex, negative), and only matter to the side that made them.
@@ -147,14 +182,15 @@ func (r *reader) origin(v string) error {
 	if len(f) > 6 { // a user name with spaces
 		f = append([]string{strings.Join(f[:len(f)-5], "_")}, f[len(f)-5:]...)
 	}
-	id, _ := strconv.ParseUint(f[1], 10, 64)
-	version, _ := strconv.ParseUint(f[2], 10, 64)
-	r.s.Origin = Origin{User: f[0], ID: id, Version: version, Addr: Connection{Type: addrType(f[4]), Host: f[5]}}
+	o := &r.Origin
+	o.User, o.Addr.Type, o.Addr.Host = f[0], addrType(f[4]), f[5]
+	o.ID, _ = strconv.ParseUint(f[1], 10, 64)
+	o.Version, _ = strconv.ParseUint(f[2], 10, 64)
 	return nil
 }
 
 func addrType(s string) string {
-	if strings.EqualFold(s, "IP6") {
+	if is(s, "IP6") {
 		return "IP6"
 	}
 	return "IP4"
@@ -163,74 +199,67 @@ func addrType(s string) string {
 func parseConnection(v string) (Connection, bool) {
 	var few [4]string
 	f := fields(v, few[:0])
-	if len(f) != 3 || !strings.EqualFold(f[0], "IN") || !strings.EqualFold(f[1], "IP4") && !strings.EqualFold(f[1], "IP6") {
+	if len(f) != 3 || !is(f[0], "IN") || !is(f[1], "IP4") && !is(f[1], "IP6") {
 		return Connection{}, false
 	}
-	host, _, _ := strings.Cut(f[2], "/")
+	host, _, _ := cut(f[2], '/')
 	return Connection{Type: addrType(f[1]), Host: host}, host != ""
 }
 
-// media reads "type port[/count] proto formats".
-func (r *reader) media(v string) error {
+// section reads "type port[/count] proto formats".
+func (r *reader) section(v string) error {
 	var few [24]string
 	f := fields(v, few[:0])
 	if len(f) < 3 {
 		return r.fault("malformed media line")
 	}
-	if len(r.s.Media) >= MaxMedia {
+	if len(r.Media) >= MaxMedia {
 		return r.fault("too many media sections")
 	}
 	if len(f)-3 > MaxFormats {
 		return r.fault("too many formats")
 	}
-	portText, countText, hasCount := strings.Cut(f[1], "/")
-	port, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil {
+	portText, countText, hasCount := cut(f[1], '/')
+	port, ok := number(portText, math.MaxUint16)
+	if !ok {
 		return r.fault("malformed media port")
 	}
-	m := Media{Type: f[0], Port: uint16(port), Proto: f[2]}
-	if hasCount {
-		count, err := strconv.ParseUint(countText, 10, 16)
-		if err != nil || count == 0 {
-			return r.fault("malformed number of media ports")
-		}
-		m.Ports = uint16(count)
+	count, ok := number(countText, math.MaxUint16)
+	if hasCount && (!ok || count == 0) {
+		return r.fault("malformed number of media ports")
 	}
 	if len(f) == 3 && port != 0 {
 		return r.fault("media line without formats")
 	}
-	rtp := isRTP(m.Proto)
-	m.Formats = make([]string, 0, len(f)-3)
-	if rtp {
-		m.Codecs = make([]Codec, 0, len(f)-3)
-	}
-	for _, format := range f[3:] {
-		if slices.Contains(m.Formats, format) {
-			continue
+	m := r.addMedia(len(f) - 3)
+	m.Type, m.Port, m.Ports, m.Proto, m.Direction = f[0], uint16(port), uint16(count), f[2], r.sessDir
+	r.m, r.attrs = m, 0
+	if !m.IsRTP() {
+		for _, format := range f[3:] {
+			if !slices.Contains(m.Formats, format) {
+				m.Formats = append(m.Formats, format)
+			}
 		}
-		if rtp {
-			pt, err := strconv.ParseUint(format, 10, 7)
-			if err != nil {
-				if port == 0 { // a refused line often says "*"
-					m.Formats = append(m.Formats, format)
-					continue
-				}
-				return r.fault("malformed payload type")
-			}
-			if slices.ContainsFunc(m.Codecs, func(c Codec) bool { return c.PayloadType == uint8(pt) }) {
-				continue
-			}
+		return nil
+	}
+	var seen [2]uint64 // a bit for each payload type
+	for _, format := range f[3:] {
+		pt, ok := number(format, 127)
+		switch {
+		case ok && seen[pt/64]&(1<<(pt%64)) == 0:
+			seen[pt/64] |= 1 << (pt % 64)
 			if len(format) > 1 && format[0] == '0' {
-				format = strconv.FormatUint(pt, 10)
+				format = formatOf(uint8(pt))
 			}
 			m.Codecs = append(m.Codecs, Codec{PayloadType: uint8(pt)})
+			m.Formats = append(m.Formats, format)
+		case ok:
+		case port != 0:
+			return r.fault("malformed payload type")
+		case !slices.Contains(m.Formats, format): // a refused line often says "*"
+			m.Formats = append(m.Formats, format)
 		}
-		m.Formats = append(m.Formats, format)
 	}
-	r.s.Media = append(r.s.Media, m)
-	r.m = &r.s.Media[len(r.s.Media)-1]
-	r.dirs = append(r.dirs, false)
-	r.attrs = 0
 	return nil
 }
 
@@ -238,35 +267,69 @@ func (r *reader) attribute(v string) error {
 	if r.attrs++; r.attrs > MaxAttributes {
 		return r.fault("too many attributes")
 	}
-	name, value, _ := strings.Cut(v, ":")
-	name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-	if name == "" {
+	name, value, _ := cut(v, ':')
+	a := Attribute{Name: trim(name), Value: trim(value)}
+	if a.Name == "" {
 		return r.fault("attribute without a name")
 	}
-	if d, ok := parseDirection(name); ok {
-		if r.m == nil {
-			r.sessDir = d
-		} else {
-			r.m.Direction = d
-			r.dirs[len(r.dirs)-1] = true
-		}
+	if r.known(a.Name, a.Value) {
 		return nil
 	}
-	a := Attribute{Name: name, Value: value}
-	if r.m == nil {
-		if !strings.EqualFold(name, "crypto") { // not allowed at session level (RFC 4568 section 4.1)
-			r.s.Attributes = append(r.s.Attributes, a)
-		}
+	if lower := strings.ToLower(a.Name); lower != a.Name && r.known(lower, a.Value) {
 		return nil
 	}
-	if !r.mediaAttribute(a) {
-		r.m.Attributes = append(r.m.Attributes, a)
+	list := &r.Attributes
+	if r.m != nil {
+		list = &r.m.Attributes
 	}
+	if *list == nil {
+		*list = make([]Attribute, 0, 4) // who sends one sends several
+	}
+	*list = append(*list, a)
 	return nil
 }
 
+// known reads an attribute that has a field of its own; its name is in lower case. It reports false for one that is only kept.
+func (r *reader) known(name, value string) bool {
+	m := r.m
+	if m == nil {
+		d, ok := parseDirection(name)
+		if ok {
+			r.sessDir = d
+		}
+		return ok || name == "crypto" // not allowed at session level, and not kept (RFC 4568 section 4.1)
+	}
+	switch name {
+	case "rtpmap":
+		return m.setMap(value)
+	case "fmtp":
+		return m.setFMTP(value)
+	case "crypto":
+		if c, ok := parseCrypto(value); ok {
+			r.addCrypto(m, &c)
+		} else {
+			m.BadCrypto++
+		}
+		return true
+	case "rtcp-mux":
+		m.Mux = true
+		return true
+	case "ptime":
+		return setMillis(&m.PTime, value)
+	case "maxptime":
+		return setMillis(&m.MaxPTime, value)
+	case "rtcp":
+		return m.setRTCP(value)
+	}
+	d, ok := parseDirection(name)
+	if ok {
+		m.Direction = d
+	}
+	return ok
+}
+
 func parseDirection(name string) (Direction, bool) {
-	switch strings.ToLower(name) {
+	switch name {
 	case "sendrecv":
 		return SendRecv, true
 	case "sendonly":
@@ -279,39 +342,10 @@ func parseDirection(name string) (Direction, bool) {
 	return 0, false
 }
 
-// mediaAttribute reads an attribute that has a field of its own. It reports false for one that is only kept.
-func (r *reader) mediaAttribute(a Attribute) bool {
-	m := r.m
-	switch strings.ToLower(a.Name) {
-	case "crypto":
-		if c, ok := parseCrypto(a.Value); ok {
-			m.Crypto = append(m.Crypto, c)
-		} else {
-			m.BadCrypto++
-		}
-		return true
-	case "rtcp-mux":
-		m.Mux = true
-		return true
-	case "ptime":
-		return setMillis(&m.PTime, a.Value)
-	case "maxptime":
-		return setMillis(&m.MaxPTime, a.Value)
-	case "rtcp":
-		return m.setRTCP(a.Value)
-	case "rtpmap":
-		return m.setMap(a.Value)
-	case "fmtp":
-		r.deferred = append(r.deferred, a) // may come before its rtpmap
-		return true
-	}
-	return false
-}
-
 func setMillis(to *uint16, v string) bool {
-	whole, _, _ := strings.Cut(v, ".") // "20.0" is seen
-	n, err := strconv.ParseUint(whole, 10, 16)
-	if err != nil || n == 0 || *to != 0 {
+	whole, _, _ := cut(v, '.') // "20.0" is seen
+	n, ok := number(whole, math.MaxUint16)
+	if !ok || n == 0 || *to != 0 {
 		return false
 	}
 	*to = uint16(n)
@@ -319,9 +353,9 @@ func setMillis(to *uint16, v string) bool {
 }
 
 func (m *Media) setRTCP(v string) bool {
-	portText, addr, _ := strings.Cut(v, " ")
-	port, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil || port == 0 || m.RTCPPort != 0 {
+	portText, addr, _ := cut(v, ' ')
+	port, ok := number(portText, math.MaxUint16)
+	if !ok || port == 0 || m.RTCPPort != 0 {
 		return false
 	}
 	if addr != "" {
@@ -336,8 +370,8 @@ func (m *Media) setRTCP(v string) bool {
 }
 
 func (m *Media) codec(pt string) *Codec {
-	n, err := strconv.ParseUint(pt, 10, 7)
-	if err != nil {
+	n, ok := number(pt, 127)
+	if !ok {
 		return nil
 	}
 	for i := range m.Codecs {
@@ -350,66 +384,61 @@ func (m *Media) codec(pt string) *Codec {
 
 // setMap reads "pt name/clock[/channels]".
 func (m *Media) setMap(v string) bool {
-	pt, rest, _ := strings.Cut(v, " ")
+	pt, rest, _ := cut(v, ' ')
+	name, clocks, _ := cut(trim(rest), '/')
+	clockText, channelText, hasChannels := cut(clocks, '/')
+	clock, ok := number(trim(clockText), math.MaxUint32)
 	c := m.codec(pt)
-	name, clocks, _ := strings.Cut(strings.TrimSpace(rest), "/")
-	clockText, channelText, hasChannels := strings.Cut(clocks, "/")
-	clock, err := strconv.ParseUint(strings.TrimSpace(clockText), 10, 32)
-	if c == nil || c.Name != "" || err != nil || clock == 0 || name == "" || strings.ContainsAny(name, " \t") {
+	if c == nil || c.Name != "" || !ok || clock == 0 || name == "" || below(name, ' '+1) {
 		return false
 	}
-	channels := uint64(0)
-	if hasChannels {
-		if channels, err = strconv.ParseUint(strings.TrimSpace(channelText), 10, 8); err != nil {
-			return false
-		}
+	channels, ok := number(trim(channelText), math.MaxUint8)
+	if hasChannels && !ok {
+		return false
 	}
 	if channels == 1 {
 		channels = 0
 	}
-	c.Name, c.Clock, c.Channels = name, uint32(clock), uint8(min(channels, math.MaxUint8))
+	c.Name, c.Clock, c.Channels = name, uint32(clock), uint8(channels)
 	return true
 }
 
-// endSection gives the formats of the section just read their parameters and, for static types, their names.
-func (r *reader) endSection() error {
-	if r.m == nil {
-		return nil
+// setFMTP reads "pt parameters", which may come before the a=rtpmap of the payload type.
+func (m *Media) setFMTP(v string) bool {
+	pt, params, _ := cut(v, ' ')
+	params = trim(params)
+	c := m.codec(pt)
+	if c == nil || c.FMTP != "" || params == "" {
+		return false
 	}
-	for _, a := range r.deferred {
-		pt, params, _ := strings.Cut(a.Value, " ")
-		if c := r.m.codec(pt); c != nil && c.FMTP == "" && strings.TrimSpace(params) != "" {
-			c.FMTP = strings.TrimSpace(params)
-			continue
-		}
-		r.m.Attributes = append(r.m.Attributes, a)
-	}
-	r.deferred = r.deferred[:0]
-	for i, c := range r.m.Codecs {
-		if c.Name == "" {
-			static := staticCodec(c.PayloadType)
-			static.FMTP = c.FMTP
-			r.m.Codecs[i] = static
-		}
-	}
-	return nil
+	c.FMTP = params
+	return true
 }
 
-// finish applies session-wide defaults to each section.
+// finish names the formats of static payload types that nobody named, and knows the old way to hold.
 func (r *reader) finish() {
-	_, ice := r.s.Get("ice-ufrag")
-	for i := range r.s.Media {
-		m := &r.s.Media[i]
-		if !r.dirs[i] {
-			m.Direction = r.sessDir
+	for i := range r.Media {
+		m := &r.Media[i]
+		for j := range m.Codecs {
+			if c := &m.Codecs[j]; c.Name == "" {
+				fmtp := c.FMTP
+				*c = staticCodec(c.PayloadType)
+				c.FMTP = fmtp
+			}
 		}
-		c := m.Connection
+		c := &m.Connection
 		if c.Host == "" {
-			c = r.s.Connection
+			c = &r.Connection
 		}
-		_, mediaICE := m.Get("ice-ufrag")
-		if addr, ok := c.IP(); ok && addr.IsUnspecified() && !ice && !mediaICE {
+		if c.isUnspecified() && !r.has("ice-ufrag", m) {
 			m.Direction = m.Direction.And(SendOnly) // the old hold: it cannot receive (RFC 3264 section 8.4)
 		}
 	}
+}
+
+// has reports whether section m or the session has an attribute.
+func (r *reader) has(name string, m *Media) bool {
+	_, here := m.Get(name)
+	_, above := r.Get(name)
+	return here || above
 }

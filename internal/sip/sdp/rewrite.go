@@ -3,7 +3,6 @@ package sdp
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"ringfence"
 )
@@ -31,7 +30,8 @@ type RewriteOptions struct {
 // Rewrite makes the description that the other leg gets from the one that this leg sent. Only media formats, packet
 // times and the direction of its first audio section pass; addresses, names, ids, keys, ICE candidates and every
 // attribute that is not on the list of media-format attributes do not. Every other section is refused with port 0, so
-// that the result has as many sections as the offer, in the same order (RFC 3264 section 6). s is not changed.
+// that the result has as many sections as the offer, in the same order (RFC 3264 section 6). s is not changed; the result
+// may share its list of codecs, and an offer that of o.Crypto, so that those may not be changed in place.
 //
 // It fails with ringfence.KindInsecure if the result would not be sealed and no exception is named.
 func Rewrite(s *Session, o RewriteOptions) (*Session, error) {
@@ -40,41 +40,56 @@ func Rewrite(s *Session, o RewriteOptions) (*Session, error) {
 		return nil, invalid("there is no audio in the session description")
 	}
 	from := &s.Media[at]
-	m := Media{Type: "audio", PTime: from.PTime, MaxPTime: from.MaxPTime, Direction: from.Direction.And(o.Direction)}
-	m.Codecs, m.Formats = make([]Codec, 0, len(from.Codecs)), make([]string, 0, len(from.Codecs))
-	for _, c := range from.Codecs {
-		if c.Name != "" {
-			m.addCodec(c)
+	out := &audio{}
+	out.Media = out.media[:]
+	m := &out.media[0]
+	m.PTime, m.MaxPTime, m.Direction = from.PTime, from.MaxPTime, from.Direction.And(o.Direction)
+	m.copyCodecs(from)
+	for i := range from.Attributes {
+		if a := &from.Attributes[i]; formatAttribute(a.Name) {
+			m.Attributes = append(m.Attributes, *a)
 		}
 	}
-	for _, a := range from.Attributes {
-		if formatAttribute(a.Name) {
-			m.Attributes = append(m.Attributes, a)
-		}
-	}
-	return o.assemble(s.Media, at, m)
+	return o.assemble(out, s.Media, at)
 }
 
 // formatAttribute is the allow list: attributes about the format of media that name no host, person, key or network.
 func formatAttribute(name string) bool {
-	switch strings.ToLower(name) {
-	case "silencesupp", "annexb":
-		return true
+	return is(name, "silencesupp") || is(name, "annexb")
+}
+
+// copyCodecs gives m the codecs of from that have a name. Most often those are all, and then both have the same list.
+func (m *Media) copyCodecs(from *Media) {
+	n := len(from.Codecs)
+	same := n == len(from.Formats)
+	for i := 0; same && i < n; i++ {
+		c := &from.Codecs[i]
+		same = c.Name != "" && from.Formats[i] == formatOf(c.PayloadType)
 	}
-	return false
+	if same {
+		m.Codecs, m.Formats = from.Codecs[:n:n], from.Formats[:n:n]
+		return
+	}
+	m.Codecs, m.Formats = make([]Codec, 0, n), make([]string, 0, n)
+	for i := range from.Codecs {
+		if c := &from.Codecs[i]; c.Name != "" {
+			m.addCodec(c)
+		}
+	}
 }
 
-func (m *Media) addCodec(c Codec) {
-	m.Codecs = append(m.Codecs, c)
-	m.Formats = append(m.Formats, formatOf(c))
+func (m *Media) addCodec(c *Codec) {
+	m.Codecs = append(m.Codecs, *c)
+	m.Formats = append(m.Formats, formatOf(c.PayloadType))
 }
 
-// assemble completes our section m and puts it in a description with the sections of like, or of o.Offer, refused
-// around it. at is the place of audio in like.
-func (o RewriteOptions) assemble(like []Media, at int, m Media) (*Session, error) {
+// assemble completes out, whose only section is our audio, and puts the sections of like, or of o.Offer, refused around it.
+// at is the place of audio in like.
+func (o *RewriteOptions) assemble(out *audio, like []Media, at int) (*Session, error) {
 	if !o.Addr.IsValid() || o.Addr.Port() == 0 || o.Addr.Addr().IsUnspecified() {
 		return nil, &ringfence.Fault{Op: "sdp.rewrite", Kind: ringfence.KindInternal, Text: "no media address for the session description"}
 	}
+	m := &out.Media[0]
 	if len(m.Codecs) == 0 {
 		return nil, &ringfence.Fault{Op: "sdp.rewrite", Kind: ringfence.KindUnsupported, Text: "no audio codec that both sides know"}
 	}
@@ -84,34 +99,33 @@ func (o RewriteOptions) assemble(like []Media, at int, m Media) (*Session, error
 			return nil, invalid("there is no audio in the offer being answered")
 		}
 	}
-	if err := o.seal(&m, at); err != nil {
+	if err := o.seal(m, out, at); err != nil {
 		return nil, err
 	}
-	m.Port = o.Addr.Port()
+	m.Type, m.Port = "audio", o.Addr.Port()
 	m.Mux = o.Mux && (o.Offer == nil || o.Offer.Media[at].Mux)
 	if o.RTCP != 0 && !m.Mux && o.RTCP != m.Port+1 {
 		m.RTCPPort = o.RTCP
 	}
-	out := &Session{Name: "-", Connection: ConnectionOf(o.Addr.Addr())}
-	out.Origin = Origin{User: "-", ID: o.Origin.ID, Version: o.Origin.Version, Addr: out.Connection}
-	for i := range like {
-		if i == at {
-			out.Media = append(out.Media, m)
-		} else {
-			out.Media = append(out.Media, refused(&like[i]))
+	out.Name, out.Connection = "-", ConnectionOf(o.Addr.Addr())
+	out.Origin.User, out.Origin.ID, out.Origin.Version, out.Origin.Addr = "-", o.Origin.ID, o.Origin.Version, out.Connection
+	if len(like) > 1 {
+		out.Media = make([]Media, len(like))
+		for i := range like {
+			if i == at {
+				out.Media[i] = *m
+			} else {
+				out.Media[i] = refused(&like[i])
+			}
 		}
 	}
-	return out, nil
+	return &out.Session, nil
 }
 
 // seal sets the profile and the keys of our section.
-func (o RewriteOptions) seal(m *Media, at int) error {
+func (o *RewriteOptions) seal(m *Media, out *audio, at int) error {
 	if o.Offer == nil {
-		for _, c := range o.Crypto {
-			if c.Supported() {
-				m.Crypto = append(m.Crypto, c)
-			}
-		}
+		m.Crypto = o.supported()
 		switch {
 		case len(m.Crypto) > 0 && o.Feedback:
 			m.Proto = "RTP/SAVPF"
@@ -136,8 +150,17 @@ func (o RewriteOptions) seal(m *Media, at int) error {
 	if !ok {
 		return insecure("there is no SRTP suite that both sides support", "enable the same suite on both sides")
 	}
-	m.Crypto = []Crypto{local}
+	out.addCrypto(m, &local)
 	return nil
+}
+
+// supported returns the keys that we support: most often all, and then it is the same list.
+func (o *RewriteOptions) supported() []Crypto {
+	n := len(o.Crypto)
+	if !slices.ContainsFunc(o.Crypto, func(c Crypto) bool { return !c.Supported() }) {
+		return o.Crypto[:n:n]
+	}
+	return slices.DeleteFunc(slices.Clone(o.Crypto), func(c Crypto) bool { return !c.Supported() })
 }
 
 // refused is a section with port 0. It keeps what RFC 3264 section 6 wants to recognise the line by, and one format.

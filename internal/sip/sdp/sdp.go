@@ -35,6 +35,15 @@ func (c Connection) IP() (addr netip.Addr, ok bool) {
 	return a.Unmap(), err == nil && a.Zone() == ""
 }
 
+// isUnspecified reports whether the host is the address of nobody. Such an address begins with a zero or a colon, in all ways to write it.
+func (c *Connection) isUnspecified() bool {
+	if c.Host == "" || c.Host[0] != '0' && c.Host[0] != ':' {
+		return false
+	}
+	a, ok := c.IP()
+	return ok && a.IsUnspecified()
+}
+
 // ConnectionOf returns the connection for an address.
 func ConnectionOf(a netip.Addr) Connection {
 	a = a.Unmap()
@@ -106,20 +115,20 @@ func direction(send, recv bool) Direction {
 // Media is one m= section (RFC 8866 section 5.14).
 type Media struct {
 	Type       string     // "audio", "video", "image", "application", ...
+	Proto      string     // "RTP/SAVP", "udptl", ...
 	Port       uint16     // 0: refused or disabled
 	Ports      uint16     // number of ports if the m-line had "/n", else 0
-	Proto      string     // "RTP/SAVP", "udptl", ...
-	Formats    []string   // as on the m-line; payload types for RTP
-	Connection Connection // media-level c=; zero if absent
-	Direction  Direction  // effective: session default and the old c=0.0.0.0 hold are applied (RFC 3264 section 8.4)
 	PTime      uint16     // milliseconds a packet; 0 if absent
 	MaxPTime   uint16     // milliseconds; 0 if absent
+	RTCPPort   uint16     // a=rtcp port (RFC 3605); 0 if absent
+	BadCrypto  uint16     // a=crypto lines that were malformed, and are not kept
+	Mux        bool       // a=rtcp-mux (RFC 5761)
+	Direction  Direction  // effective: session default and the old c=0.0.0.0 hold are applied (RFC 3264 section 8.4)
+	Formats    []string   // as on the m-line; payload types for RTP
 	Codecs     []Codec    // for RTP, one for each format, in the order of the m-line
 	Crypto     []Crypto   // well-formed a=crypto lines, in order (RFC 4568)
-	BadCrypto  int        // a=crypto lines that were malformed, and are not kept
-	RTCPPort   uint16     // a=rtcp port (RFC 3605); 0 if absent
+	Connection Connection // media-level c=; zero if absent
 	RTCPAddr   Connection // a=rtcp address; zero if absent
-	Mux        bool       // a=rtcp-mux (RFC 5761)
 	Lines      []Line     // media-level lines not named here, in order, without k=
 	Attributes []Attribute
 }
@@ -127,19 +136,31 @@ type Media struct {
 // Codec is one RTP payload format: a=rtpmap with its a=fmtp.
 type Codec struct {
 	PayloadType uint8  // 0 to 127
-	Name        string // as received, e.g. "opus"; empty for a dynamic type that has no a=rtpmap
-	Clock       uint32 // Hz
 	Channels    uint8  // 0 and 1 mean one
+	Clock       uint32 // Hz
+	Name        string // as received, e.g. "opus"; empty for a dynamic type that has no a=rtpmap
 	FMTP        string // format parameters; may be empty
 }
 
 // Same reports whether two codecs are the same format, whatever their payload types and parameters.
-func (c Codec) Same(o Codec) bool {
-	return c.Name != "" && strings.EqualFold(c.Name, o.Name) && c.Clock == o.Clock && max(c.Channels, 1) == max(o.Channels, 1)
+func (c Codec) Same(o Codec) bool { return c.same(&o) }
+
+func (c *Codec) same(o *Codec) bool {
+	return c.Clock == o.Clock && max(c.Channels, 1) == max(o.Channels, 1) && c.Name != "" && is(c.Name, o.Name)
+}
+
+// indexCodec returns the index of the first codec in list that is the same as c, or -1.
+func indexCodec(list []Codec, c *Codec) int {
+	for i := range list {
+		if c.same(&list[i]) {
+			return i
+		}
+	}
+	return -1
 }
 
 // IsEvent reports whether the codec is RFC 4733 telephone-event.
-func (c Codec) IsEvent() bool { return strings.EqualFold(c.Name, "telephone-event") }
+func (c Codec) IsEvent() bool { return is(c.Name, "telephone-event") }
 
 // PCMU returns G.711 mu-law with its static payload type 0 (RFC 3551).
 func PCMU() Codec { return staticCodec(0) }
@@ -181,6 +202,10 @@ func staticCodec(pt uint8) (c Codec) {
 func (m *Media) IsRTP() bool { return isRTP(m.Proto) }
 
 func isRTP(proto string) bool {
+	switch proto {
+	case "RTP/AVP", "RTP/SAVP", "RTP/AVPF", "RTP/SAVPF":
+		return true
+	}
 	for part := range strings.SplitSeq(proto, "/") {
 		if strings.EqualFold(part, "RTP") {
 			return true
@@ -196,8 +221,8 @@ func (m *Media) Get(name string) (value string, ok bool) { return find(m.Attribu
 func (s *Session) Get(name string) (value string, ok bool) { return find(s.Attributes, name) }
 
 func find(list []Attribute, name string) (string, bool) {
-	for _, a := range list {
-		if strings.EqualFold(a.Name, name) {
+	for i := range list {
+		if a := &list[i]; is(a.Name, name) {
 			return a.Value, true
 		}
 	}
@@ -207,7 +232,7 @@ func find(list []Attribute, name string) (string, bool) {
 // Audio returns the index of the first audio section that is not refused, or -1.
 func (s *Session) Audio() int {
 	for i := range s.Media {
-		if s.Media[i].Port != 0 && strings.EqualFold(s.Media[i].Type, "audio") {
+		if s.Media[i].Port != 0 && is(s.Media[i].Type, "audio") {
 			return i
 		}
 	}

@@ -83,12 +83,15 @@ func TestParseTolerates(t *testing.T) {
 		"unknown line types": {head + "x=abc\r\ny=def\r\n" + m + "z=odd\r\n", func(s *Session) bool { return s.Lines[1] == Line{'y', "def"} && s.Media[0].Lines[0].Value == "odd" }},
 		"fax":                {head + "m=image 5000 udptl t38\r\na=T38MaxBitRate:14400\r\n", func(s *Session) bool { return s.Media[0].Formats[0] == "t38" && !s.Media[0].IsRTP() }},
 		"refused, no format": {head + "m=video 0 RTP/AVP\r\n", func(s *Session) bool { return s.Media[0].Port == 0 }},
+		"refused, named twice": {head + "m=audio 0 RTP/AVP 101\r\na=rtpmap:101 x/8000\r\na=rtpmap:101 y/8000\r\na=fmtp:101 a\r\na=fmtp:101 b\r\na=x\r\n", func(s *Session) bool {
+			return s.Media[0].Codecs[0].Name == "x" && len(s.Media[0].Attributes) == 3
+		}},
 		"session direction":  {head + "a=inactive\r\n" + m, func(s *Session) bool { return s.Media[0].Direction == Inactive }},
 		"media overrides":    {head + "a=inactive\r\n" + m + "a=sendonly\r\n", func(s *Session) bool { return s.Media[0].Direction == SendOnly }},
 		"old hold":           {head + "c=IN IP4 0.0.0.0\r\n" + m, func(s *Session) bool { return s.Media[0].Direction == SendOnly }},
 		"old hold, recvonly": {head + m + "c=IN IP4 0.0.0.0\r\na=recvonly\r\n", func(s *Session) bool { return s.Media[0].Direction == Inactive }},
 		"ICE is no hold":     {head + "c=IN IP4 0.0.0.0\r\n" + m + "a=ice-ufrag:abcd\r\n", func(s *Session) bool { return s.Media[0].Direction == SendRecv }},
-		"fmtp before rtpmap": {head + "m=audio 4000 RTP/AVP 96\r\na=fmtp:96 x=1\r\na=rtpmap:96 opus/48000/2\r\n", func(s *Session) bool { return s.Media[0].Codecs[0] == Codec{96, "opus", 48000, 2, "x=1"} }},
+		"fmtp before rtpmap": {head + "m=audio 4000 RTP/AVP 96\r\na=fmtp:96 x=1\r\na=rtpmap:96 opus/48000/2\r\n", func(s *Session) bool { return s.Media[0].Codecs[0] == Codec{96, 2, 48000, "opus", "x=1"} }},
 		"rtcp attribute":     {head + m + "a=rtcp:53020 IN IP4 192.0.2.7\r\n", func(s *Session) bool { return s.Media[0].RTCPAddr.Host == "192.0.2.7" }},
 		"mux":                {head + m + "a=rtcp-mux\r\n", func(s *Session) bool { return s.Media[0].Mux }},
 		"IPv6":               {"v=0\r\no=- 1 1 IN IP6 2001:db8::1\r\nc=IN IP6 2001:db8::1\r\n" + m, func(s *Session) bool { a, _, ok := s.Remote(0); return ok && a.Addr().Is6() }},
@@ -226,6 +229,36 @@ func TestRewriteHidesTheOtherSide(t *testing.T) {
 	o.Exception = "trunk-lab"
 	if out, err = Rewrite(s, o); err != nil || out.Media[0].Proto != "RTP/AVP" || len(out.Media[0].Crypto) != 0 {
 		t.Errorf("exception: %v, %v", out, err)
+	}
+}
+
+// A format that nobody named cannot be shown to the other side, and a list of formats is only shared if it is what would be made.
+func TestRewriteTakesTheFormatsWithAName(t *testing.T) {
+	for name, tt := range map[string]struct {
+		attrs  string
+		change func(*Media)
+		want   string
+	}{
+		"all":            {"a=rtpmap:96 opus/48000/2\r\n", nil, "m=audio 16384 RTP/SAVP 96 0 8\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 "},
+		"one has none":   {"", nil, "m=audio 16384 RTP/SAVP 0 8\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 "},
+		"fewer codecs":   {"", func(m *Media) { m.Codecs = m.Codecs[2:] }, "m=audio 16384 RTP/SAVP 8\r\na=rtpmap:8 "},
+		"another format": {"", func(m *Media) { m.Codecs = []Codec{G722(), PCMU(), PCMA()} }, "m=audio 16384 RTP/SAVP 9 0 8\r\na=rtpmap:9 "},
+	} {
+		s := mustParse(t, "v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 96 0 8\r\n"+tt.attrs)
+		if tt.change != nil {
+			tt.change(&s.Media[0])
+		}
+		out, err := Rewrite(s, ours(t))
+		if err != nil || !strings.Contains(string(out.Bytes()), tt.want) {
+			t.Errorf("%s: %v\n%s", name, err, out.Bytes())
+			continue
+		}
+		before := string(s.Bytes())
+		out.Media[0].Codecs = append(out.Media[0].Codecs, Events(101, 8000))
+		out.Media[0].Formats = append(out.Media[0].Formats, "101")
+		if after := string(s.Bytes()); after != before {
+			t.Errorf("%s: adding to the result changed what it was made of:\n%s", name, after)
+		}
 	}
 }
 
@@ -459,6 +492,7 @@ func pick(t *testing.T, n int) int {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(phoneOffer))
 	f.Add([]byte("v=0\no=- - - IN IP6 ::\nm=audio 9 UDP/TLS/RTP/SAVPF 111\na=setup:actpass\na=fingerprint:sha-256 AA"))
+	f.Add([]byte("v=0\r\nm=audio 0 RTP/AVP 101\r\na=fmtp:101 a\r\na=FMTP:101 b\r\n"))
 	f.Add([]byte("v=0\r\nm=image 0 udptl t38\r\nm=audio 1/2 RTP/AVP 96 97 0\r\na=rtpmap:96 L16/44100/2\r\na=fmtp:97 a;b\r\na=crypto:1 A inline:b|c d\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := Parse(b)
@@ -493,6 +527,90 @@ func BenchmarkParse(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := Parse(in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCall measures what the node does with the descriptions of one call: the caller's offer is read and shown to the called
+// side, whose answer is read, taken, and shown to the caller.
+func BenchmarkCall(b *testing.B) {
+	keys, err := NewCryptos(rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	head := func(host string) string {
+		return "v=0\r\no=- 3973120419 3973120419 IN IP4 " + host + "\r\ns=-\r\nc=IN IP4 " + host + "\r\nt=0 0\r\n"
+	}
+	const (
+		two   = " 0 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n"
+		three = "a=crypto:1 AEAD_AES_256_GCM inline:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDVBQkNERUZHSElKS0w=\r\n" +
+			"a=crypto:2 AEAD_AES_128_GCM inline:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMQ==\r\n" +
+			"a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n"
+		one  = "a=crypto:1 AEAD_AES_256_GCM inline:S0xNTk9QUVJTVFVWV1hZWkFCQ0RFRkdISUowMTIzNDVLTE1OT1BRUlNUVVY=\r\n"
+		many = " 96 9 8 0 18 3 97 98 112 113 101 110\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1; maxaveragebitrate=30000\r\n" +
+			"a=rtpmap:9 G722/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:18 G729/8000\r\na=fmtp:18 annexb=no\r\n" +
+			"a=rtpmap:3 GSM/8000\r\na=rtpmap:97 iLBC/8000\r\na=fmtp:97 mode=20\r\na=rtpmap:98 speex/8000\r\na=rtpmap:112 L16/16000\r\n" +
+			"a=rtpmap:113 G726-32/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=rtpmap:110 telephone-event/48000\r\na=fmtp:110 0-16\r\n"
+		end = "a=ptime:20\r\na=sendrecv\r\na=rtcp-mux\r\n"
+	)
+	for _, bm := range []struct{ name, offer, answer, exception string }{
+		{"plain", "m=audio 40000 RTP/AVP" + two + "a=ptime:20\r\na=sendrecv\r\n", "m=audio 42000 RTP/AVP" + two + "a=ptime:20\r\na=sendrecv\r\n", "lab"},
+		{"sealed", "m=audio 40000 RTP/SAVP" + two + one + end, "m=audio 42000 RTP/SAVP" + two + one + end, ""},
+		{"codecs", "m=audio 40000 RTP/SAVP" + many + three + end, "m=audio 42000 RTP/SAVP" + two + one + end, ""},
+	} {
+		var wire []byte // outside, so that it is allocated as in a node
+		caller, called := []byte(head("192.0.2.33")+bm.offer), []byte(head("198.51.100.77")+bm.answer)
+		b.Run(bm.name, func(b *testing.B) {
+			o := RewriteOptions{Addr: netip.MustParseAddrPort("192.0.2.9:16384"), Mux: true, Crypto: keys,
+				Origin: Origin{ID: 1700000000000, Version: 1}, Exception: bm.exception}
+			toCalled := o
+			if bm.exception != "" {
+				toCalled.Crypto = nil
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				heard, err := Parse(caller)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := SealedOr(&heard.Media[heard.Audio()], bm.exception); err != nil {
+					b.Fatal(err)
+				}
+				offer, err := Rewrite(heard, toCalled)
+				if err != nil {
+					b.Fatal(err)
+				}
+				wire = offer.Bytes()
+				said, err := Parse(called)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := Accept(offer, said); err != nil {
+					b.Fatal(err)
+				}
+				toCaller := o
+				toCaller.Offer = heard
+				answer, err := Rewrite(said, toCaller)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := Accept(heard, answer); err != nil {
+					b.Fatal(err)
+				}
+				wire = answer.Bytes()
+			}
+			if !bytes.Contains(wire, []byte("m=audio 16384 RTP/")) {
+				b.Fatalf("the last description was %q", wire)
+			}
+		})
+	}
+}
+
+func BenchmarkNewCryptos(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := NewCryptos(rand.Reader); err != nil {
 			b.Fatal(err)
 		}
 	}

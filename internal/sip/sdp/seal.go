@@ -2,8 +2,6 @@ package sdp
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"ringfence"
 )
@@ -12,7 +10,7 @@ import (
 // refuse), or it is RTP/SAVP or RTP/SAVPF with at least one a=crypto line that we support. Otherwise it returns a
 // ringfence.KindInsecure fault that names the cause.
 func Sealed(m *Media) error {
-	if m.Port == 0 || !strings.EqualFold(m.Type, "audio") {
+	if m.Port == 0 || !is(m.Type, "audio") {
 		return nil
 	}
 	if !isSAVP(m.Proto) {
@@ -25,11 +23,12 @@ func Sealed(m *Media) error {
 		return insecure("the audio is offered as SRTP, but without an a=crypto line", "switch SDES keys (RFC 4568) on at the far end")
 	}
 	var first error
-	for _, c := range m.Crypto {
+	for i := range m.Crypto {
+		c := &m.Crypto[i]
 		if c.good {
 			return nil
 		}
-		_, _, err := c.Key()
+		err := c.check()
 		if err == nil {
 			return nil
 		}
@@ -53,7 +52,7 @@ func notSealed(m *Media) error {
 	switch {
 	case isDTLS(m.Proto):
 		return insecure("DTLS-SRTP (UDP/TLS/RTP/SAVPF) is not offered yet", "use SRTP with a=crypto (RTP/SAVP)")
-	case strings.EqualFold(m.Proto, "RTP/AVP") || strings.EqualFold(m.Proto, "RTP/AVPF"):
+	case is(m.Proto, "RTP/AVP") || is(m.Proto, "RTP/AVPF"):
 		if len(m.Crypto) > 0 || m.BadCrypto > 0 {
 			return insecure("the audio is offered as plain RTP with optional encryption (a=crypto with RTP/AVP)",
 				"make SRTP mandatory (RTP/SAVP) at the far end")
@@ -68,15 +67,15 @@ func insecure(text, hint string) error {
 }
 
 func isSAVP(proto string) bool {
-	return strings.EqualFold(proto, "RTP/SAVP") || strings.EqualFold(proto, "RTP/SAVPF")
+	return is(proto, "RTP/SAVP") || is(proto, "RTP/SAVPF")
 }
 
 func isAVP(proto string) bool {
-	return strings.EqualFold(proto, "RTP/AVP") || strings.EqualFold(proto, "RTP/AVPF")
+	return is(proto, "RTP/AVP") || is(proto, "RTP/AVPF")
 }
 
 func isDTLS(proto string) bool {
-	return strings.EqualFold(proto, "UDP/TLS/RTP/SAVPF") || strings.EqualFold(proto, "UDP/TLS/RTP/SAVP")
+	return is(proto, "UDP/TLS/RTP/SAVPF") || is(proto, "UDP/TLS/RTP/SAVP")
 }
 
 // Sealed returns the first fault of [Sealed] over the sections, and a fault if no section is audio that is not refused.
@@ -99,10 +98,8 @@ func invalid(format string, args ...any) error {
 // ChooseCrypto picks a line of the section that we support: of the best suite in the order of [Suites], the first one.
 func ChooseCrypto(m *Media) (Crypto, bool) {
 	for _, suite := range Suites() {
-		for _, c := range m.Crypto {
-			if c.Suite == suite && c.Supported() {
-				return c, true
-			}
+		if i := supported(m.Crypto, suite); i >= 0 {
+			return m.Crypto[i], true
 		}
 	}
 	return Crypto{}, false
@@ -112,8 +109,7 @@ func ChooseCrypto(m *Media) (Crypto, bool) {
 // answer carries the tag of the offer (RFC 4568 section 5.1.2).
 func pairCrypto(offer *Media, ours []Crypto) (remote, local Crypto, ok bool) {
 	for _, suite := range Suites() {
-		i := slices.IndexFunc(offer.Crypto, func(c Crypto) bool { return c.Suite == suite && c.Supported() })
-		j := slices.IndexFunc(ours, func(c Crypto) bool { return c.Suite == suite && c.Supported() })
+		i, j := supported(offer.Crypto, suite), supported(ours, suite)
 		if i >= 0 && j >= 0 {
 			local = ours[j]
 			local.Tag = offer.Crypto[i].Tag
@@ -121,4 +117,14 @@ func pairCrypto(offer *Media, ours []Crypto) (remote, local Crypto, ok bool) {
 		}
 	}
 	return Crypto{}, Crypto{}, false
+}
+
+// supported returns the index of the first line of a suite that we support, or -1.
+func supported(list []Crypto, suite string) int {
+	for i := range list {
+		if c := &list[i]; c.Suite == suite && c.Supported() {
+			return i
+		}
+	}
+	return -1
 }

@@ -3,11 +3,13 @@ package sdp
 import (
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // Bytes returns the description in the order of RFC 8866 section 5, with CRLF line ends.
-func (s *Session) Bytes() []byte { return s.Append(make([]byte, 0, 640)) }
+func (s *Session) Bytes() []byte {
+	var room [1024]byte // what is returned may be kept for long, and is no larger than it must be
+	return append([]byte(nil), s.Append(room[:0])...)
+}
 
 // Append appends the description to b.
 func (s *Session) Append(b []byte) []byte {
@@ -18,24 +20,24 @@ func (s *Session) Append(b []byte) []byte {
 	b = append(b, ' ')
 	b = strconv.AppendUint(b, s.Origin.Version, 10)
 	b = append(b, ' ')
-	origin := s.Origin.Addr
-	if origin.Host == "" {
-		origin = Connection{Type: "IP4", Host: "0.0.0.0"}
+	if s.Origin.Addr.Host != "" {
+		b = s.Origin.Addr.append(b)
+	} else {
+		b = append(b, "IN IP4 0.0.0.0"...)
 	}
-	b = origin.append(b)
 	b = append(b, "\r\n"...)
 	name := s.Name
 	if name == "" {
 		name = "-"
 	}
 	b = line(b, 's', name)
-	b = ordered(b, s.Lines, s.Connection)
+	b = ordered(b, s.Lines, &s.Connection)
 	if !slices.ContainsFunc(s.Lines, func(l Line) bool { return l.Type == 't' }) {
 		b = line(b, 't', "0 0")
 	}
 	b = others(b, s.Lines)
-	for _, a := range s.Attributes {
-		b = a.append(b)
+	for i := range s.Attributes {
+		b = s.Attributes[i].append(b)
 	}
 	for i := range s.Media {
 		b = s.Media[i].append(b)
@@ -44,9 +46,9 @@ func (s *Session) Append(b []byte) []byte {
 }
 
 // ordered appends i=, u=, e= and p= lines, the connection, b= lines.
-func ordered(b []byte, lines []Line, c Connection) []byte {
-	for _, kind := range []byte("iuep") {
-		b = linesOf(b, lines, kind)
+func ordered(b []byte, lines []Line, c *Connection) []byte {
+	for i := 0; i < len("iuep") && len(lines) > 0; i++ {
+		b = linesOf(b, lines, "iuep"[i])
 	}
 	if c.Host != "" {
 		b = append(b, "c="...)
@@ -57,8 +59,8 @@ func ordered(b []byte, lines []Line, c Connection) []byte {
 }
 
 func linesOf(b []byte, lines []Line, kind byte) []byte {
-	for _, l := range lines {
-		if l.Type == kind {
+	for i := range lines {
+		if l := &lines[i]; l.Type == kind {
 			b = line(b, kind, l.Value)
 		}
 	}
@@ -67,8 +69,10 @@ func linesOf(b []byte, lines []Line, kind byte) []byte {
 
 // others appends what ordered does not, in order: t= with its r= lines, z=, and unknown types.
 func others(b []byte, lines []Line) []byte {
-	for _, l := range lines {
-		if strings.IndexByte("iuepb", l.Type) < 0 {
+	for i := range lines {
+		switch l := &lines[i]; l.Type {
+		case 'i', 'u', 'e', 'p', 'b':
+		default:
 			b = line(b, l.Type, l.Value)
 		}
 	}
@@ -85,9 +89,11 @@ func line(b []byte, kind byte, v string) []byte {
 func text(b []byte, v string) []byte {
 	start := len(b)
 	b = append(b, v...)
-	for i := start; i < len(b); i++ {
-		if b[i] == '\r' || b[i] == '\n' || b[i] == 0 {
-			b[i] = ' '
+	if below(v, ' ') {
+		for i, c := range b[start:] {
+			if c == '\r' || c == '\n' || c == 0 {
+				b[start+i] = ' '
+			}
 		}
 	}
 	return b
@@ -99,23 +105,28 @@ func token(b []byte, v string) []byte {
 		return append(b, '-')
 	}
 	start := len(b)
-	b = text(b, v)
-	for i := start; i < len(b); i++ {
-		if b[i] == ' ' || b[i] == '\t' {
-			b[i] = '_'
+	b = append(b, v...)
+	if below(v, ' '+1) {
+		for i, c := range b[start:] {
+			switch c {
+			case ' ', '\t', '\r', '\n', 0:
+				b[start+i] = '_'
+			}
 		}
 	}
 	return b
 }
 
-func (c Connection) append(b []byte) []byte {
-	b = append(b, "IN "...)
-	b = append(b, addrType(c.Type)...)
-	b = append(b, ' ')
+func (c *Connection) append(b []byte) []byte {
+	if is(c.Type, "IP6") {
+		b = append(b, "IN IP6 "...)
+	} else {
+		b = append(b, "IN IP4 "...)
+	}
 	return token(b, c.Host)
 }
 
-func (a Attribute) append(b []byte) []byte {
+func (a *Attribute) append(b []byte) []byte {
 	b = append(b, "a="...)
 	b = text(b, a.Name)
 	if a.Value != "" {
@@ -141,27 +152,31 @@ func (m *Media) append(b []byte) []byte {
 		b = token(b, f)
 	}
 	b = append(b, "\r\n"...)
-	b = ordered(b, m.Lines, m.Connection)
+	b = ordered(b, m.Lines, &m.Connection)
 	b = others(b, m.Lines)
 	if m.Port != 0 { // what a refused section could have carried does not matter (RFC 3264 section 6)
-		for _, c := range m.Codecs {
-			b = c.append(b)
+		for i := range m.Codecs {
+			b = m.Codecs[i].append(b)
 		}
 	}
-	for _, c := range m.Crypto {
-		b = c.append(b)
+	for i := range m.Crypto {
+		b = m.Crypto[i].append(b)
 	}
 	b = m.appendTyped(b)
-	for _, a := range m.Attributes {
+	for i := range m.Attributes {
+		a := &m.Attributes[i]
+		if m.Port == 0 && (is(a.Name, "rtpmap") || is(a.Name, "fmtp")) { // of a format that was named twice: it would now be named by this
+			continue
+		}
 		b = a.append(b)
 	}
 	return b
 }
 
-func (c Codec) append(b []byte) []byte {
+func (c *Codec) append(b []byte) []byte {
 	if c.Name != "" {
 		b = append(b, "a=rtpmap:"...)
-		b = strconv.AppendUint(b, uint64(c.PayloadType), 10)
+		b = append(b, formatOf(c.PayloadType)...)
 		b = append(b, ' ')
 		b = token(b, c.Name)
 		b = append(b, '/')
@@ -174,7 +189,7 @@ func (c Codec) append(b []byte) []byte {
 	}
 	if c.FMTP != "" {
 		b = append(b, "a=fmtp:"...)
-		b = strconv.AppendUint(b, uint64(c.PayloadType), 10)
+		b = append(b, formatOf(c.PayloadType)...)
 		b = append(b, ' ')
 		b = text(b, c.FMTP)
 		b = append(b, "\r\n"...)
@@ -182,7 +197,7 @@ func (c Codec) append(b []byte) []byte {
 	return b
 }
 
-func (c Crypto) append(b []byte) []byte {
+func (c *Crypto) append(b []byte) []byte {
 	b = append(b, "a=crypto:"...)
 	b = strconv.AppendInt(b, int64(c.Tag), 10)
 	b = append(b, ' ')
@@ -198,15 +213,8 @@ func (c Crypto) append(b []byte) []byte {
 
 // appendTyped appends the attributes that have a field of their own.
 func (m *Media) appendTyped(b []byte) []byte {
-	number := func(name string, n uint16) {
-		if n > 0 {
-			b = append(b, name...)
-			b = strconv.AppendUint(b, uint64(n), 10)
-			b = append(b, "\r\n"...)
-		}
-	}
-	number("a=ptime:", m.PTime)
-	number("a=maxptime:", m.MaxPTime)
+	b = millis(b, "a=ptime:", m.PTime)
+	b = millis(b, "a=maxptime:", m.MaxPTime)
 	if m.RTCPPort > 0 {
 		b = append(b, "a=rtcp:"...)
 		b = strconv.AppendUint(b, uint64(m.RTCPPort), 10)
@@ -225,4 +233,13 @@ func (m *Media) appendTyped(b []byte) []byte {
 		b = append(b, "\r\n"...)
 	}
 	return b
+}
+
+func millis(b []byte, name string, n uint16) []byte {
+	if n == 0 {
+		return b
+	}
+	b = append(b, name...)
+	b = strconv.AppendUint(b, uint64(n), 10)
+	return append(b, "\r\n"...)
 }
