@@ -42,6 +42,7 @@ func TestSlowAndIdlePeersAreReaped(t *testing.T) {
 		if _, err := idle.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || time.Since(start) < 15*time.Minute || time.Since(start) > 16*time.Minute {
 			t.Errorf("the idle peer was cut after %v: %v", time.Since(start), err)
 		}
+		synctest.Wait() // the peer hears of its end before the table does
 		if st := l.Stats(); st.InactiveAgeouts != 1 || st.ServerHandshakes != 1 || len(r.messages()) != 0 || len(l.Conns()) != 0 {
 			t.Errorf("%+v, %d left", st, len(l.Conns()))
 		}
