@@ -103,7 +103,7 @@ func TestPortOfChallenges(t *testing.T) {
 	for range 100 {
 		held = append(held, dialPort(t, s.Ctx, at))
 	}
-	soon := time.Now().Add(2 * time.Second) // before the others are closed because they say nothing
+	soon := time.Now().Add(4 * time.Second) // before the others are closed because they say nothing
 	for i, c := range held[40:] {
 		_ = c.SetReadDeadline(soon)
 		_, err := c.Read(make([]byte, 1))

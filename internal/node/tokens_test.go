@@ -224,12 +224,8 @@ func TestIntrospection(t *testing.T) {
 		s.OK(err)
 		return tls.Certificate{Certificate: out.Chain, PrivateKey: key}
 	}
-	expires := time.Now().Add(time.Hour)
-	for name, scope := range map[string]string{"reader": "read", "stale": "read"} {
-		if name == "stale" {
-			expires = time.Now().Add(-time.Hour)
-		}
-		s.OK(s.Node.Store.CreateToken(s.Ctx, store.Token{ID: name, Name: name, Hash: store.HashToken(name), Scopes: []string{scope}, Expires: expires}))
+	for name, left := range map[string]time.Duration{"reader": time.Hour, "stale": -time.Hour} {
+		s.OK(s.Node.Store.CreateToken(s.Ctx, store.Token{ID: name, Name: name, Hash: store.HashToken(name), Scopes: []string{"read"}, Expires: time.Now().Add(left)}))
 	}
 	ask := func(c *http.Client, secret, token string) (int, map[string]any) {
 		t.Helper()

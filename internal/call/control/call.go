@@ -52,6 +52,12 @@ type Call struct {
 	slot       int    // where it is parked, 0 if it is not
 	relayed    bool   // another node routed it: it rings one phone here and goes nowhere else
 	announced  bool   // the caller hears, or has heard, why the call fails
+
+	room struct { // for the two legs that most calls have
+		made int
+		legs [2]Leg
+		list [2]*Leg
+	}
 }
 
 // newLeg adds a leg of a user's device to the call.
@@ -62,7 +68,17 @@ func (call *Call) newLeg(side string, device ringfence.DeviceID, user ringfence.
 	if n >= len(letters) {
 		name = strconv.Itoa(n)
 	}
-	l := &Leg{ID: ringfence.LegID(string(call.ID) + "-" + name), call: call, Side: side, Device: device, User: user, Since: time.Now()}
+	var l *Leg
+	if room := &call.room; room.made < len(room.legs) {
+		l = &room.legs[room.made]
+		room.made++
+	} else {
+		l = new(Leg)
+	}
+	*l = Leg{ID: ringfence.LegID(string(call.ID) + "-" + name), call: call, Side: side, Device: device, User: user, Since: time.Now()}
+	if call.legs == nil {
+		call.legs = call.room.list[:0]
+	}
 	call.legs = append(call.legs, l)
 	if user != "" { // trunks have no lines
 		call.ctl.lines[user] = append(call.ctl.lines[user], l)
@@ -350,8 +366,10 @@ func (call *Call) finish() {
 	}
 	c := call.ctl
 	delete(c.calls, call.ID)
-	cdr := call.record()
-	cdr.End, cdr.Cause = time.Now(), call.cause
+	var cdr store.CDR
+	now := time.Now()
+	call.record(&cdr, now)
+	cdr.End, cdr.Cause = now, call.cause
 	for _, l := range call.legs {
 		if l.User != "" {
 			c.idle[l.User] = cdr.End
@@ -365,19 +383,21 @@ func (call *Call) finish() {
 
 // connected is told when the call was answered, or other parties were connected.
 func (call *Call) connected() {
+	now := time.Now()
 	if call.Answered.IsZero() {
-		call.Answered = time.Now()
+		call.Answered = now
 		call.ctl.cfg.Events.CallAnswered(call.ID, call.Answered)
 	}
 	if c := call.ctl; c.cfg.Records != nil {
-		cdr := call.record()
-		c.cfg.Records.Answered(&cdr)
+		call.record(&c.answered, now)
+		c.cfg.Records.Answered(&c.answered)
 	}
 }
 
-// record is what is known of the call now, for its record.
-func (call *Call) record() store.CDR {
-	cdr := store.CDR{Call: call.ID, Start: call.Start, Answer: call.Answered, From: call.From, To: call.To, Direction: "internal", Verdict: ringfence.Sealed}
+// record makes of cdr what is known of the call at now, for its record. The room for legs in it is used again.
+func (call *Call) record(cdr *store.CDR, now time.Time) {
+	legs := cdr.Legs[:0]
+	*cdr = store.CDR{Call: call.ID, Start: call.Start, Answer: call.Answered, From: call.From, To: call.To, Direction: "internal", Verdict: ringfence.Sealed}
 	switch {
 	case call.caller != nil && call.caller.Trunk != "":
 		cdr.Direction = "inbound"
@@ -387,8 +407,7 @@ func (call *Call) record() store.CDR {
 	if cdr.To == "" {
 		cdr.To = call.Dialled
 	}
-	cdr.Legs = make([]ringfence.Proof, 0, len(call.legs))
-	now := time.Now()
+	cdr.Legs = slices.Grow(legs, len(call.legs))
 	for _, l := range call.legs {
 		p := l.proof(now)
 		cdr.Legs = append(cdr.Legs, p)
@@ -396,5 +415,4 @@ func (call *Call) record() store.CDR {
 			cdr.Verdict = p.Verdict
 		}
 	}
-	return cdr
 }

@@ -22,6 +22,7 @@ import (
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
 	"ringfence/internal/sip/transport"
+	"ringfence/internal/state/store"
 	"ringfence/internal/trust/profile"
 )
 
@@ -69,6 +70,7 @@ type Control struct {
 	cfg      Config
 	calls    map[ringfence.CallID]*Call
 	nextID   uint64
+	answered store.CDR                      // what Records.Answered was told last, whose room is used again
 	prefix   string                         // tells the ids of this start from those of others
 	idle     map[ringfence.UserID]time.Time // since when a user has had no call
 	lines    map[ringfence.UserID][]*Leg    // what each user has now: legs that are not over

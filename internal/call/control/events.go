@@ -29,6 +29,7 @@ type Events interface {
 // told is on disk before the phones hear of it.
 type Records interface {
 	// Answered hears of each call that was answered, and again when other parties were connected: what its record would be, without an end.
+	// c is valid only until it returns.
 	Answered(c *store.CDR)
 	// Ended hears the record of each call that is over.
 	Ended(c *store.CDR)
