@@ -58,7 +58,7 @@ func (d *audio) addCrypto(m *Media, c *Crypto) {
 	case m.Crypto == nil && m == &d.media[0]:
 		m.Crypto = d.crypto[:0]
 	case len(m.Crypto) == cap(m.Crypto):
-		m.Crypto = slices.Grow(m.Crypto, len(Suites())) // of more than one line there is most often one for each suite
+		m.Crypto = slices.Grow(m.Crypto, 3) // of more than one line there is most often one for each suite
 	}
 	m.Crypto = append(m.Crypto, *c)
 }
