@@ -190,10 +190,22 @@ func printProof(w io.Writer, p ringfence.Proof) {
 		pairs = append(pairs, "  signalling", t.Version+", "+t.Suite+", "+t.Group, "  peer", t.PeerSubject, "  anchor", t.Anchor)
 	}
 	if m := p.Media; m != nil {
-		pairs = append(pairs, "  media", fmt.Sprintf("SRTP %s, DSCP %d, %d packets in, %d out, %d lost, %d rejected, %d overrun, jitter %.1f ms, MOS %.1f",
-			m.Suite, m.DSCP, m.PacketsIn, m.PacketsOut, m.Lost, m.Rejected, m.Overrun, m.JitterMS, m.MOS))
+		pairs = append(pairs, "  media", fmt.Sprintf("%s, DSCP %d, %d packets in, %d out, %d lost, %d rejected, %d overrun, jitter %.1f ms, MOS %.1f",
+			mediaSeal(p), m.DSCP, m.PacketsIn, m.PacketsOut, m.Lost, m.Rejected, m.Overrun, m.JitterMS, m.MOS))
 	}
 	facts(w, pairs...)
+}
+
+// mediaSeal says how the media of a leg was sealed, if it was: a leg that rings or was refused has no keys, and one by an exception for its
+// media neither.
+func mediaSeal(p ringfence.Proof) string {
+	switch {
+	case p.Media.Suite != "":
+		return "SRTP " + p.Media.Suite
+	case strings.HasPrefix(p.Reason, "plain RTP ") || strings.HasPrefix(p.Reason, "plain SIP and RTP "):
+		return "RTP in the clear"
+	}
+	return "no keys agreed on"
 }
 
 func newCallHangupCommand(a *app) *cobra.Command {
