@@ -64,6 +64,19 @@ type Conn struct {
 // writer sends messages that lie one behind the other in b, each with one of the lengths.
 type writer func(b []byte, lengths []int) error
 
+// oneByOne is a writer that hands each message to write, and tells of the last failure.
+func oneByOne(write func(msg []byte) error) writer {
+	return func(b []byte, lengths []int) (err error) {
+		for _, n := range lengths {
+			if e := write(b[:n]); e != nil {
+				err = e
+			}
+			b = b[n:]
+		}
+		return err
+	}
+}
+
 // Reliable reports whether the transport retransmits for us.
 func (c *Conn) Reliable() bool { return c.Network != "UDP" }
 
@@ -157,9 +170,7 @@ func (c *Conn) Queue(msg []byte) (first bool, err error) {
 
 // Flush seals what is queued and offers it to the kernel without blocking.
 func (c *Conn) Flush() {
-	if c.layer.cfg.BeforeFlush != nil {
-		c.layer.cfg.BeforeFlush()
-	}
+	c.layer.cfg.BeforeFlush()
 	c.mu.Lock()
 	if len(c.pending) == 0 || !c.ready.Load() || c.closed.Load() {
 		c.mu.Unlock()
@@ -195,9 +206,7 @@ func (c *Conn) seal() (err error) {
 // Close ends the connection for the given cause, after sending what was queued if the peer takes it without delay. It may be
 // called more than once; the first cause is kept.
 func (c *Conn) Close(cause error) {
-	if c.layer.cfg.BeforeFlush != nil {
-		c.layer.cfg.BeforeFlush()
-	}
+	c.layer.cfg.BeforeFlush()
 	c.mu.Lock()
 	if c.closed.Load() {
 		c.mu.Unlock()

@@ -68,6 +68,9 @@ func (c *Config) defaults() {
 	wait(&c.HandshakeTimeout, 10*time.Second)
 	wait(&c.IdleTimeout, 15*time.Minute)
 	wait(&c.PartialTimeout, 10*time.Second)
+	if c.BeforeFlush == nil {
+		c.BeforeFlush = func() {}
+	}
 	set(&c.QueueBytes, 256<<10)
 	set(&c.MaxConns, 200_000)
 	set(&c.MaxConnsPerSource, 20_000)

@@ -57,15 +57,10 @@ func (p *plainDatagrams) writer(to netip.AddrPort) writer {
 
 func plainWriter(pc net.PacketConn, to netip.AddrPort) writer {
 	addr := net.UDPAddrFromAddrPort(to)
-	return func(b []byte, lengths []int) (err error) {
-		for _, n := range lengths {
-			if _, e := pc.WriteTo(b[:n], addr); e != nil {
-				err = e
-			}
-			b = b[n:]
-		}
+	return oneByOne(func(msg []byte) error {
+		_, err := pc.WriteTo(msg, addr)
 		return err
-	}
+	})
 }
 
 // ListenUDP opens the named flow at addr and serves it until Close. UDP is for peers with a named exception: nothing

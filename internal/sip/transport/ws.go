@@ -77,19 +77,13 @@ func (c *Conn) upgrade(origins []string) error {
 	} else {
 		c.Network = "WS"
 	}
-	c.framed = func(b []byte, lengths []int) (err error) {
-		for _, n := range lengths {
-			kind := websocket.MessageText
-			if !utf8.Valid(b[:n]) {
-				kind = websocket.MessageBinary
-			}
-			if e := ws.Write(context.Background(), kind, b[:n]); e != nil { // never waits: the wire only collects
-				err = e
-			}
-			b = b[n:]
+	c.framed = oneByOne(func(msg []byte) error {
+		kind := websocket.MessageText
+		if !utf8.Valid(msg) {
+			kind = websocket.MessageBinary
 		}
-		return err
-	}
+		return ws.Write(context.Background(), kind, msg) // never waits: the wire only collects
+	})
 	return nil
 }
 
