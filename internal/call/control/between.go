@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"ringfence"
-	"ringfence/internal/call/registrar"
 	"ringfence/internal/sip"
 	"ringfence/internal/sip/dialog"
 	"ringfence/internal/sip/transaction"
@@ -20,16 +19,11 @@ const nodeRole = "node"
 // emergency call does not wait for that while there is a phone here.
 func (call *Call) locate(users []ringfence.UserID, then func([]contact)) {
 	c := call.ctl
-	if c.cfg.Elsewhere == nil && len(users) == 1 {
-		then(c.cfg.Registrar.Locate(users[0]))
-		return
+	here := make([][]contact, len(users))
+	for i, u := range users {
+		here[i] = c.cfg.Registrar.Locate(u)
 	}
-	here := map[ringfence.UserID][]registrar.Contact{}
-	var all []contact
-	for _, u := range users {
-		here[u] = c.cfg.Registrar.Locate(u)
-		all = append(all, here[u]...)
-	}
+	all := slices.Concat(here...)
 	if c.cfg.Elsewhere == nil || len(users) == 0 || call.emergency && len(all) > 0 {
 		then(all)
 		return
@@ -38,7 +32,7 @@ func (call *Call) locate(users []ringfence.UserID, then func([]contact)) {
 		found := make([][]contact, len(users))
 		var wg sync.WaitGroup // a node that does not answer is waited for once
 		for i, u := range users {
-			wg.Go(func() { found[i] = c.cfg.Elsewhere(u, here[u]) })
+			wg.Go(func() { found[i] = c.cfg.Elsewhere(u, here[i]) })
 		}
 		wg.Wait()
 		all := slices.Concat(found...)
