@@ -110,8 +110,8 @@ func (s *statement) on(ctx context.Context, db *sql.DB, q string) (_ *sql.Stmt, 
 	return s.stmt, err
 }
 
-// cdrRows returns rows of placeholders: ($1,$2,”),($3,$4,”); nothing is written into legs any more. Those of SQLite have no numbers,
-// because its driver looks each of them up by name.
+// cdrRows returns rows of placeholders: a parameter for each column, and an empty text, since nothing is written into legs any more. Those
+// of SQLite have no numbers, because its driver looks each of them up by name.
 func (s *Store) cdrRows(rows int) string {
 	b := make([]byte, 0, 6*rows*cdrWidth)
 	for i := range rows * cdrWidth {
